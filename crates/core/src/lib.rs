@@ -1,0 +1,1 @@
+//! LLLSI's sans-IO machines: Host, Client and Rendezvous.

@@ -1,0 +1,1 @@
+//! LLLSI's shell: sockets, threads, signalling and the rendezvous server.

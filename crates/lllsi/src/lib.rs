@@ -1,0 +1,1 @@
+//! Low latency live streams, peer to peer, that no server can see.

@@ -1,0 +1,248 @@
+//! Control messages of an established link, over its two data channels.
+//!
+//! | channel | SCTP stream | delivery | carries |
+//! |---|---|---|---|
+//! | `control` | 0 | reliable, ordered | [`Message::Goodbye`] |
+//! | `pulse` | 1 | unordered, never resent | [`Message::Confirm`], [`Message::Ping`], [`Message::Pong`], [`Message::Report`] |
+//!
+//! What must be quick after a loss goes over `pulse` and is repeated by its sender: SCTP's own repair waits a second
+//! or more. All integers are big-endian. A receiver ignores types it does not know and bytes after the last field it
+//! knows, so that later versions can add both.
+//!
+//! ```
+//! use lllsi_proto::control::Message;
+//!
+//! let ping = Message::Ping { sent_us: 5 };
+//! assert_eq!(Message::parse(&ping.to_bytes()).unwrap(), Some(ping));
+//! ```
+
+use crate::Error;
+use crate::sealed::PartReason;
+
+/// SCTP stream of the reliable channel.
+pub const CONTROL_CHANNEL: u16 = 0;
+/// SCTP stream of the unreliable channel.
+pub const PULSE_CHANNEL: u16 = 1;
+
+/// The largest control message that is looked at, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// One control message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Proof that both ends of this transport are the ends of the sealed signalling: see `docs/control.md`.
+    /// Before it is verified nothing else is accepted or sent.
+    Confirm {
+        /// HMAC-SHA256 over role and fingerprints.
+        mac: [u8; 32],
+        /// Whether the sender has verified the other side's.
+        verified: bool,
+    },
+    /// Asks for the other side's clock.
+    Ping {
+        /// The sender's clock, microseconds.
+        sent_us: u64,
+    },
+    /// Answers a [`Message::Ping`].
+    Pong {
+        /// As in the ping.
+        sent_us: u64,
+        /// The answerer's clock when the ping came, microseconds.
+        received_us: u64,
+    },
+    /// What arrived at a viewer, ten times a second.
+    Report(Report),
+    /// The sender closes the link.
+    Goodbye {
+        /// Why.
+        reason: PartReason,
+    },
+}
+
+/// What arrived at a viewer since the link was made. Counters wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Newest complete frame.
+    pub frame: u32,
+    /// RTP packets received, repairs included.
+    pub packets: u32,
+    /// RTP packets that were missing when a later one came, repaired since or not.
+    pub missed: u32,
+    /// RTP payload received, bytes.
+    pub bytes: u64,
+    /// How much longer than the shortest of the last ten seconds the newest frame was under way, microseconds.
+    pub queued_us: u32,
+    /// Time from capture to complete arrival of the newest frame, microseconds; 0 while the clocks are not synchronised.
+    pub latency_us: u32,
+}
+
+const CONFIRM: u8 = 1;
+const PING: u8 = 2;
+const PONG: u8 = 3;
+const REPORT: u8 = 4;
+const GOODBYE: u8 = 5;
+
+impl Message {
+    /// Parses one data channel message; `None` for a type of a newer version.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Error> {
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            let (got, max) = (bytes.len(), MAX_MESSAGE_BYTES);
+            return Err(Error::TooLong { what: "control message", got, max });
+        }
+        let mut fields = Fields { what: "control message", rest: bytes };
+        let message = match fields.u8()? {
+            CONFIRM => Self::Confirm { mac: fields.array()?, verified: fields.u8()? != 0 },
+            PING => Self::Ping { sent_us: fields.u64()? },
+            PONG => Self::Pong { sent_us: fields.u64()?, received_us: fields.u64()? },
+            REPORT => Self::Report(Report {
+                frame: fields.u32()?,
+                packets: fields.u32()?,
+                missed: fields.u32()?,
+                bytes: fields.u64()?,
+                queued_us: fields.u32()?,
+                latency_us: fields.u32()?,
+            }),
+            GOODBYE => Self::Goodbye { reason: reason_from_code(fields.u8()?) },
+            _ => return Ok(None),
+        };
+        Ok(Some(message))
+    }
+
+    /// As the bytes of a data channel message.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(40);
+        match self {
+            Self::Confirm { mac, verified } => {
+                out.push(CONFIRM);
+                out.extend_from_slice(mac);
+                out.push(u8::from(*verified));
+            }
+            Self::Ping { sent_us } => {
+                out.push(PING);
+                out.extend_from_slice(&sent_us.to_be_bytes());
+            }
+            Self::Pong { sent_us, received_us } => {
+                out.push(PONG);
+                out.extend_from_slice(&sent_us.to_be_bytes());
+                out.extend_from_slice(&received_us.to_be_bytes());
+            }
+            Self::Report(report) => {
+                out.push(REPORT);
+                for field in [report.frame, report.packets, report.missed] {
+                    out.extend_from_slice(&field.to_be_bytes());
+                }
+                out.extend_from_slice(&report.bytes.to_be_bytes());
+                out.extend_from_slice(&report.queued_us.to_be_bytes());
+                out.extend_from_slice(&report.latency_us.to_be_bytes());
+            }
+            Self::Goodbye { reason } => out.extend_from_slice(&[GOODBYE, code_of(*reason)]),
+        }
+        out
+    }
+}
+
+fn code_of(reason: PartReason) -> u8 {
+    match reason {
+        PartReason::Unknown => 0,
+        PartReason::RoomFull => 1,
+        PartReason::Kicked => 2,
+        PartReason::HostClosed => 3,
+        PartReason::ClientLeft => 4,
+        PartReason::Protocol => 5,
+    }
+}
+
+fn reason_from_code(code: u8) -> PartReason {
+    match code {
+        1 => PartReason::RoomFull,
+        2 => PartReason::Kicked,
+        3 => PartReason::HostClosed,
+        4 => PartReason::ClientLeft,
+        5 => PartReason::Protocol,
+        _ => PartReason::Unknown,
+    }
+}
+
+/// Reads big-endian fields off the front of a message.
+pub(crate) struct Fields<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) rest: &'a [u8],
+}
+
+impl Fields<'_> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Error::Truncated {
+            what: self.what,
+            need: N,
+            got: self.rest.len(),
+        })?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Error> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Error> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Error> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn samples() -> Vec<Message> {
+        let mut samples = vec![
+            Message::Confirm { mac: [7; 32], verified: true },
+            Message::Ping { sent_us: u64::MAX },
+            Message::Pong { sent_us: 1, received_us: 2 },
+            Message::Report(Report {
+                frame: 1,
+                packets: 2,
+                missed: 3,
+                bytes: 4,
+                queued_us: 5,
+                latency_us: 6,
+            }),
+        ];
+        samples.extend((0..=5).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
+        samples
+    }
+
+    #[test]
+    fn messages_survive_a_round_trip_and_tolerate_new_fields() {
+        for message in samples() {
+            let mut bytes = message.to_bytes();
+            assert_eq!(Message::parse(&bytes), Ok(Some(message.clone())));
+            bytes.extend_from_slice(b"from the future");
+            assert_eq!(Message::parse(&bytes), Ok(Some(message)));
+        }
+        assert_eq!(Message::parse(&[200, 1, 2]), Ok(None));
+    }
+
+    #[test]
+    fn truncated_messages_are_refused() {
+        for message in samples() {
+            let bytes = message.to_bytes();
+            for end in 0..bytes.len() {
+                let parsed = Message::parse(&bytes[..end]);
+                assert!(matches!(parsed, Err(Error::Truncated { .. })), "{message:?} cut at {end}");
+            }
+        }
+        assert!(matches!(Message::parse(&[2; 2000]), Err(Error::TooLong { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Message::parse(&bytes);
+        }
+    }
+}

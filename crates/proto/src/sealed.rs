@@ -1,0 +1,253 @@
+//! What host and client say to each other through the rendezvous server, which cannot read it.
+//!
+//! A [`Blob`](crate::rendezvous::Blob) is an [`Envelope`]: one version byte, one kind byte, and the rest. The two
+//! handshake messages of Noise_NKpsk0 carry [`Hello`] and [`Welcome`]; after them every message is sealed in order.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::invite::Nonce;
+use crate::{Error, WIRE_VERSION};
+
+/// The largest sealed plaintext, in bytes: what fits a signalling message as base64 with its envelope.
+pub const MAX_SEALED_BYTES: usize = 44 * 1024;
+
+/// The longest name a client may give itself, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// A blob, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Envelope<'a> {
+    /// A Noise handshake message.
+    Handshake(&'a [u8]),
+    /// A Noise transport message.
+    Sealed(&'a [u8]),
+    /// The host could not even begin; nothing authenticates this.
+    Rejected(Rejection),
+}
+
+/// Why a handshake was rejected. Unauthenticated: the server could forge it, and gains a refusal by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// The first message does not open with the link's secret and key.
+    WrongSecret,
+    /// The other side speaks this wire version.
+    Version(u8),
+    /// A later message did not open: it was altered, dropped, replayed or reordered on the way.
+    Tampered,
+}
+
+const KIND_HANDSHAKE: u8 = 1;
+const KIND_SEALED: u8 = 2;
+const KIND_REJECTED: u8 = 3;
+
+impl<'a> Envelope<'a> {
+    /// Takes a blob apart.
+    pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
+        let [version, kind, rest @ ..] = blob else {
+            return Err(Error::Truncated { what: "envelope", need: 2, got: blob.len() });
+        };
+        match (*kind, rest) {
+            // Readable in every version: it says which one the other side has.
+            (KIND_REJECTED, [1, ..]) => Ok(Self::Rejected(Rejection::WrongSecret)),
+            (KIND_REJECTED, [2, ..]) => Ok(Self::Rejected(Rejection::Version(*version))),
+            (KIND_REJECTED, [3, ..]) => Ok(Self::Rejected(Rejection::Tampered)),
+            _ if *version != WIRE_VERSION => Err(Error::Version { theirs: *version }),
+            (KIND_HANDSHAKE, body) => Ok(Self::Handshake(body)),
+            (KIND_SEALED, body) => Ok(Self::Sealed(body)),
+            (kind, _) => Err(Error::invalid("envelope", format!("kind {kind}"))),
+        }
+    }
+
+    /// As the bytes of a blob.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (kind, body): (u8, &[u8]) = match self {
+            Self::Handshake(body) => (KIND_HANDSHAKE, body),
+            Self::Sealed(body) => (KIND_SEALED, body),
+            Self::Rejected(Rejection::WrongSecret) => (KIND_REJECTED, &[1]),
+            Self::Rejected(Rejection::Version(_)) => (KIND_REJECTED, &[2]),
+            Self::Rejected(Rejection::Tampered) => (KIND_REJECTED, &[3]),
+        };
+        let mut bytes = Vec::with_capacity(2 + body.len());
+        bytes.extend_from_slice(&[WIRE_VERSION, kind]);
+        bytes.extend_from_slice(body);
+        bytes
+    }
+}
+
+/// The client's first words, in the first handshake message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What the client calls itself, at most [`MAX_NAME_BYTES`].
+    pub name: String,
+    /// Its SDP offer.
+    pub offer: String,
+    /// Its half of the transport binding.
+    pub nonce: Nonce,
+}
+
+/// The host's first words, in the second handshake message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Its half of the transport binding.
+    pub nonce: Nonce,
+    /// What becomes of the client.
+    pub admission: Admission,
+}
+
+/// The host's decision about a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Admission {
+    /// Come in: the SDP answer, with the host's candidates so far.
+    Admitted {
+        /// The answer.
+        answer: String,
+    },
+    /// Wait in the lobby. The host's addresses stay unknown to the client.
+    Waiting,
+    /// Not today.
+    Refused {
+        /// Why.
+        reason: PartReason,
+    },
+}
+
+/// Why host and client part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PartReason {
+    /// The host has as many viewers as it allows.
+    #[error("the host has as many viewers as it allows")]
+    RoomFull,
+    /// The host removed this client.
+    #[error("the host removed this viewer")]
+    Kicked,
+    /// The host ended the stream.
+    #[error("the host ended the stream")]
+    HostClosed,
+    /// The client left.
+    #[error("the viewer left")]
+    ClientLeft,
+    /// What the other side sent breaks the protocol.
+    #[error("what the other side sent breaks the protocol")]
+    Protocol,
+    /// A reason this version does not know.
+    #[error("a reason this version does not know")]
+    #[serde(other)]
+    Unknown,
+}
+
+/// From host to client, after the handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToClient {
+    /// The decision, if it was [`Admission::Waiting`] before.
+    Admission(Admission),
+    /// One more address of the host, as an SDP candidate line.
+    Candidate {
+        /// `candidate:…`
+        candidate: String,
+    },
+    /// The answer to [`ToHost::Restart`].
+    Restarted {
+        /// The SDP answer.
+        answer: String,
+    },
+    /// The host lets the client go.
+    Part {
+        /// Why.
+        reason: PartReason,
+    },
+    /// Something a newer version says.
+    #[serde(other)]
+    Unknown,
+}
+
+/// From client to host, after the handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToHost {
+    /// One more address of the client, as an SDP candidate line.
+    Candidate {
+        /// `candidate:…`
+        candidate: String,
+    },
+    /// The client's path died: an SDP offer with new ICE credentials.
+    Restart {
+        /// The offer.
+        offer: String,
+    },
+    /// The client leaves.
+    Part {
+        /// Why.
+        reason: PartReason,
+    },
+    /// Something a newer version says.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Writes a message of this module as the plaintext to be sealed.
+pub fn to_bytes(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).expect("plain structs with string keys serialize")
+}
+
+/// Reads a message of this module from an opened plaintext.
+pub fn parse<T: DeserializeOwned>(what: &'static str, plaintext: &[u8]) -> Result<T, Error> {
+    if plaintext.len() > MAX_SEALED_BYTES {
+        return Err(Error::TooLong { what, got: plaintext.len(), max: MAX_SEALED_BYTES });
+    }
+    serde_json::from_slice(plaintext).map_err(|e| Error::invalid(what, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn envelopes_survive_a_round_trip() {
+        for envelope in [
+            Envelope::Handshake(&[1, 2]),
+            Envelope::Sealed(&[]),
+            Envelope::Rejected(Rejection::WrongSecret),
+            Envelope::Rejected(Rejection::Version(WIRE_VERSION)),
+            Envelope::Rejected(Rejection::Tampered),
+        ] {
+            assert_eq!(Envelope::parse(&envelope.to_bytes()), Ok(envelope));
+        }
+    }
+
+    #[test]
+    fn another_version_is_named_and_its_rejection_is_understood() {
+        assert_eq!(Envelope::parse(&[9, KIND_HANDSHAKE, 0]), Err(Error::Version { theirs: 9 }));
+        let rejected = Envelope::Rejected(Rejection::Version(9));
+        assert_eq!(Envelope::parse(&[9, KIND_REJECTED, 2]), Ok(rejected));
+    }
+
+    #[test]
+    fn unknown_messages_of_newer_versions_are_tolerated() {
+        let message = br#"{"type":"confetti","colour":"red"}"#;
+        assert_eq!(parse("message", message), Ok(ToHost::Unknown));
+        let message = br#"{"type":"candidate","candidate":"c","priority":1}"#;
+        assert_eq!(parse("message", message), Ok(ToHost::Candidate { candidate: "c".into() }));
+    }
+
+    #[test]
+    fn a_decision_survives_a_round_trip() {
+        let admission = Admission::Refused { reason: PartReason::RoomFull };
+        let message = ToClient::Admission(admission);
+        assert_eq!(parse("message", &to_bytes(&message)), Ok(message));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Envelope::parse(&bytes);
+            let _ = parse::<Hello>("hello", &bytes);
+            let _ = parse::<Welcome>("welcome", &bytes);
+            let _ = parse::<ToHost>("message", &bytes);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! LLLSI's simulator: the real machines over a virtual network in virtual time.

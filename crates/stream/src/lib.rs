@@ -1,0 +1,1 @@
+//! Bounded hand-off between LLLSI's threads.
