@@ -1,0 +1,229 @@
+//! Between the colours of screens and those of video (BT.709, limited range), and between sizes.
+
+use crate::Error;
+use crate::picture::{Bgra, I420, Size};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use yuv::{
+    BufferStoreMut, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut, YuvRange,
+    YuvStandardMatrix,
+};
+
+const RANGE: YuvRange = YuvRange::Limited;
+const MATRIX: YuvStandardMatrix = YuvStandardMatrix::Bt709;
+
+/// Turns a screen picture into video colours. An odd last column or row is cut off.
+///
+/// # Errors
+/// [`Error::UnusableSize`] when nothing is left of the picture after the cut.
+pub fn to_i420(from: &Bgra, into: &mut I420) -> Result<(), Error> {
+    let size = not_empty(from.size().even())?;
+    into.reset(size);
+    let [y_stride, u_stride, v_stride] = into.strides().map(|stride| stride as u32);
+    let [y, u, v] = into.planes_mut().map(BufferStoreMut::Borrowed);
+    let mut planar = YuvPlanarImageMut {
+        y_plane: y,
+        y_stride,
+        u_plane: u,
+        u_stride,
+        v_plane: v,
+        v_stride,
+        width: size.width,
+        height: size.height,
+    };
+    let rows = &from.data()[..from.stride() * size.height as usize];
+    let stride = from.stride() as u32;
+    yuv::bgra_to_yuv420(
+        &mut planar,
+        rows,
+        stride,
+        RANGE,
+        MATRIX,
+        YuvConversionMode::Balanced,
+    )
+    .map_err(|error| failed(size, error))
+}
+
+/// Turns a video picture into screen colours, for windows. The fourth byte becomes 255.
+///
+/// # Errors
+/// [`Error::UnusableSize`] for an empty picture.
+pub fn to_bgra(from: &I420, into: &mut Bgra) -> Result<(), Error> {
+    let size = not_empty(from.size())?;
+    into.reset(size);
+    let stride = into.stride() as u32;
+    yuv::yuv420_to_bgra(&planar(from), into.data_mut(), stride, RANGE, MATRIX)
+        .map_err(|error| failed(size, error))
+}
+
+/// Turns a video picture into packed RGB, three bytes a pixel, for image files. `into` is
+/// replaced.
+///
+/// # Errors
+/// [`Error::UnusableSize`] for an empty picture.
+pub fn to_rgb(from: &I420, into: &mut Vec<u8>) -> Result<(), Error> {
+    let size = not_empty(from.size())?;
+    into.resize(size.pixels() * 3, 0);
+    yuv::yuv420_to_rgb(&planar(from), into, size.width * 3, RANGE, MATRIX)
+        .map_err(|error| failed(size, error))
+}
+
+/// Scales video pictures; keeps its working memory from one to the next.
+#[derive(Debug, Default)]
+pub struct Scaler {
+    resizer: Resizer,
+}
+
+impl Scaler {
+    /// A scaler with no memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Scales `from` to `size`, cropped to even dimensions, without keeping proportions.
+    ///
+    /// # Errors
+    /// [`Error::UnusableSize`] when either picture is empty.
+    pub fn scale(&mut self, from: &I420, size: Size, into: &mut I420) -> Result<(), Error> {
+        let source = not_empty(from.size())?;
+        let target = not_empty(size.even())?;
+        into.reset(target);
+        // A triangle over all source pixels: soft text rather than ringing edges, and fast.
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        for (plane, (from, into)) in from.planes().into_iter().zip(into.planes_mut()).enumerate() {
+            let halves = if plane == 0 { 1 } else { 2 };
+            let (w, h) = (source.width / halves, source.height / halves);
+            let from =
+                ImageRef::new(w, h, from, PixelType::U8).map_err(|error| failed(source, error))?;
+            let (w, h) = (target.width / halves, target.height / halves);
+            let mut into = Image::from_slice_u8(w, h, into, PixelType::U8)
+                .map_err(|error| failed(target, error))?;
+            self.resizer
+                .resize(&from, &mut into, &options)
+                .map_err(|error| failed(source, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn planar(picture: &I420) -> YuvPlanarImage<'_, u8> {
+    let [y_plane, u_plane, v_plane] = picture.planes();
+    let [y_stride, u_stride, v_stride] = picture.strides().map(|stride| stride as u32);
+    let Size { width, height } = picture.size();
+    YuvPlanarImage {
+        y_plane,
+        y_stride,
+        u_plane,
+        u_stride,
+        v_plane,
+        v_stride,
+        width,
+        height,
+    }
+}
+
+fn not_empty(size: Size) -> Result<Size, Error> {
+    if size.is_empty() {
+        return Err(Error::UnusableSize {
+            size,
+            reason: "it must have two columns and two rows",
+        });
+    }
+    Ok(size)
+}
+
+fn failed(size: Size, error: impl std::fmt::Display) -> Error {
+    Error::Convert {
+        size,
+        reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Soft colours, so that 4:2:0 itself loses next to nothing.
+    fn gradient(size: Size) -> Bgra {
+        let mut picture = Bgra::new(size);
+        let stride = picture.stride();
+        for (at, pixel) in picture.data_mut().chunks_exact_mut(Bgra::PIXEL).enumerate() {
+            let (x, y) = (at % (stride / 4), at / (stride / 4));
+            let shade = |n: usize, of: u32| (n * 255 / of as usize) as u8;
+            pixel.copy_from_slice(&[shade(x, size.width), shade(y, size.height), 128, 0]);
+        }
+        picture
+    }
+
+    #[test]
+    fn colours_survive_the_way_to_video_and_back() {
+        let before = gradient(Size::new(64, 48));
+        let (mut video, mut after, mut rgb) = (I420::default(), Bgra::default(), Vec::new());
+        to_i420(&before, &mut video).unwrap();
+        to_bgra(&video, &mut after).unwrap();
+        to_rgb(&video, &mut rgb).unwrap();
+        assert_eq!(after.size(), before.size());
+        let pixels = before
+            .data()
+            .chunks_exact(4)
+            .zip(after.data().chunks_exact(4));
+        for ((was, is), rgb) in pixels.zip(rgb.chunks_exact(3)) {
+            let near = |a: u8, b: u8| a.abs_diff(b) <= 8;
+            assert!((0..3).all(|i| near(was[i], is[i])), "{was:?} became {is:?}");
+            assert_eq!([is[2], is[1], is[0], 255], [rgb[0], rgb[1], rgb[2], is[3]]);
+        }
+    }
+
+    #[test]
+    fn known_colours_have_their_bt709_values() {
+        for (bgr, [y, u, v]) in [
+            ([255, 255, 255], [235, 128, 128]),
+            ([0, 0, 0], [16, 128, 128]),
+            ([0, 0, 255], [63, 102, 240]),
+            ([0, 255, 0], [173, 42, 26]),
+        ] {
+            let mut picture = Bgra::new(Size::new(16, 16));
+            for pixel in picture.data_mut().chunks_exact_mut(4) {
+                pixel[..3].copy_from_slice(&bgr);
+            }
+            let mut video = I420::default();
+            to_i420(&picture, &mut video).unwrap();
+            let [py, pu, pv] = video.planes().map(|plane| plane[0]);
+            let near = py.abs_diff(y).max(pu.abs_diff(u)).max(pv.abs_diff(v)) <= 1;
+            assert!(near, "{bgr:?} became {:?}", [py, pu, pv]);
+        }
+    }
+
+    #[test]
+    fn odd_sizes_are_cropped_and_empty_ones_refused() {
+        let mut video = I420::default();
+        for (odd, even) in [((65, 49), (64, 48)), ((3, 3), (2, 2)), ((64, 49), (64, 48))] {
+            to_i420(&gradient(Size::new(odd.0, odd.1)), &mut video).unwrap();
+            assert_eq!(video.size(), Size::new(even.0, even.1));
+        }
+        for size in [Size::new(1, 9), Size::new(9, 1), Size::default()] {
+            let refused = to_i420(&Bgra::new(size), &mut video);
+            assert!(
+                matches!(refused, Err(Error::UnusableSize { .. })),
+                "{size}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn scaling_keeps_the_picture() {
+        let (mut large, mut small) = (I420::default(), I420::default());
+        to_i420(&gradient(Size::new(320, 240)), &mut large).unwrap();
+        to_i420(&gradient(Size::new(160, 120)), &mut small).unwrap();
+        let mut scaled = I420::default();
+        Scaler::new()
+            .scale(&large, Size::new(161, 121), &mut scaled)
+            .unwrap();
+        assert_eq!(scaled.size(), small.size());
+        assert!(
+            scaled.luma_psnr(&small) > 40.0,
+            "{} dB",
+            scaled.luma_psnr(&small)
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Pictures to video: [`h264`] makes an [`Encoder`] for interactive streams.
+//!
+//! What it promises, because a live stream depends on it: one access unit per picture and at
+//! once, no picture skipped, a keyframe when asked and never otherwise, the bit rate changeable
+//! between any two pictures. A picture that stays the same is refined until it is sharp.
+
+use crate::Error;
+use crate::picture::{I420, Size};
+use std::time::Duration;
+
+mod openh264;
+
+/// What to make an encoder for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// The size of every picture; even, and at least 16×16.
+    pub size: Size,
+    /// The most pictures a second, 1 to 60. Each picture may cost `bitrate / fps` bits on
+    /// average, so fewer pictures cost less than `bitrate`.
+    pub fps: u32,
+    /// Bits a second to aim at.
+    pub bitrate: u32,
+}
+
+/// What [`Encoder::encode`] made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded {
+    /// Whether decoding can start here.
+    pub keyframe: bool,
+}
+
+/// Turns pictures into an H.264 byte stream (Annex B).
+pub trait Encoder: Send {
+    /// Encodes one picture into `out`, which is cleared first and then holds one whole access
+    /// unit. A keyframe begins with its parameter sets. The first picture is a keyframe, later
+    /// ones are if `keyframe` asks for it. `timestamp` counts from any fixed moment and must not
+    /// go back.
+    ///
+    /// # Errors
+    /// [`Error::SizeChanged`] for a picture that is not of the size the encoder was made for;
+    /// [`Error::Encode`] when the encoder itself fails. Both ask for a new encoder.
+    fn encode(
+        &mut self,
+        picture: &I420,
+        keyframe: bool,
+        timestamp: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<Encoded, Error>;
+
+    /// Aims at another bit rate, in bits a second, from the next picture on. Values below
+    /// 10 kbit/s count as 10 kbit/s.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] when the encoder refuses.
+    fn set_bitrate(&mut self, bps: u32) -> Result<(), Error>;
+}
+
+/// An H.264 encoder in software, Constrained Baseline, which every browser decodes.
+///
+/// # Errors
+/// [`Error::UnusableSize`] and [`Error::FrameRate`] for what [`Config`] excludes,
+/// [`Error::CodecSetup`] when the encoder refuses for another reason.
+pub fn h264(config: Config) -> Result<Box<dyn Encoder>, Error> {
+    Ok(Box::new(openh264::Encoder::new(config)?))
+}
+
+#[cfg(test)]
+mod tests;

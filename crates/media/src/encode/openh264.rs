@@ -1,0 +1,290 @@
+//! The software encoder: OpenH264 through its C interface, which offers more than its wrappers.
+#![allow(unsafe_code)]
+
+use super::{Config, Encoded};
+use crate::Error;
+use crate::openh264::log;
+use crate::picture::{I420, Size};
+use openh264_sys2::source::APILoader;
+use openh264_sys2::*;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::time::Duration;
+
+/// OpenH264 plans for at most this many pictures a second.
+const MOST_FPS: u32 = 60;
+/// It cannot code pictures smaller than a macroblock, and its level table ends below this side.
+const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
+/// Below this not even empty pictures fit.
+const LEAST_BITRATE: u32 = 10_000;
+/// The finest quantiser. Going lower is invisible, but the first picture after a page change
+/// starts near the quantiser at rest, so a finer one makes that picture several times as large.
+const FINEST_QP: c_int = 20;
+/// The coarsest quantiser: text can still be read. Beyond it a lower frame rate serves better.
+const COARSEST_QP: c_int = 42;
+
+/// An OpenH264 encoder, initialised for one configuration.
+pub(super) struct Encoder {
+    raw: Handle,
+    size: Size,
+}
+
+/// Owns the C++ object.
+struct Handle(*mut ISVCEncoder);
+
+// SAFETY: the object has no ties to the thread that made it, and only `&mut self` reaches it.
+unsafe impl Send for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let table = self.table();
+        if let Some(uninitialize) = table.Uninitialize {
+            // SAFETY: `self.0` is alive until the next line; uninitialising twice is allowed.
+            unsafe { uninitialize(self.0) };
+        }
+        // SAFETY: made by `WelsCreateSVCEncoder`, destroyed only here.
+        unsafe { APILoader::WelsDestroySVCEncoder(self.0) };
+    }
+}
+
+impl Handle {
+    fn new() -> Result<Self, Error> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is a place for the pointer to the new object.
+        let code = unsafe { APILoader::WelsCreateSVCEncoder(&mut raw) };
+        if code != 0 || raw.is_null() {
+            return Err(setup("create", code));
+        }
+        Ok(Self(raw))
+    }
+
+    fn table(&self) -> &ISVCEncoderVtbl {
+        // SAFETY: `self.0` is a live object, which begins with a pointer to its static table.
+        unsafe { &**self.0 }
+    }
+
+    /// Calls `SetOption`; answers its code.
+    ///
+    /// # Safety
+    /// `value` must be of the type that OpenH264 documents for `option`.
+    unsafe fn set<T>(&mut self, option: ENCODER_OPTION, value: &mut T) -> c_int {
+        let set = self.table().SetOption.expect("OpenH264 fills its table");
+        let value: *mut c_void = ptr::from_mut(value).cast();
+        // SAFETY: the object is alive; the caller vouches for the type behind `value`.
+        unsafe { set(self.0, option, value) }
+    }
+}
+
+impl Encoder {
+    pub(super) fn new(config: Config) -> Result<Self, Error> {
+        check(&config)?;
+        let mut raw = Handle::new()?;
+        let mut sink: WelsTraceCallback = Some(log);
+        // SAFETY: this option takes a pointer to such a function pointer.
+        unsafe { raw.set(ENCODER_OPTION_TRACE_CALLBACK, &mut sink) };
+
+        let mut defaults = SEncParamExt::default();
+        let fill = raw
+            .table()
+            .GetDefaultParams
+            .expect("OpenH264 fills its table");
+        // SAFETY: the object is alive and `defaults` is what it fills.
+        let code = unsafe { fill(raw.0, &mut defaults) };
+        if code != 0 {
+            return Err(setup("defaults", code));
+        }
+
+        let parameters = parameters(&config, defaults);
+        let initialize = raw.table().InitializeExt.expect("OpenH264 fills its table");
+        // SAFETY: the object is alive and copies the parameters.
+        let code = unsafe { initialize(raw.0, &parameters) };
+        if code != 0 {
+            return Err(setup("initialise", code));
+        }
+        Ok(Self {
+            raw,
+            size: config.size,
+        })
+    }
+}
+
+impl super::Encoder for Encoder {
+    fn encode(
+        &mut self,
+        picture: &I420,
+        keyframe: bool,
+        timestamp: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<Encoded, Error> {
+        out.clear();
+        if picture.size() != self.size {
+            return Err(Error::SizeChanged {
+                expected: self.size,
+                found: picture.size(),
+            });
+        }
+        if keyframe {
+            let force = self
+                .raw
+                .table()
+                .ForceIntraFrame
+                .expect("OpenH264 fills its table");
+            // SAFETY: the object is alive.
+            let code = unsafe { force(self.raw.0, true) };
+            succeeded("keyframe request", code)?;
+        }
+        let source = source(picture, timestamp);
+        let mut coded = SFrameBSInfo::default();
+        let encode = self
+            .raw
+            .table()
+            .EncodeFrame
+            .expect("OpenH264 fills its table");
+        // SAFETY: `source` describes planes that `picture` keeps alive, and they are only read.
+        let code = unsafe { encode(self.raw.0, &source, &mut coded) };
+        succeeded("encode", code)?;
+        // SAFETY: `coded` was just filled, and the object is not touched before its next use.
+        unsafe { append(&coded, out) };
+        Ok(Encoded {
+            keyframe: coded.eFrameType == videoFrameTypeIDR,
+        })
+    }
+
+    fn set_bitrate(&mut self, bps: u32) -> Result<(), Error> {
+        let mut value = SBitrateInfo {
+            iLayer: SPATIAL_LAYER_ALL,
+            iBitrate: bits_a_second(bps),
+        };
+        // SAFETY: this option takes an `SBitrateInfo`.
+        let code = unsafe { self.raw.set(ENCODER_OPTION_BITRATE, &mut value) };
+        succeeded("bit rate change", code)
+    }
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let size = config.size;
+    if size != size.even() {
+        return Err(Error::UnusableSize {
+            size,
+            reason: "both sides must be even",
+        });
+    }
+    if !SIDES.contains(&size.width) || !SIDES.contains(&size.height) {
+        return Err(Error::UnusableSize {
+            size,
+            reason: "each side must be 16 to 4096",
+        });
+    }
+    if !(1..=MOST_FPS).contains(&config.fps) {
+        return Err(Error::FrameRate {
+            fps: config.fps,
+            most: MOST_FPS,
+        });
+    }
+    Ok(())
+}
+
+/// The encoder for a live screen, in OpenH264's terms.
+fn parameters(config: &Config, defaults: SEncParamExt) -> SEncParamExt {
+    let mut p = defaults;
+    // The screen mode takes three times as long and insists on scene-change keyframes.
+    p.iUsageType = CAMERA_VIDEO_REAL_TIME;
+    p.iPicWidth = config.size.width as c_int;
+    p.iPicHeight = config.size.height as c_int;
+    p.fMaxFrameRate = config.fps as f32;
+    p.iTargetBitrate = bits_a_second(config.bitrate);
+    p.iRCMode = RC_BITRATE_MODE;
+    // A skipped picture is a picture late: pacing and dropping belong to the caller. Then the
+    // maximum rate has no meaning either; unspecified, it never stands in `set_bitrate`'s way.
+    p.bEnableFrameSkip = false;
+    p.iMaxBitrate = UNSPECIFIED_BIT_RATE as c_int;
+    p.iMinQp = FINEST_QP;
+    p.iMaxQp = COARSEST_QP;
+    p.iComplexityMode = LOW_COMPLEXITY;
+    // Keyframes only on request, always with the same parameter sets.
+    p.uiIntraPeriod = 0;
+    p.bEnableSceneChangeDetect = false;
+    p.eSpsPpsIdStrategy = CONSTANT_ID;
+    p.iNumRefFrame = 1;
+    p.iTemporalLayerNum = 1;
+    p.iSpatialLayerNum = 1;
+    p.iMultipleThreadIdc = 1;
+    p.iEntropyCodingModeFlag = 0;
+    // It would freeze what stands still before it is sharp.
+    p.bEnableBackgroundDetection = false;
+    p.bEnableAdaptiveQuant = false;
+
+    let layer = &mut p.sSpatialLayers[0];
+    layer.iVideoWidth = p.iPicWidth;
+    layer.iVideoHeight = p.iPicHeight;
+    layer.fFrameRate = p.fMaxFrameRate;
+    layer.iSpatialBitrate = p.iTargetBitrate;
+    layer.iMaxSpatialBitrate = UNSPECIFIED_BIT_RATE as c_int;
+    layer.uiProfileIdc = PRO_BASELINE;
+    // The lowest level that fits size, frame rate and bit rate.
+    layer.uiLevelIdc = LEVEL_UNKNOWN;
+    layer.sSliceArgument.uiSliceMode = SM_SINGLE_SLICE;
+    layer.bVideoSignalTypePresent = true;
+    layer.uiVideoFormat = VF_UNDEF as u8;
+    layer.bFullRange = false;
+    layer.bColorDescriptionPresent = true;
+    layer.uiColorPrimaries = CP_BT709 as u8;
+    layer.uiTransferCharacteristics = TRC_BT709 as u8;
+    layer.uiColorMatrix = CM_BT709 as u8;
+    p
+}
+
+/// Describes a picture's planes where they are.
+fn source(picture: &I420, timestamp: Duration) -> SSourcePicture {
+    let [y, u, v] = picture.planes().map(|plane| plane.as_ptr().cast_mut());
+    let [luma, chroma, _] = picture.strides().map(|stride| stride as c_int);
+    SSourcePicture {
+        iColorFormat: videoFormatI420,
+        iStride: [luma, chroma, chroma, 0],
+        pData: [y, u, v, ptr::null_mut()],
+        iPicWidth: picture.size().width as c_int,
+        iPicHeight: picture.size().height as c_int,
+        uiTimeStamp: timestamp.as_millis() as _,
+        ..SSourcePicture::default()
+    }
+}
+
+/// Copies all layers of a coded picture (parameter sets, then its slice) to `out`.
+///
+/// # Safety
+/// `coded` must have been filled by an encoder that was not used since.
+unsafe fn append(coded: &SFrameBSInfo, out: &mut Vec<u8>) {
+    for layer in &coded.sLayerInfo[..coded.iLayerNum as usize] {
+        // SAFETY: the encoder gives `iNalCount` lengths, and that many bytes behind `pBsBuf`.
+        let bytes = unsafe {
+            let lengths =
+                std::slice::from_raw_parts(layer.pNalLengthInByte, layer.iNalCount as usize);
+            let total = lengths.iter().sum::<c_int>();
+            std::slice::from_raw_parts(layer.pBsBuf, total as usize)
+        };
+        out.extend_from_slice(bytes);
+    }
+}
+
+fn bits_a_second(bps: u32) -> c_int {
+    c_int::try_from(bps.max(LEAST_BITRATE)).unwrap_or(c_int::MAX)
+}
+
+fn succeeded(step: &'static str, code: c_int) -> Result<(), Error> {
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(Error::Encode {
+            step,
+            code: code.into(),
+        })
+    }
+}
+
+fn setup(step: &'static str, code: c_int) -> Error {
+    Error::CodecSetup {
+        codec: "encoder",
+        step,
+        code: code.into(),
+    }
+}

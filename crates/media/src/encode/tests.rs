@@ -1,0 +1,189 @@
+use super::*;
+use crate::capture::test_card;
+use crate::picture::Bgra;
+use crate::{convert, decode};
+use std::time::Instant;
+
+const HD: Size = Size::new(1280, 720);
+
+/// A running test card and the stages behind it.
+struct Bench {
+    encoder: Box<dyn Encoder>,
+    decoder: Box<dyn decode::Decoder>,
+    coded: Vec<u8>,
+    shown: I420,
+    frame: u32,
+}
+
+impl Bench {
+    fn new(size: Size, bitrate: u32) -> Self {
+        Self {
+            encoder: h264(Config {
+                size,
+                fps: 30,
+                bitrate,
+            })
+            .unwrap(),
+            decoder: decode::h264().unwrap(),
+            coded: Vec::new(),
+            shown: I420::default(),
+            frame: 0,
+        }
+    }
+
+    /// Sends one picture through; answers whether it was a keyframe.
+    fn send(&mut self, picture: &I420, keyframe: bool) -> bool {
+        let timestamp = Duration::from_secs(1) * self.frame / 30;
+        self.frame += 1;
+        let encoded = self
+            .encoder
+            .encode(picture, keyframe, timestamp, &mut self.coded)
+            .unwrap();
+        assert!(!self.coded.is_empty(), "skipped a picture");
+        assert!(self.decoder.decode(&self.coded, &mut self.shown).unwrap());
+        encoded.keyframe
+    }
+}
+
+/// Some pictures of the test card in motion.
+fn pictures(size: Size, count: usize) -> Vec<I420> {
+    let mut card = test_card(size, 120);
+    let mut screen = Bgra::default();
+    let grab = |_| {
+        card.next(Instant::now() + Duration::from_secs(5), &mut screen)
+            .unwrap();
+        let mut picture = I420::default();
+        convert::to_i420(&screen, &mut picture).unwrap();
+        picture
+    };
+    (0..count).map(grab).collect()
+}
+
+/// The types of the NAL units in an access unit.
+fn units(annex_b: &[u8]) -> Vec<u8> {
+    let starts = annex_b.windows(4).filter(|bytes| bytes[..3] == [0, 0, 1]);
+    starts.map(|bytes| bytes[3] & 0x1f).collect()
+}
+
+#[test]
+fn the_moving_test_card_arrives_well() {
+    let mut bench = Bench::new(HD, 5_000_000);
+    for picture in pictures(HD, 20) {
+        bench.send(&picture, false);
+        let quality = picture.luma_psnr(&bench.shown);
+        assert!(quality >= 35.0, "{quality} dB");
+    }
+}
+
+#[test]
+fn keyframes_come_when_asked_and_only_then() {
+    let size = Size::new(320, 240);
+    let mut bench = Bench::new(size, 500_000);
+    let card = pictures(size, 40);
+    let black = I420::new(size);
+    for (at, picture) in card.iter().enumerate() {
+        let asked = at == 25;
+        // Every seventh picture is black: a hard cut must not bring a keyframe either.
+        let picture = if at % 7 == 3 { &black } else { picture };
+        let keyframe = bench.send(picture, asked);
+        assert_eq!(keyframe, asked || at == 0, "picture {at}");
+        let expected: &[u8] = if keyframe { &[7, 8, 5] } else { &[1] };
+        assert_eq!(units(&bench.coded), expected, "picture {at}");
+    }
+}
+
+#[test]
+fn parameter_sets_stay_the_same_when_the_rate_changes() {
+    let size = Size::new(320, 240);
+    let mut bench = Bench::new(size, 500_000);
+    let picture = &pictures(size, 1)[0];
+    bench.send(picture, true);
+    let slice = |coded: &[u8]| coded.windows(4).position(|b| b == [0, 0, 1, 0x65]).unwrap();
+    let sets = bench.coded[..slice(&bench.coded)].to_vec();
+    assert_eq!(sets[4..7], [0x67, 66, 0xc0], "Constrained Baseline");
+    bench.encoder.set_bitrate(30_000_000).unwrap();
+    bench.send(picture, false);
+    bench.send(picture, true);
+    assert_eq!(bench.coded[..slice(&bench.coded)], sets);
+}
+
+#[test]
+fn a_still_picture_becomes_sharp_within_ten() {
+    let mut bench = Bench::new(HD, 2_500_000);
+    let picture = &pictures(HD, 1)[0];
+    for _ in 0..10 {
+        bench.send(picture, false);
+    }
+    let quality = picture.luma_psnr(&bench.shown);
+    assert!(quality >= 42.0, "{quality} dB");
+    assert!(
+        bench.coded.len() < 3000,
+        "{} bytes for nothing new",
+        bench.coded.len()
+    );
+}
+
+#[test]
+fn the_bit_rate_can_change_on_the_way() {
+    /// Noise, which costs whatever it may.
+    fn noise(size: Size, seed: u32) -> I420 {
+        let mut picture = I420::new(size);
+        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+        for byte in picture.planes_mut()[0].iter_mut() {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            *byte = 64 + (state >> 25) as u8;
+        }
+        picture
+    }
+    let size = Size::new(320, 240);
+    let mut bench = Bench::new(size, 12_000_000);
+    for bitrate in [12_000_000, 4_000_000, 12_000_000] {
+        bench.encoder.set_bitrate(bitrate).unwrap();
+        let mut bytes = 0;
+        for n in 0..30 {
+            bench.send(&noise(size, n), false);
+            // The first pictures find the new rate, the last ten keep it.
+            bytes += if n >= 20 { bench.coded.len() } else { 0 };
+        }
+        let due = bitrate as usize / 8 / 30 * 10;
+        assert!(
+            bytes.abs_diff(due) < due / 10,
+            "{bytes} bytes, {due} were due"
+        );
+    }
+    bench.encoder.set_bitrate(0).unwrap(); // raised to what is possible
+    bench.send(&noise(size, 0), false);
+}
+
+#[test]
+fn impossible_configurations_are_refused() {
+    let config = |width, height, fps| Config {
+        size: Size::new(width, height),
+        fps,
+        bitrate: 1,
+    };
+    for (config, word) in [
+        (config(321, 240, 30), "even"),
+        (config(14, 240, 30), "16"),
+        (config(8192, 240, 30), "4096"),
+        (config(320, 240, 0), "frames"),
+        (config(320, 240, 61), "60"),
+    ] {
+        let error = h264(config).err().expect("refused").to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert!(h264(config(16, 16, 60)).is_ok());
+}
+
+#[test]
+fn another_size_needs_another_encoder() {
+    let mut bench = Bench::new(Size::new(320, 240), 500_000);
+    let picture = I420::new(Size::new(240, 320));
+    let mut out = vec![1];
+    let refused = bench
+        .encoder
+        .encode(&picture, false, Duration::ZERO, &mut out);
+    assert!(matches!(refused, Err(Error::SizeChanged { .. })) && out.is_empty());
+}
