@@ -1,1 +1,142 @@
-//! LLLSI's sans-IO machines: Host, Client and Rendezvous.
+//! LLLSI's sans-IO machines: [`Host`](host::Host), [`Client`](client::Client) and
+//! [`Rendezvous`](rendezvous::Rendezvous).
+//!
+//! # The loop contract
+//!
+//! All three have one shape. Their owner
+//!
+//! 1. hands in one [`Input`] with the present time: `handle_input(now, input)`,
+//! 2. calls `poll_output()` until it answers [`Output::Timeout`], doing what each answer says,
+//! 3. waits for the next datagram, signalling message, frame or action, or for that time, and begins again.
+//!
+//! Nothing here reads a clock, opens a socket or starts a thread (`clippy.toml` bans it), and nothing calls back. The
+//! one thing that cannot be handed in is the randomness inside the cryptography of [`snow`] and [`str0m`].
+//! `crates/io` is the shell around these machines for real networks, `crates/sim` the one for virtual networks.
+
+pub mod client;
+pub mod host;
+pub mod rate;
+pub mod rendezvous;
+pub mod seal;
+pub mod stats;
+pub mod stun;
+
+mod assemble;
+mod clock;
+mod link;
+mod server;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::h264::FrameInfo;
+
+pub use assemble::Frame;
+pub use link::{Certificate, LinkError, Path};
+
+/// What a machine is given: one at a time, each followed by a full drain of its outputs.
+#[derive(Debug)]
+pub enum Input<'a, A> {
+    /// The time last answered by [`Output::Timeout`] has come (being early does no harm).
+    Timeout,
+    /// A UDP datagram arrived.
+    Datagram {
+        /// Who sent it.
+        source: SocketAddr,
+        /// The local address it was sent to: a real one, not the wildcard.
+        destination: SocketAddr,
+        /// Its bytes.
+        data: &'a [u8],
+    },
+    /// Something happened to the connection to the rendezvous server.
+    Signal(SignalEvent),
+    /// The developer, or the user, wants something.
+    Action(A),
+}
+
+/// What happens to the connection to the rendezvous server.
+#[derive(Debug, Clone)]
+pub enum SignalEvent {
+    /// It is established.
+    Connected {
+        /// The server's address: STUN is asked there too.
+        server: SocketAddr,
+    },
+    /// A text message came.
+    Received(String),
+    /// It could not be established, or is gone.
+    Disconnected {
+        /// In plain words.
+        reason: String,
+    },
+}
+
+/// What a machine wants done.
+#[derive(Debug)]
+pub enum Output<E> {
+    /// Send this datagram.
+    Transmit(Transmit),
+    /// Do this with the connection to the rendezvous server.
+    Signal(SignalCommand),
+    /// Tell the developer.
+    Event(E),
+    /// Nothing more for now: call again with [`Input::Timeout`] at this time, or with another input before.
+    Timeout(Instant),
+}
+
+/// A datagram to send.
+pub struct Transmit {
+    /// The local address to send from; `None` leaves it to the system's routing.
+    pub source: Option<SocketAddr>,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The bytes.
+    pub contents: Vec<u8>,
+}
+
+impl std::fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Transmit({:?} -> {}, {} bytes)",
+            self.source,
+            self.destination,
+            self.contents.len()
+        )
+    }
+}
+
+/// What to do with the connection to the rendezvous server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignalCommand {
+    /// Establish it; answered by [`SignalEvent::Connected`] or [`SignalEvent::Disconnected`].
+    Connect,
+    /// Send a text message.
+    Send(String),
+    /// Close it once everything is sent. No [`SignalEvent`] follows.
+    Close,
+}
+
+/// A coded picture on its way from the encoder to the viewers.
+#[derive(Debug, Clone)]
+pub struct CodedFrame {
+    /// H.264 in Annex B form.
+    pub data: Arc<[u8]>,
+    /// Whether it can be decoded without an earlier one.
+    pub keyframe: bool,
+    /// When the picture was grabbed.
+    pub captured_at: Instant,
+    /// When the encoder was done.
+    pub encoded_at: Instant,
+    /// Number and durations; the machine fills in the send queue and the capture time on its clock.
+    pub info: FrameInfo,
+}
+
+/// What a machine answers when nothing is due.
+const FAR_FUTURE: Duration = Duration::from_secs(24 * 3600);
+
+/// Microseconds from `epoch` to `at`, 0 if it lies before.
+fn micros_since(epoch: Instant, at: Instant) -> u64 {
+    at.saturating_duration_since(epoch).as_micros() as u64
+}

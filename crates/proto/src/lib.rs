@@ -55,7 +55,9 @@ pub enum Error {
         detail: String,
     },
     /// The other side speaks another wire version.
-    #[error("wire version {theirs}, this program speaks {WIRE_VERSION}; update the older of the two")]
+    #[error(
+        "wire version {theirs}, this program speaks {WIRE_VERSION}; update the older of the two"
+    )]
     Version {
         /// Their version.
         theirs: u8,
@@ -64,6 +66,9 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn invalid(what: &'static str, detail: impl ToString) -> Self {
-        Self::Invalid { what, detail: detail.to_string() }
+        Self::Invalid {
+            what,
+            detail: detail.to_string(),
+        }
     }
 }

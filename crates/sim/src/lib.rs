@@ -1,1 +1,23 @@
-//! LLLSI's simulator: the real machines over a virtual network in virtual time.
+//! LLLSI's simulator: the real machines with their real cryptography over a virtual network in virtual time.
+//!
+//! A [`World`] takes the place of `crates/io` and of nothing else: it owns the machines, carries their datagrams
+//! through [NATs](nat) and over [links with loss, delay and reorder](net), carries their signalling to a real
+//! [`Rendezvous`](lllsi_core::rendezvous::Rendezvous), and hands in the time. A seed reproduces the network's
+//! schedule; only the bytes inside the cryptography differ from run to run.
+//!
+//! ```
+//! use lllsi_sim::{Setup, World};
+//! use std::time::Duration;
+//!
+//! let mut world = World::new(Setup { seed: 1, ..Setup::default() });
+//! let viewer = world.join("Ada");
+//! assert!(world.run_until(Duration::from_secs(5), |w| w.client(viewer).frames > 30));
+//! ```
+
+pub mod nat;
+pub mod net;
+mod world;
+
+pub use nat::NatKind;
+pub use net::Conditions;
+pub use world::{ClientView, HostView, NodeId, Setup, World};

@@ -1,0 +1,728 @@
+//! The client's machine: enters a room by its link, finds a path to the host, receives its stream.
+//!
+//! ```
+//! use lllsi_core::client::{Client, Config};
+//! use lllsi_core::{Certificate, Output, SignalCommand};
+//! # use lllsi_core::seal::HostIdentity;
+//! # use lllsi_proto::invite::Invite;
+//! # let host = HostIdentity::from_random([7; 96]);
+//! # let (room, host_key, secret) = (host.room(), host.public_key(), host.secret);
+//! # let now = std::time::Instant::now();
+//! let invite = Invite { server: "http://127.0.0.1:36542".into(), room, host_key, secret };
+//! let config = Config {
+//!     invite,
+//!     name: "Ada".into(),
+//!     locals: vec!["127.0.0.1:5000".parse().unwrap()],
+//!     certificate: Certificate::generate(),
+//!     random_seed: [1; 32],
+//! };
+//! let mut client = Client::new(now, config);
+//! assert!(matches!(client.poll_output(), Output::Signal(SignalCommand::Connect)));
+//! ```
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::WIRE_VERSION;
+use lllsi_proto::control::{Message, Report};
+use lllsi_proto::invite::{Invite, Nonce};
+use lllsi_proto::rendezvous::{Blob, Refusal, Reply, Request};
+use lllsi_proto::sealed::{
+    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, Rejection, ToClient, ToHost,
+    Welcome,
+};
+
+use crate::assemble::{Arrivals, Assembler};
+use crate::clock::ClockSync;
+use crate::link::{Link, LinkEvent, SILENCE};
+use crate::seal::{Channel, Initiator, derive};
+use crate::server::Server;
+use crate::{
+    Certificate, FAR_FUTURE, Frame, Input, LinkError, Output, Path, SignalCommand, SignalEvent,
+    micros_since,
+};
+
+/// From the start to the host's first answer.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+/// A link as quiet as this gets a new path looked for, if the server is still there to arrange it.
+const RESTART_AFTER: Duration = Duration::from_millis(1500);
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+const PING_EVERY: Duration = Duration::from_millis(500);
+/// The first pings come quickly, so that latency is known from the first frames on.
+const FIRST_PINGS: u32 = 5;
+const FIRST_PING_EVERY: Duration = Duration::from_millis(20);
+/// The shortest delay of a path is looked for over two of these.
+const DELAY_WINDOW: Duration = Duration::from_secs(5);
+
+/// What a client needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The link.
+    pub invite: Invite,
+    /// What the host is shown; cut to [`MAX_NAME_BYTES`].
+    pub name: String,
+    /// Our addresses with the port of our socket.
+    pub locals: Vec<SocketAddr>,
+    /// Our certificate.
+    pub certificate: Certificate,
+    /// 32 fresh random bytes.
+    pub random_seed: [u8; 32],
+}
+
+/// What a client may be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Leave the room.
+    Leave,
+    /// A frame could not be decoded: go on with a keyframe.
+    RequestKeyframe,
+}
+
+/// What a client tells.
+#[derive(Debug)]
+pub enum Event {
+    /// The server let us into the room.
+    Entered,
+    /// The host lets us wait.
+    Waiting,
+    /// The host lets us in; a path is being looked for.
+    Admitted,
+    /// The link is up, encrypted and confirmed.
+    Connected(Path),
+    /// The link runs over another path now.
+    PathChanged(Path),
+    /// The path is dead; another is looked for.
+    Restarting,
+    /// The server is gone. An established link does not need it.
+    ServerLost,
+    /// A frame, in decoding order.
+    Frame(Frame),
+    /// It is over; no event follows.
+    Closed(CloseReason),
+}
+
+/// Why a client's session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// We left.
+    #[error("you left")]
+    Left,
+    /// The server cannot be reached.
+    #[error("the rendezvous server cannot be reached: {0}")]
+    ServerUnreachable(String),
+    /// The server knows no such room.
+    #[error("there is no such room")]
+    UnknownRoom,
+    /// The room is full.
+    #[error("the room is full")]
+    RoomFull,
+    /// The link's secret is not the host's.
+    #[error("the link's secret is wrong")]
+    WrongSecret,
+    /// Somebody on the way altered, dropped or repeated sealed messages.
+    #[error("sealed messages were altered on their way")]
+    Tampered,
+    /// The other side speaks another wire version.
+    #[error("the {who} speaks another wire version than ours ({WIRE_VERSION})")]
+    Version {
+        /// `host` or `server`.
+        who: &'static str,
+    },
+    /// The host did not answer.
+    #[error("the host does not answer")]
+    NoAnswer,
+    /// The host removed us, or did not let us in.
+    #[error("the host removed you")]
+    Kicked,
+    /// The host ended the stream.
+    #[error("the host ended the stream")]
+    HostClosed,
+    /// The host is not heard any more.
+    #[error("the host vanished: nothing was heard from it for {} s", SILENCE.as_secs())]
+    HostVanished,
+    /// No path was found.
+    #[error("{}", LinkError::NoPath)]
+    NoPath,
+    /// The link failed.
+    #[error(transparent)]
+    Link(LinkError),
+    /// The server refused.
+    #[error("the rendezvous server refused: {0}")]
+    Refused(Refusal),
+    /// The host or server said something that makes no sense.
+    #[error("the {who} broke the protocol: {detail}")]
+    Protocol {
+        /// `host` or `server`.
+        who: &'static str,
+        /// What was wrong.
+        detail: String,
+    },
+}
+
+/// What a client knows about its session.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Status {
+    /// What arrived.
+    pub arrivals: Arrivals,
+    /// Shortest recent round trip to the host.
+    pub rtt: Option<Duration>,
+    /// The link's path.
+    pub path: Option<Path>,
+}
+
+enum Phase {
+    Entering,
+    Handshaking(Initiator),
+    Waiting(Channel),
+    /// Admitted; the channel stays for candidates and restarts while the server is there.
+    Joined(Channel),
+    Closed,
+}
+
+/// The client's machine. See the [crate documentation](crate) for how to drive it.
+pub struct Client {
+    config: Config,
+    nonce: Nonce,
+    phase: Phase,
+    server: Server,
+    link: Link,
+    offer: String,
+    path: Option<Path>,
+    assembler: Assembler,
+    clock: ClockSync,
+    delay: DelayWindow,
+    latency_us: u32,
+    queued_us: u32,
+    started: Instant,
+    restart_at: Option<Instant>,
+    report_at: Option<Instant>,
+    ping_at: Option<Instant>,
+    pings: u32,
+    outputs: VecDeque<Output<Event>>,
+    now: Instant,
+}
+
+impl Client {
+    /// Begins to join.
+    pub fn new(now: Instant, mut config: Config) -> Self {
+        truncate(&mut config.name, MAX_NAME_BYTES);
+        let (link, offer) = Link::offer(now, &config.certificate, &config.locals);
+        let mut client = Self {
+            phase: Phase::Entering,
+            server: Server::connect(now, &config.random_seed),
+            nonce: Nonce::from_bytes(derive(&config.random_seed, b"client nonce", 0)),
+            link,
+            offer,
+            path: None,
+            assembler: Assembler::new(now),
+            clock: ClockSync::default(),
+            delay: DelayWindow::default(),
+            latency_us: 0,
+            queued_us: 0,
+            started: now,
+            restart_at: None,
+            report_at: None,
+            ping_at: None,
+            pings: 0,
+            outputs: VecDeque::new(),
+            now,
+            config,
+        };
+        client.collect();
+        client
+    }
+
+    /// Figures about the session.
+    pub fn status(&self) -> Status {
+        Status {
+            arrivals: self.assembler.arrivals(),
+            rtt: self.clock.rtt_us().map(Duration::from_micros),
+            path: self.path,
+        }
+    }
+
+    /// Takes one input; drain [`Self::poll_output`] after it.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
+        self.now = now;
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        match input {
+            Input::Timeout => {}
+            Input::Datagram {
+                source,
+                destination,
+                data,
+            } => self.datagram(source, destination, data),
+            Input::Signal(event) => self.signal(event),
+            Input::Action(Action::Leave) => self.leave(),
+            Input::Action(Action::RequestKeyframe) => self.assembler.reset(now),
+        }
+        self.advance();
+        self.collect();
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Output<Event> {
+        self.outputs
+            .pop_front()
+            .unwrap_or_else(|| Output::Timeout(self.timeout()))
+    }
+
+    fn timeout(&self) -> Instant {
+        if matches!(self.phase, Phase::Closed) {
+            return self.now + FAR_FUTURE;
+        }
+        let welcome = matches!(self.phase, Phase::Entering | Phase::Handshaking(_))
+            .then(|| self.started + WELCOME_TIMEOUT);
+        let restart = self.can_restart().then(|| self.next_restart());
+        [
+            welcome,
+            restart,
+            self.server.timeout(),
+            self.link.timeout(self.now),
+            self.assembler.timeout().filter(|_| self.link.is_up()),
+            self.report_at,
+            self.ping_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(self.now + FAR_FUTURE)
+    }
+
+    fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
+        if let Some((mapped, base)) =
+            self.server
+                .handle_datagram(self.now, source, destination, data)
+        {
+            if let Some(candidate) = self.link.add_local(self.now, mapped, base) {
+                self.seal(&ToHost::Candidate { candidate });
+            }
+            return;
+        }
+        self.link
+            .handle_datagram(self.now, source, destination, data);
+    }
+
+    // --- The rendezvous server ---
+
+    fn signal(&mut self, event: SignalEvent) {
+        match event {
+            SignalEvent::Connected { server } => {
+                self.server.connected(server);
+                self.server.send(&Request::Enter {
+                    version: WIRE_VERSION,
+                    room: self.config.invite.room,
+                });
+            }
+            SignalEvent::Received(text) => match Reply::parse(&text) {
+                Ok(reply) => self.reply(reply),
+                Err(error) => self.protocol_error("server", error),
+            },
+            SignalEvent::Disconnected { reason } => match self.phase {
+                Phase::Joined(_) => self.server_lost(),
+                _ => self.end(CloseReason::ServerUnreachable(reason)),
+            },
+        }
+    }
+
+    /// The server is not needed any more; no attempt is made to reach it again.
+    fn server_lost(&mut self) {
+        self.server.close();
+        self.event(Event::ServerLost);
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        match (reply, &self.phase) {
+            (Reply::Entered { stun_port, .. }, Phase::Entering) => {
+                self.server.accepted(self.now, stun_port);
+                self.event(Event::Entered);
+                self.hello();
+            }
+            (Reply::Relay { blob, client: None }, _) => self.blob(&blob.0),
+            // Once admitted, the link decides about the session, not the server.
+            (Reply::Closed | Reply::Dismissed | Reply::Refused { .. }, Phase::Joined(_)) => {
+                self.server_lost()
+            }
+            (Reply::Closed, _) => self.end(CloseReason::HostClosed),
+            (Reply::Dismissed, _) => self.end(CloseReason::Kicked),
+            (Reply::Refused { reason }, _) => self.end(match reason {
+                Refusal::UnknownRoom => CloseReason::UnknownRoom,
+                Refusal::RoomFull => CloseReason::RoomFull,
+                Refusal::Version => CloseReason::Version { who: "server" },
+                reason => CloseReason::Refused(reason),
+            }),
+            (reply, _) => self.protocol_error("server", format!("unexpected {reply:?}")),
+        }
+    }
+
+    fn hello(&mut self) {
+        let hello = Hello {
+            name: self.config.name.clone(),
+            offer: std::mem::take(&mut self.offer),
+            nonce: self.nonce,
+        };
+        let Invite {
+            room,
+            host_key,
+            secret,
+            ..
+        } = &self.config.invite;
+        let (initiator, message) =
+            Initiator::begin(room, host_key, secret, &sealed::to_bytes(&hello));
+        self.phase = Phase::Handshaking(initiator);
+        self.relay(&Envelope::Handshake(&message));
+    }
+
+    fn relay(&mut self, envelope: &Envelope<'_>) {
+        self.server.send(&Request::Relay {
+            client: None,
+            blob: Blob(envelope.to_bytes()),
+        });
+    }
+
+    fn seal(&mut self, message: &ToHost) {
+        if let Phase::Waiting(channel) | Phase::Joined(channel) = &mut self.phase {
+            let sealed = channel.seal(&sealed::to_bytes(message));
+            self.relay(&Envelope::Sealed(&sealed));
+        }
+    }
+
+    // --- The host, through the server ---
+
+    fn blob(&mut self, blob: &[u8]) {
+        match (
+            Envelope::parse(blob),
+            std::mem::replace(&mut self.phase, Phase::Closed),
+        ) {
+            (Ok(Envelope::Handshake(message)), Phase::Handshaking(initiator)) => {
+                match initiator.finish(message) {
+                    Ok((channel, payload)) => self.welcome(channel, &payload),
+                    Err(_) => self.end(CloseReason::Tampered),
+                }
+            }
+            (Ok(Envelope::Sealed(message)), Phase::Waiting(mut channel)) => {
+                let opened = channel.open(message);
+                self.phase = Phase::Waiting(channel);
+                self.opened(opened.ok());
+            }
+            (Ok(Envelope::Sealed(message)), Phase::Joined(mut channel)) => {
+                let opened = channel.open(message);
+                self.phase = Phase::Joined(channel);
+                self.opened(opened.ok());
+            }
+            // Unauthenticated, so it can only end a handshake that has not succeeded.
+            (Ok(Envelope::Rejected(rejection)), Phase::Handshaking(_)) => {
+                self.end(match rejection {
+                    Rejection::WrongSecret => CloseReason::WrongSecret,
+                    Rejection::Version(_) => CloseReason::Version { who: "host" },
+                    Rejection::Tampered => CloseReason::Tampered,
+                })
+            }
+            (Err(lllsi_proto::Error::Version { .. }), Phase::Handshaking(_)) => {
+                self.end(CloseReason::Version { who: "host" });
+            }
+            (_, Phase::Joined(channel)) => {
+                // Not the host's doing, or useless: the link goes on without the server.
+                self.phase = Phase::Joined(channel);
+                self.server_lost();
+            }
+            _ => self.end(CloseReason::Tampered),
+        }
+    }
+
+    fn welcome(&mut self, channel: Channel, payload: &[u8]) {
+        match sealed::parse::<Welcome>("welcome", payload) {
+            Ok(welcome) => {
+                self.link
+                    .set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
+                self.phase = Phase::Waiting(channel);
+                if let Some((mapped, base)) = self.server.reflexive() {
+                    // Found before there was a channel to tell it through.
+                    self.tell_reflexive(mapped, base);
+                }
+                self.admission(welcome.admission);
+            }
+            Err(error) => self.protocol_error("host", error),
+        }
+    }
+
+    fn tell_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
+        if let Some(candidate) = self.link.reflexive_line(mapped, base) {
+            self.seal(&ToHost::Candidate { candidate });
+        }
+    }
+
+    fn opened(&mut self, plaintext: Option<Vec<u8>>) {
+        let Some(plaintext) = plaintext else {
+            return match self.phase {
+                Phase::Joined(_) => self.server_lost(),
+                _ => self.end(CloseReason::Tampered),
+            };
+        };
+        match sealed::parse::<ToClient>("message from the host", &plaintext) {
+            Ok(ToClient::Admission(admission)) if matches!(self.phase, Phase::Waiting(_)) => {
+                self.admission(admission);
+            }
+            Ok(ToClient::Candidate { candidate }) => self.link.add_remote(self.now, &candidate),
+            Ok(ToClient::Restarted { answer }) => {
+                if let Err(error) = self.link.accept_answer(self.now, &answer) {
+                    tracing::warn!(%error, "restart failed");
+                }
+            }
+            Ok(ToClient::Part { reason }) => self.parted(reason),
+            Ok(_) => {}
+            Err(error) => self.protocol_error("host", error),
+        }
+    }
+
+    fn admission(&mut self, admission: Admission) {
+        match admission {
+            Admission::Waiting => self.event(Event::Waiting),
+            Admission::Refused { reason } => self.parted(reason),
+            Admission::Admitted { answer } => match self.link.accept_answer(self.now, &answer) {
+                Ok(()) => {
+                    let Phase::Waiting(channel) = std::mem::replace(&mut self.phase, Phase::Closed)
+                    else {
+                        unreachable!("callers check that we wait")
+                    };
+                    self.phase = Phase::Joined(channel);
+                    self.event(Event::Admitted);
+                }
+                Err(error) => self.protocol_error("host", error),
+            },
+        }
+    }
+
+    // --- The host, over the link ---
+
+    fn advance(&mut self) {
+        let now = self.now;
+        if self.server.handle_timeout(now) && !matches!(self.phase, Phase::Joined(_)) {
+            return self.end(CloseReason::ServerUnreachable("it does not answer".into()));
+        }
+        let waits_for_welcome = matches!(self.phase, Phase::Entering | Phase::Handshaking(_));
+        if waits_for_welcome && now >= self.started + WELCOME_TIMEOUT {
+            return self.end(CloseReason::NoAnswer);
+        }
+        if self.link.timeout(now).is_some_and(|at| now >= at) {
+            self.link.handle_timeout(now);
+        }
+        while let Some(event) = self.link.poll_event() {
+            self.link_event(event);
+        }
+        if self.link.is_up() {
+            self.frames();
+            self.pulse();
+        }
+    }
+
+    fn link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up(path) => {
+                self.path = Some(path);
+                self.assembler = Assembler::new(self.now);
+                (self.report_at, self.ping_at) = (Some(self.now), Some(self.now));
+                self.event(Event::Connected(path));
+            }
+            LinkEvent::PathChanged(path) => {
+                self.path = Some(path);
+                self.event(Event::PathChanged(path));
+            }
+            LinkEvent::Rtp(packet) => self.assembler.push(self.now, packet),
+            LinkEvent::Message(Message::Pong {
+                sent_us,
+                received_us,
+            }) => {
+                self.clock
+                    .sample(sent_us, received_us, self.micros(self.now));
+                if let Some(rtt) = self.clock.rtt_us() {
+                    self.assembler.set_rtt(Duration::from_micros(rtt));
+                }
+            }
+            LinkEvent::Message(Message::Goodbye { reason }) => self.parted(reason),
+            LinkEvent::Message(_) | LinkEvent::KeyframeWanted => {}
+            LinkEvent::Down(error) => self.end(match error {
+                LinkError::NoPath => CloseReason::NoPath,
+                LinkError::Silent => CloseReason::HostVanished,
+                LinkError::Closed => CloseReason::HostClosed,
+                error => CloseReason::Link(error),
+            }),
+        }
+    }
+
+    fn frames(&mut self) {
+        while let Some(mut frame) = self.assembler.poll(self.now) {
+            if let Some(info) = &frame.info {
+                let complete_us = self.micros(frame.complete_at);
+                let latency = self.clock.age_us(info.captured_us, complete_us);
+                frame.latency_us = latency.map(|us| us.max(0) as u64);
+                self.latency_us = frame.latency_us.unwrap_or(0).min(u32::MAX.into()) as u32;
+                let in_host = [
+                    info.capture_us,
+                    info.convert_us,
+                    info.encode_wait_us,
+                    info.encode_us,
+                    info.send_queue_us,
+                ];
+                let sent_us =
+                    info.captured_us as i64 + in_host.into_iter().map(i64::from).sum::<i64>();
+                self.queued_us = self
+                    .delay
+                    .above_shortest(self.now, complete_us as i64 - sent_us);
+            }
+            self.event(Event::Frame(frame));
+        }
+        if self.assembler.handle_timeout(self.now) {
+            self.link.request_keyframe(self.now);
+        }
+    }
+
+    /// Reports and pings that are due.
+    fn pulse(&mut self) {
+        let now = self.now;
+        if self.report_at.is_some_and(|at| now >= at) {
+            self.report_at = Some(now + REPORT_EVERY);
+            let arrivals = self.assembler.arrivals();
+            let report = Report {
+                frame: self.assembler.newest_frame(),
+                packets: arrivals.packets as u32,
+                missed: arrivals.missed as u32,
+                bytes: arrivals.bytes,
+                queued_us: self.queued_us,
+                latency_us: self.latency_us,
+            };
+            self.link.send(now, &Message::Report(report));
+        }
+        if self.ping_at.is_some_and(|at| now >= at) {
+            self.pings += 1;
+            let every = if self.pings < FIRST_PINGS {
+                FIRST_PING_EVERY
+            } else {
+                PING_EVERY
+            };
+            self.ping_at = Some(now + every);
+            let sent_us = self.micros(now);
+            self.link.send(now, &Message::Ping { sent_us });
+        }
+        if self.can_restart() && now >= self.next_restart() {
+            self.restart_at = Some(now + RESTART_AFTER);
+            if let Some(offer) = self.link.restart(now) {
+                self.event(Event::Restarting);
+                self.seal(&ToHost::Restart { offer });
+            }
+        }
+    }
+
+    fn can_restart(&self) -> bool {
+        self.link.is_up() && self.server.is_connected() && matches!(self.phase, Phase::Joined(_))
+    }
+
+    fn next_restart(&self) -> Instant {
+        let quiet = self.link.heard_at() + RESTART_AFTER;
+        self.restart_at.map_or(quiet, |at| at.max(quiet))
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        // An hour in front, so that a clock behind ours does not count below zero.
+        micros_since(self.started, at) + 3_600_000_000
+    }
+
+    // --- The end ---
+
+    fn leave(&mut self) {
+        self.seal(&ToHost::Part {
+            reason: PartReason::ClientLeft,
+        });
+        self.end(CloseReason::Left);
+    }
+
+    fn parted(&mut self, reason: PartReason) {
+        self.end(match reason {
+            PartReason::RoomFull => CloseReason::RoomFull,
+            PartReason::Kicked => CloseReason::Kicked,
+            PartReason::Protocol => CloseReason::Protocol {
+                who: "host",
+                detail: "it says that we broke the protocol".into(),
+            },
+            _ => CloseReason::HostClosed,
+        });
+    }
+
+    fn protocol_error(&mut self, who: &'static str, detail: impl ToString) {
+        self.end(CloseReason::Protocol {
+            who,
+            detail: detail.to_string(),
+        });
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed;
+        if !self.link.is_down() {
+            self.link.close(self.now, PartReason::ClientLeft);
+        }
+        self.server.close();
+        // Goodbyes go out before the event, so that a shell may stop at it.
+        self.collect();
+        self.event(Event::Closed(reason));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Gathers what the parts want sent.
+    fn collect(&mut self) {
+        while let Some(transmit) = self.link.poll_transmit() {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+        while let Some(transmit) = self.server.poll_transmit(self.now) {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+        while let Some(command) = self.server.poll_command() {
+            let close = command == SignalCommand::Close;
+            self.outputs.push_back(Output::Signal(command));
+            if close {
+                break;
+            }
+        }
+    }
+}
+
+/// The shortest one-way delay seen lately, in a clock difference that is unknown but constant.
+#[derive(Debug, Default)]
+struct DelayWindow {
+    previous: Option<i64>,
+    current: Option<i64>,
+    turn_at: Option<Instant>,
+}
+
+impl DelayWindow {
+    /// How far `delay_us` stands above the shortest of the last five to ten seconds, microseconds.
+    fn above_shortest(&mut self, now: Instant, delay_us: i64) -> u32 {
+        let turn_at = *self.turn_at.get_or_insert(now + DELAY_WINDOW);
+        if now >= turn_at {
+            self.previous = self.current.take();
+            self.turn_at = Some(now + DELAY_WINDOW);
+        }
+        self.current = Some(self.current.map_or(delay_us, |least| least.min(delay_us)));
+        let shortest = [self.previous, self.current]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(delay_us);
+        delay_us.saturating_sub(shortest).clamp(0, u32::MAX.into()) as u32
+    }
+}
+
+/// Cuts a string to at most `max` bytes, between characters.
+pub(crate) fn truncate(text: &mut String, max: usize) {
+    let end = (0..=max.min(text.len()))
+        .rev()
+        .find(|&i| text.is_char_boundary(i))
+        .unwrap_or(0);
+    text.truncate(end);
+}

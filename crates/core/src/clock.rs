@@ -1,0 +1,80 @@
+//! The host's clock as a client sees it.
+
+use std::collections::VecDeque;
+
+/// Samples kept: ten seconds at two a second.
+const WINDOW: usize = 20;
+
+/// Estimates the offset between two clocks from pings: the sample with the shortest round trip of the last ten seconds
+/// is the least disturbed (the clock filter of RFC 5905, section 10, in its simplest form).
+#[derive(Debug, Default)]
+pub(crate) struct ClockSync {
+    samples: VecDeque<Sample>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    rtt_us: u64,
+    /// Host clock minus our clock.
+    offset_us: i64,
+}
+
+impl ClockSync {
+    /// Takes a ping's three times: sent and answered on our clock, received on the host's. Microseconds.
+    pub(crate) fn sample(&mut self, sent_us: u64, host_us: u64, now_us: u64) {
+        let Some(rtt_us) = now_us.checked_sub(sent_us) else {
+            return;
+        };
+        let middle = (sent_us + rtt_us / 2) as i64;
+        if self.samples.len() == WINDOW {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(Sample {
+            rtt_us,
+            offset_us: (host_us as i64).wrapping_sub(middle),
+        });
+    }
+
+    fn best(&self) -> Option<Sample> {
+        self.samples.iter().copied().min_by_key(|s| s.rtt_us)
+    }
+
+    /// Shortest recent round trip, microseconds.
+    pub(crate) fn rtt_us(&self) -> Option<u64> {
+        self.best().map(|s| s.rtt_us)
+    }
+
+    /// How long ago, at our time `now_us`, the host's clock showed `host_us`. Microseconds; may be slightly negative.
+    pub(crate) fn age_us(&self, host_us: u64, now_us: u64) -> Option<i64> {
+        let offset = self.best()?.offset_us;
+        Some(
+            (now_us as i64)
+                .wrapping_add(offset)
+                .wrapping_sub(host_us as i64),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_delayed_sample_counts() {
+        let mut clock = ClockSync::default();
+        assert_eq!(clock.age_us(0, 0), None);
+        // The host's clock is 1,000,000 ahead. A queue of 40 ms on the way there bends the first sample.
+        clock.sample(0, 1_000_000 + 45_000, 50_000);
+        clock.sample(100_000, 1_100_000 + 5_000, 110_000);
+        assert_eq!(clock.rtt_us(), Some(10_000));
+        assert_eq!(clock.age_us(1_200_000, 230_000), Some(30_000));
+    }
+
+    #[test]
+    fn absurd_times_do_no_harm() {
+        let mut clock = ClockSync::default();
+        clock.sample(u64::MAX, 0, 5);
+        clock.sample(0, u64::MAX, 5);
+        let _ = clock.age_us(0, u64::MAX);
+    }
+}

@@ -1,0 +1,655 @@
+//! The host's machine: keeps a room open, lets clients in, sends every frame to all of them.
+//!
+//! ```
+//! use lllsi_core::host::{Config, Host};
+//! use lllsi_core::seal::HostIdentity;
+//! use lllsi_core::{Certificate, Output, SignalCommand};
+//! # let now = std::time::Instant::now();
+//! let config = Config {
+//!     identity: HostIdentity::from_random([7; 96]),
+//!     locals: vec!["127.0.0.1:5000".parse().unwrap()],
+//!     certificate: Certificate::generate(),
+//!     random_seed: [9; 32],
+//!     lobby: false,
+//!     max_viewers: 8,
+//!     max_bitrate: 4_000_000,
+//! };
+//! let mut host = Host::new(now, config);
+//! assert!(matches!(host.poll_output(), Output::Signal(SignalCommand::Connect)));
+//! ```
+
+mod viewer;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::WIRE_VERSION;
+use lllsi_proto::h264::packetize;
+use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply, Request};
+use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
+
+use crate::link::MAX_PAYLOAD;
+use crate::rate::Limits;
+use crate::seal::HostIdentity;
+use crate::server::Server;
+use crate::{
+    Certificate, CodedFrame, FAR_FUTURE, Input, LinkError, Output, Path, SignalCommand,
+    SignalEvent, micros_since, stun,
+};
+use viewer::{Step, Viewer};
+
+pub use viewer::{ViewerState, ViewerStatus};
+
+/// Below this the picture is not worth sending, bit/s.
+const MIN_BITRATE: f64 = 300_000.0;
+/// Clients in the lobby or under way, over the viewers allowed: they are told properly that the room is full.
+const SPARE_CLIENTS: u32 = 16;
+/// First messages remembered, so that the server cannot play one twice.
+const REMEMBERED_HELLOS: usize = 4096;
+/// Keyframes made at the viewers' request, at most one in this time.
+const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
+/// How often the common bitrate is reconsidered.
+const RATE_EVERY: Duration = Duration::from_millis(100);
+
+/// What a host needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Keys of the room.
+    pub identity: HostIdentity,
+    /// Our addresses with the port of our socket.
+    pub locals: Vec<SocketAddr>,
+    /// Our certificate.
+    pub certificate: Certificate,
+    /// 32 fresh random bytes.
+    pub random_seed: [u8; 32],
+    /// Whether clients wait until they are admitted.
+    pub lobby: bool,
+    /// Viewers at once.
+    pub max_viewers: u32,
+    /// The most that is sent to one viewer, bit/s.
+    pub max_bitrate: u32,
+}
+
+/// Names a viewer; not reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViewerId(pub u32);
+
+impl fmt::Display for ViewerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a host may be told to do.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Let one waiting client in.
+    Admit(ViewerId),
+    /// Let all waiting clients in, and later ones at once.
+    Start,
+    /// Remove a viewer or waiting client.
+    Kick(ViewerId),
+    /// Send a frame to all viewers.
+    Send(CodedFrame),
+    /// End the stream for all.
+    Close,
+}
+
+/// What a host tells.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The room is open at the server: the first time, or again.
+    RoomOpen,
+    /// The server is gone; it is tried again. Established links do not need it.
+    ServerLost(String),
+    /// A client waits to be admitted.
+    ViewerWaiting {
+        /// The client.
+        id: ViewerId,
+        /// What it calls itself; not verified.
+        name: String,
+    },
+    /// A viewer's link is up, encrypted and confirmed.
+    ViewerConnected {
+        /// The viewer.
+        id: ViewerId,
+        /// What it calls itself; not verified.
+        name: String,
+        /// The link's path.
+        path: Path,
+    },
+    /// A viewer's link runs over another path.
+    ViewerPath {
+        /// The viewer.
+        id: ViewerId,
+        /// The new path.
+        path: Path,
+    },
+    /// A viewer or waiting client is gone.
+    ViewerLeft {
+        /// The viewer.
+        id: ViewerId,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// Somebody knocked who does not know the link's secret.
+    Rejected,
+    /// The next frame should be a keyframe.
+    KeyframeWanted,
+    /// The encoder should aim at this rate, bit/s.
+    Bitrate(u32),
+    /// It is over; no event follows.
+    Closed(CloseReason),
+}
+
+/// Why a viewer is gone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeftReason {
+    /// It or we said so.
+    #[error(transparent)]
+    Parted(#[from] PartReason),
+    /// Its link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// It left the server while it waited.
+    #[error("it left while it waited")]
+    Departed,
+    /// A sealed message did not open.
+    #[error("its sealed messages were altered on their way")]
+    Tampered,
+}
+
+/// Why a host's session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// We closed.
+    #[error("the stream was ended")]
+    Closed,
+    /// The server cannot be reached at all.
+    #[error("the rendezvous server cannot be reached: {0}")]
+    ServerUnreachable(String),
+    /// The server refused us.
+    #[error("the rendezvous server refused: {0}")]
+    Refused(Refusal),
+}
+
+/// The host's machine. See the [crate documentation](crate) for how to drive it.
+pub struct Host {
+    config: Config,
+    limits: Limits,
+    server: Server,
+    room_was_open: bool,
+    viewers: BTreeMap<ViewerId, Viewer>,
+    next_viewer: u32,
+    /// The server's numbers begin anew when it restarts: they count for one connection.
+    by_client: HashMap<ClientId, ViewerId>,
+    by_source: HashMap<SocketAddr, ViewerId>,
+    by_ufrag: HashMap<String, ViewerId>,
+    /// One entry per viewer, at its [`Viewer::deadline`].
+    deadlines: BTreeSet<(Instant, ViewerId)>,
+    hellos: (HashSet<[u8; 32]>, VecDeque<[u8; 32]>),
+    keyframe_wanted: bool,
+    keyframe_at: Instant,
+    bitrate: u32,
+    rate_at: Instant,
+    frames: u64,
+    epoch: Instant,
+    closed: bool,
+    outputs: VecDeque<Output<Event>>,
+    now: Instant,
+}
+
+impl Host {
+    /// Begins to open the room.
+    pub fn new(now: Instant, config: Config) -> Self {
+        let max = f64::from(config.max_bitrate);
+        let mut host = Self {
+            limits: Limits {
+                min: MIN_BITRATE.min(max),
+                max,
+            },
+            bitrate: config.max_bitrate,
+            server: Server::connect(now, &config.random_seed),
+            config,
+            room_was_open: false,
+            viewers: BTreeMap::new(),
+            next_viewer: 1,
+            by_client: HashMap::new(),
+            by_source: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            hellos: (HashSet::new(), VecDeque::new()),
+            keyframe_wanted: false,
+            keyframe_at: now,
+            rate_at: now,
+            frames: 0,
+            epoch: now,
+            closed: false,
+            outputs: VecDeque::new(),
+            now,
+        };
+        host.collect_server();
+        host
+    }
+
+    /// All viewers and waiting clients.
+    pub fn viewers(&self) -> impl Iterator<Item = ViewerStatus> + '_ {
+        self.viewers.iter().map(|(id, viewer)| viewer.status(*id))
+    }
+
+    /// Frames sent so far: each was encoded and packetised once, however many viewers there are.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Takes one input; drain [`Self::poll_output`] after it.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
+        self.now = now;
+        if self.closed {
+            return;
+        }
+        match input {
+            Input::Timeout => self.expire(),
+            Input::Datagram {
+                source,
+                destination,
+                data,
+            } => self.datagram(source, destination, data),
+            Input::Signal(event) => self.signal(event),
+            Input::Action(action) => self.action(action),
+        }
+        self.ask_for_keyframe();
+        self.collect_server();
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Output<Event> {
+        self.outputs
+            .pop_front()
+            .unwrap_or_else(|| Output::Timeout(self.timeout()))
+    }
+
+    fn timeout(&self) -> Instant {
+        if self.closed {
+            return self.now + FAR_FUTURE;
+        }
+        let viewers = self.deadlines.first().map(|(at, _)| *at);
+        let keyframe = self.keyframe_wanted.then_some(self.keyframe_at);
+        let rate = (!self.by_source.is_empty()).then_some(self.rate_at);
+        [viewers, keyframe, rate, self.server.timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.now + FAR_FUTURE)
+    }
+
+    fn expire(&mut self) {
+        let now = self.now;
+        if self.server.handle_timeout(now) {
+            self.server_lost("it does not answer".into());
+        }
+        while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.with_viewer(id, |viewer, now| viewer.handle_timeout(now));
+        }
+        if now >= self.rate_at {
+            self.rate_at = now + RATE_EVERY;
+            self.reconsider_bitrate();
+        }
+    }
+
+    fn action(&mut self, action: Action) {
+        match action {
+            Action::Admit(id) => self.admit(id),
+            Action::Start => {
+                self.config.lobby = false;
+                let waiting: Vec<_> = self.waiting().collect();
+                waiting.into_iter().for_each(|id| self.admit(id));
+            }
+            Action::Kick(id) => self.part(id, PartReason::Kicked),
+            Action::Send(frame) => self.send(&frame),
+            Action::Close => self.close(CloseReason::Closed),
+        }
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = ViewerId> + '_ {
+        self.viewers
+            .iter()
+            .filter(|(_, v)| v.is_waiting())
+            .map(|(id, _)| *id)
+    }
+
+    // --- Datagrams ---
+
+    fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
+        if let Some((mapped, base)) =
+            self.server
+                .handle_datagram(self.now, source, destination, data)
+        {
+            return self.reflexive(mapped, base);
+        }
+        let Some(id) = self.addressee(source, data) else {
+            tracing::trace!(%source, "datagram from a stranger dropped");
+            return;
+        };
+        self.with_viewer(id, |viewer, now| {
+            viewer.handle_datagram(now, source, destination, data)
+        });
+    }
+
+    /// Whose datagram this is: by its source; an unknown source only by the name in a connectivity check.
+    fn addressee(&mut self, source: SocketAddr, data: &[u8]) -> Option<ViewerId> {
+        if let Some(named) = stun::addressee(data) {
+            let id = *self.by_ufrag.get(&named)?;
+            self.by_source.entry(source).or_insert(id);
+            return Some(id);
+        }
+        self.by_source.get(&source).copied()
+    }
+
+    fn reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
+        let ids: Vec<_> = self.viewers.keys().copied().collect();
+        for id in ids {
+            self.with_viewer(id, |viewer, now| viewer.add_local(now, mapped, base));
+        }
+    }
+
+    // --- Frames ---
+
+    fn send(&mut self, frame: &CodedFrame) {
+        self.frames += 1;
+        let mut info = frame.info;
+        info.captured_us = micros_since(self.epoch, frame.captured_at);
+        info.send_queue_us = self
+            .now
+            .saturating_duration_since(frame.encoded_at)
+            .as_micros() as u32;
+        let payloads = packetize(&frame.data, &info, MAX_PAYLOAD);
+        if frame.keyframe {
+            self.keyframe_wanted = false;
+        }
+        let ids: Vec<_> = self
+            .viewers
+            .iter()
+            .filter(|(_, v)| v.is_up())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.with_viewer(id, |viewer, now| {
+                viewer.send_frame(now, frame.captured_at, frame.keyframe, &payloads);
+                Step::Stay
+            });
+        }
+    }
+
+    fn ask_for_keyframe(&mut self) {
+        if self.keyframe_wanted && self.now >= self.keyframe_at {
+            self.keyframe_wanted = false;
+            self.keyframe_at = self.now + KEYFRAME_EVERY;
+            self.event(Event::KeyframeWanted);
+        }
+    }
+
+    /// One encode serves all viewers, so the narrowest path that still reports decides.
+    fn reconsider_bitrate(&mut self) {
+        let allowed = self
+            .viewers
+            .values()
+            .filter_map(|v| v.allowed_bitrate(self.now));
+        let bitrate = allowed.fold(self.limits.max, f64::min) as u32;
+        let changed = bitrate.abs_diff(self.bitrate) * 20 > self.bitrate
+            || bitrate == self.config.max_bitrate;
+        if changed && bitrate != self.bitrate {
+            self.bitrate = bitrate;
+            self.event(Event::Bitrate(bitrate));
+        }
+    }
+
+    // --- The rendezvous server ---
+
+    fn signal(&mut self, event: SignalEvent) {
+        match event {
+            SignalEvent::Connected { server } => {
+                self.server.connected(server);
+                let token = self.config.identity.token;
+                let max_clients = self
+                    .config
+                    .max_viewers
+                    .saturating_mul(2)
+                    .saturating_add(SPARE_CLIENTS);
+                self.server.send(&Request::Open {
+                    version: WIRE_VERSION,
+                    token,
+                    max_clients,
+                });
+            }
+            SignalEvent::Received(text) => match Reply::parse(&text) {
+                Ok(reply) => self.reply(reply),
+                Err(error) => tracing::warn!(%error, "message from the rendezvous server ignored"),
+            },
+            SignalEvent::Disconnected { reason } => {
+                self.server.disconnected(self.now);
+                self.server_lost(reason);
+            }
+        }
+    }
+
+    fn server_lost(&mut self, reason: String) {
+        if !self.room_was_open {
+            return self.close(CloseReason::ServerUnreachable(reason));
+        }
+        for (_, id) in std::mem::take(&mut self.by_client) {
+            self.with_viewer(id, |viewer, _| viewer.departed());
+        }
+        self.event(Event::ServerLost(reason));
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Opened { stun_port, .. } => {
+                self.server.accepted(self.now, stun_port);
+                self.room_was_open = true;
+                self.event(Event::RoomOpen);
+            }
+            // Nothing is built for a client before its first message has opened.
+            Reply::Arrived { .. } => {}
+            Reply::Departed { client } => {
+                if let Some(id) = self.by_client.remove(&client) {
+                    self.with_viewer(id, |viewer, _| viewer.departed());
+                }
+            }
+            Reply::Relay {
+                client: Some(client),
+                blob,
+            } => self.blob(client, &blob.0),
+            Reply::Refused { reason } => self.close(CloseReason::Refused(reason)),
+            reply => tracing::warn!(?reply, "message from the rendezvous server ignored"),
+        }
+    }
+
+    fn blob(&mut self, client: ClientId, blob: &[u8]) {
+        match (Envelope::parse(blob), self.by_client.get(&client).copied()) {
+            (Ok(Envelope::Handshake(message)), None) => self.hello(client, message),
+            (Ok(Envelope::Sealed(message)), Some(id)) => {
+                self.with_viewer(id, |viewer, now| viewer.handle_sealed(now, message));
+            }
+            (Err(lllsi_proto::Error::Version { .. }), None) => {
+                self.reject(client, Rejection::Version(WIRE_VERSION));
+            }
+            (_, Some(id)) => self.part(id, PartReason::Protocol),
+            (_, None) => self.reject(client, Rejection::Tampered),
+        }
+    }
+
+    fn reject(&mut self, client: ClientId, rejection: Rejection) {
+        self.event(Event::Rejected);
+        let blob = Blob(Envelope::Rejected(rejection).to_bytes());
+        self.server.send(&Request::Relay {
+            client: Some(client),
+            blob,
+        });
+        self.server.send(&Request::Dismiss { client });
+    }
+
+    fn hello(&mut self, client: ClientId, message: &[u8]) {
+        if !self.remember(message) {
+            return self.reject(client, Rejection::Tampered);
+        }
+        let id = ViewerId(self.next_viewer);
+        let Ok((mut viewer, step)) = Viewer::greet(self.now, &self.config, id, client, message)
+        else {
+            return self.reject(client, Rejection::WrongSecret);
+        };
+        self.next_viewer += 1;
+        let full = self.viewers.len() >= self.config.max_viewers as usize;
+        if full {
+            viewer.refuse(PartReason::RoomFull);
+        } else if self.config.lobby {
+            viewer.wait();
+        }
+        self.by_client.insert(client, id);
+        self.deadlines.insert((viewer.deadline(), id));
+        self.viewers.insert(id, viewer);
+        if full {
+            return self.with_viewer(id, |_, _| Step::Leave(PartReason::RoomFull.into()));
+        }
+        self.with_viewer(id, |_, _| step);
+        if !self.config.lobby {
+            self.admit(id);
+        }
+    }
+
+    /// `false` if this first message has come before: each begins with a fresh public key of its client.
+    fn remember(&mut self, hello: &[u8]) -> bool {
+        let Some(key) = hello.first_chunk::<32>() else {
+            return false;
+        };
+        let (known, order) = &mut self.hellos;
+        if !known.insert(*key) {
+            return false;
+        }
+        order.push_back(*key);
+        if order.len() > REMEMBERED_HELLOS {
+            known.remove(&order.pop_front().expect("it is longer than its limit"));
+        }
+        true
+    }
+
+    // --- Viewers ---
+
+    fn admit(&mut self, id: ViewerId) {
+        let reflexive = self.server.reflexive();
+        let Some(viewer) = self
+            .viewers
+            .get_mut(&id)
+            .filter(|v| v.is_waiting_for_admission())
+        else {
+            return;
+        };
+        let step = match viewer.admit(self.now, &self.config, reflexive) {
+            Ok(ufrag) => {
+                self.by_ufrag.insert(ufrag, id);
+                Step::Stay
+            }
+            Err(error) => Step::Leave(error.into()),
+        };
+        self.with_viewer(id, |_, _| step);
+    }
+
+    fn part(&mut self, id: ViewerId, reason: PartReason) {
+        self.with_viewer(id, |viewer, now| {
+            viewer.part(now, reason);
+            Step::Leave(reason.into())
+        });
+    }
+
+    /// Does something with a viewer, then takes over what it wants sent and said and when it wants to be woken.
+    /// All work on a viewer goes through here, so nothing has to be looked for later.
+    fn with_viewer(&mut self, id: ViewerId, act: impl FnOnce(&mut Viewer, Instant) -> Step) {
+        let Some(viewer) = self.viewers.get_mut(&id) else {
+            return;
+        };
+        let before = viewer.deadline();
+        let mut step = act(viewer, self.now);
+        if let Step::Stay = step {
+            step = viewer.advance(self.now, self.epoch, self.limits);
+        }
+        while let Some(transmit) = viewer.poll_transmit() {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+        while let Some(blob) = viewer.poll_blob() {
+            if let Some(client) = viewer.client() {
+                self.server.send(&Request::Relay {
+                    client: Some(client),
+                    blob,
+                });
+            }
+        }
+        while let Some(event) = viewer.poll_event() {
+            if let Event::KeyframeWanted = event {
+                self.keyframe_wanted = true;
+            } else {
+                self.outputs.push_back(Output::Event(event));
+            }
+        }
+        if let Some(ufrag) = viewer.take_new_ufrag() {
+            self.by_ufrag.insert(ufrag, id);
+        }
+        if let Step::Leave(reason) = step {
+            return self.remove(id, before, reason);
+        }
+        let after = viewer.deadline();
+        if after != before {
+            self.deadlines.remove(&(before, id));
+            self.deadlines.insert((after, id));
+        }
+    }
+
+    fn remove(&mut self, id: ViewerId, deadline: Instant, reason: LeftReason) {
+        let Some(viewer) = self.viewers.remove(&id) else {
+            return;
+        };
+        self.deadlines.remove(&(deadline, id));
+        self.by_source.retain(|_, owner| *owner != id);
+        self.by_ufrag.retain(|_, owner| *owner != id);
+        if let Some(client) = viewer.client() {
+            self.by_client.remove(&client);
+            self.server.send(&Request::Dismiss { client });
+        }
+        if viewer.was_announced() {
+            self.event(Event::ViewerLeft { id, reason });
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        let ids: Vec<_> = self.viewers.keys().copied().collect();
+        for id in ids {
+            self.part(id, PartReason::HostClosed);
+        }
+        self.server.send(&Request::Close);
+        self.server.close();
+        self.collect_server();
+        self.closed = true;
+        self.event(Event::Closed(reason));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Gathers what the connection to the server wants sent.
+    fn collect_server(&mut self) {
+        while let Some(transmit) = self.server.poll_transmit(self.now) {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+        while let Some(command) = self.server.poll_command() {
+            let close = command == SignalCommand::Close;
+            self.outputs.push_back(Output::Signal(command));
+            if close {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! One viewer as the host sees it: from its first sealed message through the lobby to its link.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::control::{Message, Report};
+use lllsi_proto::invite::Nonce;
+use lllsi_proto::rendezvous::{Blob, ClientId};
+use lllsi_proto::sealed::{
+    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, ToClient, ToHost, Welcome,
+};
+
+use super::{Config, Event, LeftReason, ViewerId};
+use crate::client::truncate;
+use crate::link::{Link, LinkEvent};
+use crate::rate::{self, Estimate, Limits, Sample};
+use crate::seal::{Binding, Channel, Responder, SealError, derive};
+use crate::{FAR_FUTURE, LinkError, Path, Transmit, micros_since};
+
+/// Candidates kept for a client that waits in the lobby.
+const MAX_EARLY_CANDIDATES: usize = 20;
+/// A viewer that has not reported for this long has no say in the bitrate.
+const REPORT_STALE: Duration = Duration::from_secs(1);
+
+/// Whether a viewer goes on.
+#[derive(Debug)]
+pub(super) enum Step {
+    Stay,
+    Leave(LeftReason),
+}
+
+/// Where a viewer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ViewerState {
+    /// In the lobby.
+    Waiting,
+    /// Admitted; a path is being looked for.
+    Connecting,
+    /// Its link is up.
+    Connected,
+}
+
+/// What the host knows about a viewer.
+#[derive(Debug, Clone)]
+pub struct ViewerStatus {
+    /// The viewer.
+    pub id: ViewerId,
+    /// What it calls itself; not verified.
+    pub name: String,
+    /// Where it stands.
+    pub state: ViewerState,
+    /// Its link's path, once connected.
+    pub path: Option<Path>,
+    /// Its newest report.
+    pub report: Report,
+    /// What its path is thought to carry, bit/s.
+    pub bitrate: f64,
+}
+
+enum Stage {
+    /// Its first message opened; ours is owed.
+    Greeted(Responder),
+    /// It has our answer and waits in the lobby.
+    Waiting(Channel),
+    /// Admitted. The channel lasts as long as both sides are at the server.
+    Linked(Box<Link>, Option<Channel>),
+    Gone,
+}
+
+pub(super) struct Viewer {
+    id: ViewerId,
+    client: Option<ClientId>,
+    hello: Hello,
+    nonce: Nonce,
+    stage: Stage,
+    early_candidates: Vec<String>,
+    announced: bool,
+    needs_keyframe: bool,
+    path: Option<Path>,
+    report: (Report, Instant),
+    estimate: Option<Estimate>,
+    new_ufrag: Option<String>,
+    deadline: Instant,
+    blobs: VecDeque<Blob>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Viewer {
+    /// Opens a client's first message.
+    pub(super) fn greet(
+        now: Instant,
+        config: &Config,
+        id: ViewerId,
+        client: ClientId,
+        message: &[u8],
+    ) -> Result<(Self, Step), SealError> {
+        let (responder, payload) = Responder::accept(&config.identity, message)?;
+        let (hello, step) = match sealed::parse::<Hello>("hello", &payload) {
+            Ok(hello) => (hello, Step::Stay),
+            Err(error) => {
+                tracing::warn!(%error, "a client that knows the secret broke the protocol");
+                let nonce = Nonce::from_bytes([0; 32]);
+                (
+                    Hello {
+                        name: String::new(),
+                        offer: String::new(),
+                        nonce,
+                    },
+                    Step::Leave(PartReason::Protocol.into()),
+                )
+            }
+        };
+        let mut name: String = hello.name.chars().filter(|c| !c.is_control()).collect();
+        truncate(&mut name, MAX_NAME_BYTES);
+        let viewer = Self {
+            id,
+            client: Some(client),
+            hello: Hello { name, ..hello },
+            nonce: Nonce::from_bytes(derive(&config.random_seed, b"host nonce", id.0)),
+            stage: Stage::Greeted(responder),
+            early_candidates: Vec::new(),
+            announced: false,
+            needs_keyframe: true,
+            path: None,
+            report: (Report::default(), now),
+            estimate: None,
+            new_ufrag: None,
+            deadline: now + FAR_FUTURE,
+            blobs: VecDeque::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        Ok((viewer, step))
+    }
+
+    pub(super) fn client(&self) -> Option<ClientId> {
+        self.client
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+
+    pub(super) fn is_waiting_for_admission(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_) | Stage::Greeted(_))
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&self.stage, Stage::Linked(link, _) if link.is_up())
+    }
+
+    pub(super) fn was_announced(&self) -> bool {
+        self.announced
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    pub(super) fn poll_blob(&mut self) -> Option<Blob> {
+        self.blobs.pop_front()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The name by which connectivity checks reach it, after a restart changed it.
+    pub(super) fn take_new_ufrag(&mut self) -> Option<String> {
+        self.new_ufrag.take()
+    }
+
+    pub(super) fn status(&self, id: ViewerId) -> ViewerStatus {
+        let state = match &self.stage {
+            Stage::Linked(link, _) if link.is_up() => ViewerState::Connected,
+            Stage::Linked(..) => ViewerState::Connecting,
+            _ => ViewerState::Waiting,
+        };
+        ViewerStatus {
+            id,
+            name: self.hello.name.clone(),
+            state,
+            path: self.path,
+            report: self.report.0,
+            bitrate: self.estimate.map_or(0.0, |e| e.bitrate),
+        }
+    }
+
+    pub(super) fn allowed_bitrate(&self, now: Instant) -> Option<f64> {
+        let fresh = now < self.report.1 + REPORT_STALE;
+        self.estimate
+            .filter(|_| self.is_up() && fresh)
+            .map(|e| e.bitrate)
+    }
+
+    // --- Admission ---
+
+    pub(super) fn refuse(&mut self, reason: PartReason) {
+        self.answer(Admission::Refused { reason });
+        self.stage = Stage::Gone;
+    }
+
+    pub(super) fn wait(&mut self) {
+        if let Some((channel, _)) = self.answer(Admission::Waiting) {
+            self.stage = Stage::Waiting(channel);
+        }
+        self.announced = true;
+        self.events.push_back(Event::ViewerWaiting {
+            id: self.id,
+            name: self.hello.name.clone(),
+        });
+    }
+
+    /// Gives the name by which connectivity checks reach it.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        reflexive: Option<(SocketAddr, SocketAddr)>,
+    ) -> Result<String, LinkError> {
+        self.announced = true;
+        let offer = std::mem::take(&mut self.hello.offer);
+        let (mut link, answer) = Link::answer(now, &config.certificate, &config.locals, &offer)?;
+        let candidate = reflexive.and_then(|(mapped, base)| link.add_local(now, mapped, base));
+        for candidate in self.early_candidates.drain(..) {
+            link.add_remote(now, &candidate);
+        }
+        let Some((channel, binding)) = self.answer(Admission::Admitted { answer }) else {
+            return Err(LinkError::Closed);
+        };
+        link.set_binding(now, binding);
+        let ufrag = link.ufrag();
+        self.stage = Stage::Linked(Box::new(link), Some(channel));
+        if let Some(candidate) = candidate {
+            self.seal(&ToClient::Candidate { candidate });
+        }
+        Ok(ufrag)
+    }
+
+    /// Tells the decision: in the handshake if that is still to be answered, else in the channel.
+    fn answer(&mut self, admission: Admission) -> Option<(Channel, Binding)> {
+        let channel = match std::mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Greeted(responder) => {
+                let welcome = Welcome {
+                    nonce: self.nonce,
+                    admission,
+                };
+                let (channel, message) = responder.finish(&sealed::to_bytes(&welcome));
+                self.blobs
+                    .push_back(Blob(Envelope::Handshake(&message).to_bytes()));
+                channel
+            }
+            Stage::Waiting(mut channel) => {
+                let sealed = channel.seal(&sealed::to_bytes(&ToClient::Admission(admission)));
+                self.blobs
+                    .push_back(Blob(Envelope::Sealed(&sealed).to_bytes()));
+                channel
+            }
+            Stage::Linked(..) | Stage::Gone => return None,
+        };
+        let binding = channel.binding(&self.hello.nonce, &self.nonce);
+        Some((channel, binding))
+    }
+
+    fn channel(&mut self) -> Option<&mut Channel> {
+        match &mut self.stage {
+            Stage::Waiting(channel) | Stage::Linked(_, Some(channel)) => Some(channel),
+            _ => None,
+        }
+    }
+
+    fn seal(&mut self, message: &ToClient) {
+        if let Some(channel) = self.channel() {
+            let sealed = channel.seal(&sealed::to_bytes(message));
+            self.blobs
+                .push_back(Blob(Envelope::Sealed(&sealed).to_bytes()));
+        }
+    }
+
+    /// It, or we, left the server. Its link goes on.
+    pub(super) fn departed(&mut self) -> Step {
+        self.client = None;
+        match &mut self.stage {
+            Stage::Linked(_, channel) => {
+                *channel = None;
+                Step::Stay
+            }
+            _ => Step::Leave(LeftReason::Departed),
+        }
+    }
+
+    // --- What it says through the server ---
+
+    pub(super) fn handle_sealed(&mut self, now: Instant, message: &[u8]) -> Step {
+        let Some(channel) = self.channel() else {
+            return Step::Stay;
+        };
+        let Ok(plaintext) = channel.open(message) else {
+            // Nothing on this channel opens any more. A link that is up does not need it.
+            return if self.is_up() {
+                self.departed()
+            } else {
+                Step::Leave(LeftReason::Tampered)
+            };
+        };
+        match sealed::parse::<ToHost>("message from a client", &plaintext) {
+            Ok(ToHost::Candidate { candidate }) => self.remote_candidate(now, candidate),
+            Ok(ToHost::Restart { offer }) => return self.restart(now, &offer),
+            Ok(ToHost::Part { reason }) => return Step::Leave(reason.into()),
+            Ok(ToHost::Unknown) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a client broke the protocol");
+                self.part(now, PartReason::Protocol);
+                return Step::Leave(PartReason::Protocol.into());
+            }
+        }
+        Step::Stay
+    }
+
+    fn remote_candidate(&mut self, now: Instant, candidate: String) {
+        match &mut self.stage {
+            Stage::Linked(link, _) => link.add_remote(now, &candidate),
+            _ if self.early_candidates.len() < MAX_EARLY_CANDIDATES => {
+                self.early_candidates.push(candidate)
+            }
+            _ => {}
+        }
+    }
+
+    fn restart(&mut self, now: Instant, offer: &str) -> Step {
+        let Stage::Linked(link, _) = &mut self.stage else {
+            return Step::Stay;
+        };
+        match link.accept_restart(now, offer) {
+            Ok(answer) => {
+                self.new_ufrag = Some(link.ufrag());
+                self.seal(&ToClient::Restarted { answer });
+                Step::Stay
+            }
+            Err(error) => Step::Leave(error.into()),
+        }
+    }
+
+    /// Says goodbye through every channel there is.
+    pub(super) fn part(&mut self, now: Instant, reason: PartReason) {
+        match &mut self.stage {
+            Stage::Linked(link, _) => link.close(now, reason),
+            Stage::Greeted(_) => return self.refuse(reason),
+            _ => {}
+        }
+        self.seal(&ToClient::Part { reason });
+        self.collect();
+    }
+
+    // --- Its link ---
+
+    pub(super) fn add_local(&mut self, now: Instant, mapped: SocketAddr, base: SocketAddr) -> Step {
+        if let Stage::Linked(link, _) = &mut self.stage
+            && let Some(candidate) = link.add_local(now, mapped, base)
+        {
+            self.seal(&ToClient::Candidate { candidate });
+        }
+        Step::Stay
+    }
+
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        data: &[u8],
+    ) -> Step {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            link.handle_datagram(now, source, destination, data);
+        }
+        Step::Stay
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Step {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            link.handle_timeout(now);
+        }
+        Step::Stay
+    }
+
+    pub(super) fn send_frame(
+        &mut self,
+        now: Instant,
+        captured_at: Instant,
+        keyframe: bool,
+        payloads: &[Arc<[u8]>],
+    ) {
+        self.needs_keyframe &= !keyframe;
+        if let (false, Stage::Linked(link, _)) = (self.needs_keyframe, &mut self.stage) {
+            link.send_frame(now, captured_at, payloads);
+        }
+    }
+
+    /// Takes over what happened on the link, and sets when to be woken next.
+    pub(super) fn advance(&mut self, now: Instant, epoch: Instant, limits: Limits) -> Step {
+        let mut step = Step::Stay;
+        while let Some(event) = self.poll_link() {
+            if let Step::Leave(reason) = self.link_event(now, epoch, limits, event) {
+                step = Step::Leave(reason);
+                break;
+            }
+        }
+        self.collect();
+        let link = match &self.stage {
+            Stage::Linked(link, _) => link.timeout(now),
+            _ => None,
+        };
+        self.deadline = link.unwrap_or(now + FAR_FUTURE);
+        step
+    }
+
+    fn poll_link(&mut self) -> Option<LinkEvent> {
+        match &mut self.stage {
+            Stage::Linked(link, _) => link.poll_event(),
+            _ => None,
+        }
+    }
+
+    fn collect(&mut self) {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            self.transmits
+                .extend(std::iter::from_fn(|| link.poll_transmit()));
+        }
+    }
+
+    fn link_event(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        limits: Limits,
+        event: LinkEvent,
+    ) -> Step {
+        match event {
+            LinkEvent::Up(path) => {
+                self.path = Some(path);
+                self.estimate = Some(Estimate::new(limits));
+                self.report.1 = now;
+                let name = self.hello.name.clone();
+                self.events.push_back(Event::ViewerConnected {
+                    id: self.id,
+                    name,
+                    path,
+                });
+                self.events.push_back(Event::KeyframeWanted);
+            }
+            LinkEvent::PathChanged(path) => {
+                self.path = Some(path);
+                self.events
+                    .push_back(Event::ViewerPath { id: self.id, path });
+            }
+            LinkEvent::KeyframeWanted => {
+                self.needs_keyframe = true;
+                self.events.push_back(Event::KeyframeWanted);
+            }
+            LinkEvent::Message(Message::Ping { sent_us }) => {
+                let pong = Message::Pong {
+                    sent_us,
+                    received_us: micros_since(epoch, now),
+                };
+                if let Stage::Linked(link, _) = &mut self.stage {
+                    link.send(now, &pong);
+                }
+            }
+            LinkEvent::Message(Message::Report(report)) => self.reported(now, report, limits),
+            LinkEvent::Message(Message::Goodbye { reason }) => return Step::Leave(reason.into()),
+            LinkEvent::Message(_) | LinkEvent::Rtp(_) => {}
+            LinkEvent::Down(error) => return Step::Leave(error.into()),
+        }
+        Step::Stay
+    }
+
+    fn reported(&mut self, now: Instant, report: Report, limits: Limits) {
+        let (last, at) = std::mem::replace(&mut self.report, (report, now));
+        let interval = now.saturating_duration_since(at);
+        if interval < Duration::from_millis(10) {
+            // Bunched up on the way: the next one tells more.
+            self.report = (last, at);
+            return;
+        }
+        let packets = report.packets.wrapping_sub(last.packets);
+        let missed = report.missed.wrapping_sub(last.missed);
+        let sample = Sample {
+            interval,
+            received: report.bytes.wrapping_sub(last.bytes) as f64 * 8.0 / interval.as_secs_f64(),
+            loss: f64::from(missed) / f64::from(packets.saturating_add(missed).max(1)),
+            queue: Duration::from_micros(report.queued_us.into()),
+        };
+        self.estimate = self.estimate.map(|e| rate::next(e, &sample, limits));
+    }
+}

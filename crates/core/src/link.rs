@@ -1,0 +1,666 @@
+//! One encrypted P2P connection between host and client: ICE, DTLS, SRTP and SCTP by str0m, which is named nowhere else.
+//!
+//! A link carries nothing until both ends have confirmed over it, with the key of their sealed signalling, whose
+//! certificates they see ([`Binding`]): until then media is not sent and whatever arrives is dropped.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::control::{CONTROL_CHANNEL, Message, PULSE_CHANNEL};
+use lllsi_proto::sealed::PartReason;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, ChannelId, Reliability};
+use str0m::config::DtlsCert;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
+
+use crate::Transmit;
+use crate::assemble::Packet;
+use crate::seal::{Binding, Role};
+
+/// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
+/// 50 ms.
+const PUNCH_TICK: Duration = Duration::from_millis(5);
+/// How long a path is looked for, after the other side's description is known.
+const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often [`Message::Confirm`] is repeated until the other side has verified it.
+const CONFIRM_EVERY: Duration = Duration::from_millis(100);
+/// A link without any sign of life for this long is dead.
+pub(crate) const SILENCE: Duration = Duration::from_secs(4);
+/// Remote candidates taken per link.
+const MAX_REMOTE_CANDIDATES: usize = 20;
+/// RTP payload bytes: with RTP header, extension, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
+pub(crate) const MAX_PAYLOAD: usize = 1160;
+/// Answers to NACKs: packets kept, for how long, and as what share of all that is sent.
+const RESEND_PACKETS: usize = 2048;
+const RESEND_AGE: Duration = Duration::from_secs(2);
+const RESEND_SHARE: f32 = 0.5;
+
+const VIDEO_PT: u8 = 102;
+const VIDEO_RESEND_PT: u8 = 103;
+/// Constrained baseline, level 3.1: what every WebRTC peer decodes. The true level stands in the stream.
+const H264_PROFILE: u32 = 0x42e01f;
+
+/// The certificate of a host's or client's links. Made once, used for all of them: making one costs milliseconds.
+#[derive(Clone)]
+pub struct Certificate(DtlsCert);
+
+impl Certificate {
+    /// Makes a self-signed certificate with a fresh key.
+    pub fn generate() -> Self {
+        let provider = str0m::crypto::from_feature_flags().dtls_provider;
+        Self(
+            provider
+                .generate_certificate()
+                .expect("the built-in provider makes certificates"),
+        )
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate(..)")
+    }
+}
+
+/// The addresses a link runs between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Ours.
+    pub local: SocketAddr,
+    /// Theirs, as we see it.
+    pub remote: SocketAddr,
+}
+
+/// Why a link ended, or could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// No pair of addresses let datagrams through.
+    #[error("no direct path: no pair of addresses let datagrams through within {} s", PUNCH_TIMEOUT.as_secs())]
+    NoPath,
+    /// Nothing was heard for [`SILENCE`].
+    #[error("no sign of life for {} s", SILENCE.as_secs())]
+    Silent,
+    /// The other side's description of itself made no sense.
+    #[error("the other side's session description was refused: {0}")]
+    BadDescription(String),
+    /// The transport does not belong to the sealed signalling: somebody sits between the peers.
+    #[error("the encrypted transport is not the one agreed on: somebody may sit in between")]
+    NotBound,
+    /// The transport failed.
+    #[error("the encrypted transport failed: {0}")]
+    Transport(String),
+    /// The other side closed the transport without a word.
+    #[error("the other side closed the connection")]
+    Closed,
+}
+
+/// What a link tells its machine.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// Both ends are confirmed.
+    Up(Path),
+    PathChanged(Path),
+    Message(Message),
+    Rtp(Packet),
+    KeyframeWanted,
+    Down(LinkError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// ICE and DTLS are under way.
+    Punching {
+        give_up: Option<Instant>,
+    },
+    /// DTLS is up; the other side has not proved who it is.
+    Confirming {
+        give_up: Instant,
+    },
+    /// It has.
+    Up,
+    Down,
+}
+
+pub(crate) struct Link {
+    rtc: Rtc,
+    role: Role,
+    binding: Option<Binding>,
+    fingerprints: Option<(Vec<u8>, Vec<u8>)>,
+    state: State,
+    control: ChannelId,
+    pulse: ChannelId,
+    pulse_open: bool,
+    /// When our [`Message::Confirm`] is sent (again); `None` once they have verified it.
+    confirm_at: Option<Instant>,
+    video: Option<(Mid, Pt)>,
+    pending: Option<SdpPendingOffer>,
+    next_seq: u64,
+    epoch: Instant,
+    path: Option<Path>,
+    remote_candidates: usize,
+    heard_at: Instant,
+    rtc_timeout: Instant,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<LinkEvent>,
+}
+
+impl Link {
+    /// The client's end: gives the SDP offer for the host.
+    pub(crate) fn offer(
+        now: Instant,
+        certificate: &Certificate,
+        locals: &[SocketAddr],
+    ) -> (Self, String) {
+        let mut rtc = config(certificate).build(now);
+        add_host_candidates(&mut rtc, locals);
+        let mut changes = rtc.sdp_api();
+        let mid = changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        let [control, pulse] = channels().map(|c| changes.add_channel_with_config(c));
+        let (offer, pending) = changes.apply().expect("new media needs an offer");
+        let mut link = Self::new(now, rtc, Role::Client, control, pulse);
+        link.pending = Some(pending);
+        link.video = Some((mid, Pt::new_with_value(VIDEO_PT)));
+        link.drain(now);
+        (link, offer.to_sdp_string())
+    }
+
+    /// The host's end: gives the SDP answer for the client.
+    pub(crate) fn answer(
+        now: Instant,
+        certificate: &Certificate,
+        locals: &[SocketAddr],
+        offer: &str,
+    ) -> Result<(Self, String), LinkError> {
+        let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
+        let mut rtc = config(certificate).build(now);
+        add_host_candidates(&mut rtc, locals);
+        let answer = rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
+        let [control, pulse] = channels().map(|c| rtc.direct_api().create_data_channel(c));
+        let mut link = Self::new(now, rtc, Role::Host, control, pulse);
+        link.state = State::Punching {
+            give_up: Some(now + PUNCH_TIMEOUT),
+        };
+        link.drain(now);
+        let answer = answer.to_sdp_string();
+        if !answer.contains("H264/90000") {
+            let detail = "no H.264 video that both sides know".into();
+            return Err(LinkError::BadDescription(detail));
+        }
+        Ok((link, answer))
+    }
+
+    fn new(now: Instant, rtc: Rtc, role: Role, control: ChannelId, pulse: ChannelId) -> Self {
+        Self {
+            rtc,
+            role,
+            binding: None,
+            fingerprints: None,
+            state: State::Punching { give_up: None },
+            control,
+            pulse,
+            pulse_open: false,
+            confirm_at: None,
+            video: None,
+            pending: None,
+            next_seq: 1,
+            epoch: now,
+            path: None,
+            remote_candidates: 0,
+            heard_at: now,
+            rtc_timeout: now,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The client takes the host's answer: the first, or that to a restart.
+    pub(crate) fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), LinkError> {
+        let answer = SdpAnswer::from_sdp_string(answer).map_err(bad_description)?;
+        let Some(pending) = self.pending.take() else {
+            return Err(LinkError::BadDescription(
+                "an answer without an offer".into(),
+            ));
+        };
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(bad_description)?;
+        if let State::Punching { give_up } = &mut self.state {
+            *give_up = Some(now + PUNCH_TIMEOUT);
+        }
+        self.drain(now);
+        Ok(())
+    }
+
+    /// The client's path died: an offer with new ICE credentials, over which a new path is found. DTLS, media and
+    /// channels go on.
+    pub(crate) fn restart(&mut self, now: Instant) -> Option<String> {
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply()?;
+        self.pending = Some(pending);
+        self.drain(now);
+        Some(offer.to_sdp_string())
+    }
+
+    /// The host's side of [`Self::restart`].
+    pub(crate) fn accept_restart(
+        &mut self,
+        now: Instant,
+        offer: &str,
+    ) -> Result<String, LinkError> {
+        let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
+        let answer = self
+            .rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(bad_description)?;
+        self.remote_candidates = 0;
+        self.drain(now);
+        Ok(answer.to_sdp_string())
+    }
+
+    /// Sets the key that both sides confirm the transport with.
+    pub(crate) fn set_binding(&mut self, now: Instant, binding: Binding) {
+        self.binding = Some(binding);
+        self.advance(now);
+    }
+
+    pub(crate) fn ufrag(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.state == State::Down
+    }
+
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    /// Adds a local address found later, and gives its candidate line for the other side.
+    pub(crate) fn add_local(
+        &mut self,
+        now: Instant,
+        mapped: SocketAddr,
+        base: SocketAddr,
+    ) -> Option<String> {
+        let candidate = Candidate::server_reflexive(mapped, base, "udp").ok()?;
+        let line = self.rtc.add_local_candidate(candidate)?.to_sdp_string();
+        self.drain(now);
+        Some(line)
+    }
+
+    /// The candidate line of a local address that has been added before.
+    pub(crate) fn reflexive_line(&self, mapped: SocketAddr, base: SocketAddr) -> Option<String> {
+        Some(
+            Candidate::server_reflexive(mapped, base, "udp")
+                .ok()?
+                .to_sdp_string(),
+        )
+    }
+
+    /// Adds an address of the other side. Those over the limit, and kinds we do not use, are ignored.
+    pub(crate) fn add_remote(&mut self, now: Instant, line: &str) {
+        self.remote_candidates += 1;
+        if self.remote_candidates > MAX_REMOTE_CANDIDATES {
+            return;
+        }
+        match Candidate::from_sdp_string(line) {
+            Ok(candidate) => self.rtc.add_remote_candidate(candidate),
+            Err(error) => tracing::debug!(%error, "candidate ignored"),
+        }
+        self.drain(now);
+    }
+
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        data: &[u8],
+    ) {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, data) else {
+            return;
+        };
+        self.heard_at = now;
+        let result = self.rtc.handle_input(Input::Receive(now, receive));
+        self.finish(now, result);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let result = self.rtc.handle_input(Input::Timeout(now));
+        self.finish(now, result);
+    }
+
+    fn finish(&mut self, now: Instant, result: Result<(), RtcError>) {
+        match result {
+            Ok(()) => self.drain(now),
+            Err(error) => self.fail(error.into()),
+        }
+        self.advance(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn timeout(&self, now: Instant) -> Option<Instant> {
+        let own = match self.state {
+            State::Punching {
+                give_up: Some(give_up),
+            } => give_up.min(now + PUNCH_TICK),
+            State::Punching { give_up: None } => self.rtc_timeout,
+            State::Confirming { give_up } => give_up,
+            State::Up => self.heard_at + SILENCE,
+            State::Down => return None,
+        };
+        let confirm_at = self.confirm_at.filter(|_| self.pulse_open);
+        [Some(own), Some(self.rtc_timeout), confirm_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Sends a control message once the link is up.
+    pub(crate) fn send(&mut self, now: Instant, message: &Message) {
+        if self.is_up() {
+            let channel = match message {
+                Message::Goodbye { .. } => self.control,
+                _ => self.pulse,
+            };
+            self.write(channel, message);
+            self.handle_timeout(now);
+        }
+    }
+
+    fn write(&mut self, channel: ChannelId, message: &Message) {
+        if let Some(mut channel) = self.rtc.channel(channel) {
+            // A full buffer drops what is repeated anyway; a Goodbye is followed by closing.
+            if !matches!(channel.write(true, &message.to_bytes()), Ok(true)) {
+                tracing::debug!(?message, "control message not taken");
+            }
+        }
+    }
+
+    /// Sends one packetised frame. `captured_at` becomes its RTP time.
+    pub(crate) fn send_frame(
+        &mut self,
+        now: Instant,
+        captured_at: Instant,
+        payloads: &[Arc<[u8]>],
+    ) {
+        let (State::Up, Some((mid, pt))) = (self.state, self.video) else {
+            return;
+        };
+        let ticks = captured_at
+            .saturating_duration_since(self.epoch)
+            .as_micros()
+            * 9
+            / 100;
+        let mut api = self.rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            return;
+        };
+        for (i, payload) in payloads.iter().enumerate() {
+            let packet =
+                RtpWrite::new(pt, self.next_seq.into(), ticks as u32, now, payload.clone())
+                    .marker(i + 1 == payloads.len())
+                    .nackable(true);
+            stream.write_rtp(packet);
+            self.next_seq += 1;
+        }
+        // str0m sends what was queued when time is handed in.
+        self.handle_timeout(now);
+    }
+
+    /// Asks the host for a keyframe.
+    pub(crate) fn request_keyframe(&mut self, now: Instant) {
+        let Some((mid, _)) = self.video else { return };
+        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Says goodbye and closes. What is queued then is still to be sent.
+    pub(crate) fn close(&mut self, now: Instant, reason: PartReason) {
+        self.send(now, &Message::Goodbye { reason });
+        if self.rtc.close().is_ok() {
+            self.drain(now);
+        }
+        self.state = State::Down;
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    fn fail(&mut self, error: LinkError) {
+        if self.state != State::Down {
+            self.state = State::Down;
+            self.events.push_back(LinkEvent::Down(error));
+        }
+    }
+
+    /// Takes out of str0m all it has to say.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.rtc_timeout = at;
+                    return;
+                }
+                Ok(Output::Transmit(t)) => {
+                    let contents: Vec<u8> = t.contents.into();
+                    self.note_path(t.source, t.destination, &contents);
+                    let source = Some(t.source);
+                    self.transmits.push_back(Transmit {
+                        source,
+                        destination: t.destination,
+                        contents,
+                    });
+                }
+                Ok(Output::Event(event)) => self.handle_event(now, event),
+                Err(error) => return self.fail(error.into()),
+            }
+        }
+    }
+
+    /// Whatever is not a connectivity check goes over the path in use.
+    fn note_path(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
+        let path = Path { local, remote };
+        if crate::stun::is_stun(contents) || self.path == Some(path) {
+            return;
+        }
+        self.path = Some(path);
+        if self.is_up() {
+            self.events.push_back(LinkEvent::PathChanged(path));
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::MediaAdded(added) => self.video = self.video_format(added.mid),
+            Event::Connected => {
+                self.state = State::Confirming {
+                    give_up: now + PUNCH_TIMEOUT,
+                };
+                self.confirm_at = Some(now);
+                self.fingerprints = self.read_fingerprints();
+            }
+            Event::ChannelOpen(id, _) if id == self.pulse => self.pulse_open = true,
+            Event::ChannelData(data) => self.handle_message(now, &data.data),
+            Event::RtpPacket(packet) if self.is_up() => {
+                let (seq, marker) = (*packet.seq_no, packet.header.marker);
+                self.events.push_back(LinkEvent::Rtp(Packet {
+                    seq,
+                    marker,
+                    payload: packet.payload,
+                }));
+            }
+            Event::KeyframeRequest(_) if self.is_up() => {
+                self.events.push_back(LinkEvent::KeyframeWanted);
+            }
+            Event::Closed => self.fail(LinkError::Closed),
+            _ => {}
+        }
+    }
+
+    /// The payload type agreed on for a video line, and the resend cache set up for it.
+    fn video_format(&mut self, mid: Mid) -> Option<(Mid, Pt)> {
+        let media = self
+            .rtc
+            .media(mid)
+            .filter(|m| m.kind() == MediaKind::Video)?;
+        let pt = *media.remote_pts().first()?;
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
+            stream.set_rtx_cache(RESEND_PACKETS, RESEND_AGE, Some(RESEND_SHARE));
+        }
+        Some((mid, pt))
+    }
+
+    fn handle_message(&mut self, now: Instant, data: &[u8]) {
+        match Message::parse(data) {
+            Ok(Some(Message::Confirm { mac, verified })) => {
+                self.handle_confirm(now, &mac, verified)
+            }
+            Ok(Some(message)) if self.is_up() => {
+                // They speak, so they have verified us.
+                self.confirm_at = None;
+                self.events.push_back(LinkEvent::Message(message));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "control message ignored"),
+        }
+    }
+
+    /// Both certificates' fingerprints, client's first: ours, and the one DTLS has checked theirs against.
+    fn read_fingerprints(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let api = self.rtc.direct_api();
+        let (ours, theirs) = (api.local_dtls_fingerprint(), api.remote_dtls_fingerprint()?);
+        let (ours, theirs) = (ours.bytes.clone(), theirs.bytes.clone());
+        Some(match self.role {
+            Role::Client => (ours, theirs),
+            Role::Host => (theirs, ours),
+        })
+    }
+
+    fn handle_confirm(&mut self, now: Instant, mac: &[u8], verified: bool) {
+        if let State::Confirming { .. } = self.state {
+            let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
+            else {
+                return;
+            };
+            if !binding.verify(self.role.other(), client, host, mac) {
+                return self.fail(LinkError::NotBound);
+            }
+            let Some(path) = self.path else { return };
+            self.state = State::Up;
+            self.events.push_back(LinkEvent::Up(path));
+            // Tell them at once: they wait for it.
+            self.confirm_at = Some(now);
+        } else if self.is_up() {
+            self.confirm_at = if verified { None } else { Some(now) };
+        }
+    }
+
+    fn write_confirm(&mut self) {
+        let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
+        else {
+            return;
+        };
+        let mac = binding.confirm(self.role, client, host);
+        self.write(
+            self.pulse,
+            &Message::Confirm {
+                mac,
+                verified: self.is_up(),
+            },
+        );
+    }
+
+    /// What is due besides str0m's own business. Called outside of [`Self::drain`], since it may hand in something new.
+    fn advance(&mut self, now: Instant) {
+        match self.state {
+            State::Punching {
+                give_up: Some(give_up),
+            } if now >= give_up => self.fail(LinkError::NoPath),
+            State::Confirming { give_up } if now >= give_up => self.fail(LinkError::NotBound),
+            State::Up if now >= self.heard_at + SILENCE => self.fail(LinkError::Silent),
+            _ => {}
+        }
+        if self.pulse_open && !self.is_down() && self.confirm_at.is_some_and(|at| now >= at) {
+            self.confirm_at = Some(now + CONFIRM_EVERY);
+            self.write_confirm();
+            self.handle_timeout(now);
+        }
+    }
+}
+
+fn config(certificate: &Certificate) -> RtcConfig {
+    let mut config = RtcConfig::new()
+        .clear_codecs()
+        .clear_extension_map()
+        .set_extension(1, Extension::RtpMid)
+        .set_dtls_cert(certificate.0.clone())
+        .set_rtp_mode(true)
+        // SCTP's handshake travels in the descriptions, where the other side knows how (draft-hancke-tsvwg-snap).
+        .set_snap_enabled(true);
+    let resend = Some(Pt::new_with_value(VIDEO_RESEND_PT));
+    config
+        .codec_config()
+        .add_h264(Pt::new_with_value(VIDEO_PT), resend, true, H264_PROFILE);
+    config
+}
+
+/// Out-of-band negotiated: they are open as soon as SCTP is.
+fn channels() -> [ChannelConfig; 2] {
+    let control = ChannelConfig {
+        label: "control".into(),
+        negotiated: Some(CONTROL_CHANNEL),
+        ..ChannelConfig::default()
+    };
+    let pulse = ChannelConfig {
+        label: "pulse".into(),
+        ordered: false,
+        reliability: Reliability::MaxRetransmits { retransmits: 0 },
+        negotiated: Some(PULSE_CHANNEL),
+        ..ChannelConfig::default()
+    };
+    [control, pulse]
+}
+
+fn add_host_candidates(rtc: &mut Rtc, locals: &[SocketAddr]) {
+    for &addr in locals {
+        match Candidate::host(addr, "udp") {
+            Ok(candidate) => drop(rtc.add_local_candidate(candidate)),
+            Err(error) => tracing::debug!(%addr, %error, "local address not usable"),
+        }
+    }
+}
+
+fn bad_description(error: impl ToString) -> LinkError {
+    LinkError::BadDescription(error.to_string())
+}
+
+impl From<RtcError> for LinkError {
+    fn from(error: RtcError) -> Self {
+        match error {
+            // What str0m calls it when the certificate is not the one announced.
+            RtcError::RemoteSdp(_) => Self::NotBound,
+            error => Self::Transport(error.to_string()),
+        }
+    }
+}

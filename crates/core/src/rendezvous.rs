@@ -1,0 +1,565 @@
+//! The rendezvous server's machine: rooms in memory, sealed messages passed on. It cannot read what it passes on.
+//!
+//! It differs from the other machines in its inputs: it speaks to many connections, and to no datagrams (its STUN
+//! answers are stateless, [`crate::stun::answer`]).
+//!
+//! ```
+//! use lllsi_core::rendezvous::{Config, ConnectionId, Input, Output, Rendezvous};
+//! use lllsi_proto::invite::RoomToken;
+//! use lllsi_proto::rendezvous::Request;
+//! # let now = std::time::Instant::now();
+//! let mut server = Rendezvous::new(Config::default());
+//! let host = ConnectionId(1);
+//! server.handle_input(now, Input::Connected(host));
+//! let open = Request::Open { version: 1, token: RoomToken::from_bytes([7; 32]), max_clients: 4 };
+//! server.handle_input(now, Input::Received(host, open.to_json()));
+//! assert!(matches!(server.poll_output(), Output::Send(to, reply) if to == host && reply.contains("opened")));
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use lllsi_proto::WIRE_VERSION;
+use lllsi_proto::invite::RoomId;
+use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply, Request};
+
+use crate::FAR_FUTURE;
+
+/// A connection has this long to say what it wants.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// The server's bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// UDP port of the STUN answers, told to peers; 0 for none.
+    pub stun_port: u16,
+    /// Rooms at once.
+    pub max_rooms: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Clients in one room at once, whatever its host asks for.
+    pub max_clients_per_room: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            stun_port: 0,
+            max_rooms: 20_000,
+            max_connections: 60_000,
+            max_clients_per_room: 4096,
+        }
+    }
+}
+
+/// Names a connection; given by the shell, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What happens to the server.
+#[derive(Debug)]
+pub enum Input {
+    /// The time last answered by [`Output::Timeout`] has come.
+    Timeout,
+    /// Somebody connected.
+    Connected(ConnectionId),
+    /// A text message came, within [`lllsi_proto::MAX_SIGNAL_BYTES`].
+    Received(ConnectionId, String),
+    /// A connection is gone.
+    Disconnected(ConnectionId),
+}
+
+/// What the server wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a text message.
+    Send(ConnectionId, String),
+    /// Close a connection once everything is sent. No [`Input::Disconnected`] need follow.
+    Close(ConnectionId),
+    /// Nothing more for now; call again at this time.
+    Timeout(Instant),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    Silent { deadline: Instant },
+    Host(RoomId),
+    Client(RoomId, ClientId),
+}
+
+#[derive(Debug)]
+struct Room {
+    host: ConnectionId,
+    clients: BTreeMap<ClientId, ConnectionId>,
+    next_client: u32,
+    max_clients: u32,
+}
+
+/// The server's machine.
+#[derive(Debug)]
+pub struct Rendezvous {
+    config: Config,
+    peers: HashMap<ConnectionId, Peer>,
+    rooms: HashMap<RoomId, Room>,
+    deadlines: BTreeSet<(Instant, ConnectionId)>,
+    outputs: VecDeque<Output>,
+    now: Option<Instant>,
+}
+
+impl Rendezvous {
+    /// An empty server.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            peers: HashMap::new(),
+            rooms: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            now: None,
+        }
+    }
+
+    /// Rooms open at present.
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Takes one input; drain [`Self::poll_output`] after it.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = Some(now);
+        match input {
+            Input::Timeout => self.expire(now),
+            Input::Connected(id) => self.connected(now, id),
+            Input::Received(id, text) => self.received(id, &text),
+            Input::Disconnected(id) => self.forget(id),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Output {
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        let next = self.deadlines.first().map(|(at, _)| *at);
+        let now = self.now.expect("poll_output follows handle_input");
+        Output::Timeout(next.unwrap_or(now + FAR_FUTURE))
+    }
+
+    fn connected(&mut self, now: Instant, id: ConnectionId) {
+        if self.peers.len() >= self.config.max_connections {
+            return self.refuse(id, Refusal::ServerFull);
+        }
+        let deadline = now + FIRST_WORD;
+        self.deadlines.insert((deadline, id));
+        self.peers.insert(id, Peer::Silent { deadline });
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some(&(at, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, id));
+            self.refuse(id, Refusal::BadMessage);
+        }
+    }
+
+    fn received(&mut self, id: ConnectionId, text: &str) {
+        let Some(peer) = self.peers.get(&id).copied() else {
+            return;
+        };
+        let Ok(request) = Request::parse(text) else {
+            return self.refuse(id, Refusal::BadMessage);
+        };
+        match (peer, request) {
+            (
+                Peer::Silent { .. },
+                Request::Open { version, .. } | Request::Enter { version, .. },
+            ) if version != WIRE_VERSION => {
+                self.refuse(id, Refusal::Version);
+            }
+            (
+                Peer::Silent { deadline },
+                Request::Open {
+                    token, max_clients, ..
+                },
+            ) => {
+                self.deadlines.remove(&(deadline, id));
+                self.open(id, token.room_id(), max_clients);
+            }
+            (Peer::Silent { deadline }, Request::Enter { room, .. }) => {
+                self.deadlines.remove(&(deadline, id));
+                self.enter(id, room);
+            }
+            (
+                Peer::Host(room),
+                Request::Relay {
+                    client: Some(client),
+                    blob,
+                },
+            ) => {
+                self.to_client(room, client, blob);
+            }
+            (Peer::Client(room, client), Request::Relay { client: None, blob }) => {
+                if let Some(room) = self.rooms.get(&room) {
+                    let host = room.host;
+                    self.send(
+                        host,
+                        &Reply::Relay {
+                            client: Some(client),
+                            blob,
+                        },
+                    );
+                }
+            }
+            (Peer::Host(room), Request::Dismiss { client }) => self.dismiss(room, client),
+            (Peer::Host(_), Request::Close) => {
+                self.forget(id);
+                self.outputs.push_back(Output::Close(id));
+            }
+            _ => self.refuse(id, Refusal::BadMessage),
+        }
+    }
+
+    fn open(&mut self, id: ConnectionId, room_id: RoomId, max_clients: u32) {
+        // The token proves ownership, so a newer connection is the same host come back: the old one is dead.
+        if let Some(old) = self.rooms.get(&room_id).map(|room| room.host) {
+            self.refuse(old, Refusal::Replaced);
+        }
+        if self.rooms.len() >= self.config.max_rooms {
+            return self.refuse(id, Refusal::ServerFull);
+        }
+        let max_clients = max_clients.min(self.config.max_clients_per_room);
+        let room = Room {
+            host: id,
+            clients: BTreeMap::new(),
+            next_client: 1,
+            max_clients,
+        };
+        self.rooms.insert(room_id, room);
+        self.peers.insert(id, Peer::Host(room_id));
+        self.send(
+            id,
+            &Reply::Opened {
+                room: room_id,
+                stun_port: self.config.stun_port,
+            },
+        );
+    }
+
+    fn enter(&mut self, id: ConnectionId, room_id: RoomId) {
+        let Some(room) = self.rooms.get_mut(&room_id) else {
+            return self.refuse(id, Refusal::UnknownRoom);
+        };
+        if room.clients.len() >= room.max_clients as usize {
+            return self.refuse(id, Refusal::RoomFull);
+        }
+        let client = ClientId(room.next_client);
+        room.next_client = room.next_client.wrapping_add(1);
+        room.clients.insert(client, id);
+        let host = room.host;
+        self.peers.insert(id, Peer::Client(room_id, client));
+        self.send(
+            id,
+            &Reply::Entered {
+                client,
+                stun_port: self.config.stun_port,
+            },
+        );
+        self.send(host, &Reply::Arrived { client });
+    }
+
+    fn to_client(&mut self, room: RoomId, client: ClientId, blob: Blob) {
+        // A client that has just left is no fault of the host.
+        let to = self
+            .rooms
+            .get(&room)
+            .and_then(|room| room.clients.get(&client))
+            .copied();
+        if let Some(to) = to {
+            self.send(to, &Reply::Relay { client: None, blob });
+        }
+    }
+
+    fn dismiss(&mut self, room: RoomId, client: ClientId) {
+        let to = self
+            .rooms
+            .get_mut(&room)
+            .and_then(|room| room.clients.remove(&client));
+        if let Some(to) = to {
+            self.send(to, &Reply::Dismissed);
+            self.peers.remove(&to);
+            self.outputs.push_back(Output::Close(to));
+        }
+    }
+
+    /// A connection is gone; whoever depended on it is told.
+    fn forget(&mut self, id: ConnectionId) {
+        match self.peers.remove(&id) {
+            Some(Peer::Silent { deadline }) => drop(self.deadlines.remove(&(deadline, id))),
+            Some(Peer::Client(room, client)) => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.clients.remove(&client);
+                    let host = room.host;
+                    self.send(host, &Reply::Departed { client });
+                }
+            }
+            Some(Peer::Host(room)) => {
+                for (_, client) in self
+                    .rooms
+                    .remove(&room)
+                    .into_iter()
+                    .flat_map(|room| room.clients)
+                {
+                    self.send(client, &Reply::Closed);
+                    self.peers.remove(&client);
+                    self.outputs.push_back(Output::Close(client));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn refuse(&mut self, id: ConnectionId, reason: Refusal) {
+        self.send(id, &Reply::Refused { reason });
+        self.forget(id);
+        self.outputs.push_back(Output::Close(id));
+    }
+
+    fn send(&mut self, to: ConnectionId, reply: &Reply) {
+        self.outputs.push_back(Output::Send(to, reply.to_json()));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+    use lllsi_proto::invite::RoomToken;
+
+    const TOKEN: RoomToken = RoomToken::from_bytes([5; 32]);
+
+    struct Fixture {
+        server: Rendezvous,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self {
+                server: Rendezvous::new(Config::default()),
+                now: Instant::now(),
+            }
+        }
+
+        fn input(&mut self, input: Input) -> Vec<(u64, Option<Reply>)> {
+            self.server.handle_input(self.now, input);
+            let mut said = Vec::new();
+            loop {
+                match self.server.poll_output() {
+                    Output::Send(to, text) => said.push((to.0, Some(Reply::parse(&text).unwrap()))),
+                    Output::Close(to) => said.push((to.0, None)),
+                    Output::Timeout(_) => return said,
+                }
+            }
+        }
+
+        fn connect_and_say(&mut self, id: u64, request: Request) -> Vec<(u64, Option<Reply>)> {
+            self.input(Input::Connected(ConnectionId(id)));
+            self.say(id, request)
+        }
+
+        fn say(&mut self, id: u64, request: Request) -> Vec<(u64, Option<Reply>)> {
+            self.input(Input::Received(ConnectionId(id), request.to_json()))
+        }
+    }
+
+    fn open(max_clients: u32) -> Request {
+        Request::Open {
+            version: WIRE_VERSION,
+            token: TOKEN,
+            max_clients,
+        }
+    }
+
+    fn enter() -> Request {
+        Request::Enter {
+            version: WIRE_VERSION,
+            room: TOKEN.room_id(),
+        }
+    }
+
+    fn refused(id: u64, reason: Refusal) -> Vec<(u64, Option<Reply>)> {
+        vec![(id, Some(Reply::Refused { reason })), (id, None)]
+    }
+
+    #[test]
+    fn blobs_go_between_host_and_the_client_named() {
+        let mut f = Fixture::new();
+        f.connect_and_say(1, open(4));
+        f.connect_and_say(2, enter());
+        let said = f.connect_and_say(3, enter());
+        assert_eq!(
+            said[1],
+            (
+                1,
+                Some(Reply::Arrived {
+                    client: ClientId(2)
+                })
+            )
+        );
+
+        let blob = Blob(vec![1, 2, 3]);
+        let said = f.say(
+            3,
+            Request::Relay {
+                client: None,
+                blob: blob.clone(),
+            },
+        );
+        let relayed = Reply::Relay {
+            client: Some(ClientId(2)),
+            blob: blob.clone(),
+        };
+        assert_eq!(said, [(1, Some(relayed))]);
+        let said = f.say(
+            1,
+            Request::Relay {
+                client: Some(ClientId(1)),
+                blob: blob.clone(),
+            },
+        );
+        assert_eq!(said, [(2, Some(Reply::Relay { client: None, blob }))]);
+    }
+
+    #[test]
+    fn refusals_have_their_reasons() {
+        let mut f = Fixture::new();
+        assert_eq!(
+            f.connect_and_say(1, enter()),
+            refused(1, Refusal::UnknownRoom)
+        );
+        f.connect_and_say(2, open(1));
+        f.connect_and_say(3, enter());
+        assert_eq!(f.connect_and_say(4, enter()), refused(4, Refusal::RoomFull));
+        let old = Request::Enter {
+            version: 99,
+            room: TOKEN.room_id(),
+        };
+        assert_eq!(f.connect_and_say(5, old), refused(5, Refusal::Version));
+        assert_eq!(
+            f.connect_and_say(6, Request::Close),
+            refused(6, Refusal::BadMessage)
+        );
+        f.input(Input::Connected(ConnectionId(7)));
+        let garbage = f.input(Input::Received(ConnectionId(7), "{".into()));
+        assert_eq!(garbage, refused(7, Refusal::BadMessage));
+    }
+
+    #[test]
+    fn a_client_cannot_speak_for_another_or_as_the_host() {
+        let mut f = Fixture::new();
+        f.connect_and_say(1, open(4));
+        f.connect_and_say(2, enter());
+        let forged = Request::Relay {
+            client: Some(ClientId(1)),
+            blob: Blob(vec![]),
+        };
+        assert_eq!(f.say(2, forged)[0], refused(2, Refusal::BadMessage)[0]);
+        f.connect_and_say(3, enter());
+        assert_eq!(
+            f.say(
+                3,
+                Request::Dismiss {
+                    client: ClientId(1)
+                }
+            )[0],
+            refused(3, Refusal::BadMessage)[0]
+        );
+    }
+
+    #[test]
+    fn the_owner_takes_its_room_up_again_and_waiting_clients_are_told() {
+        let mut f = Fixture::new();
+        f.connect_and_say(1, open(4));
+        f.connect_and_say(2, enter());
+        let said = f.connect_and_say(9, open(4));
+        assert!(said.contains(&(
+            1,
+            Some(Reply::Refused {
+                reason: Refusal::Replaced
+            })
+        )));
+        assert!(said.contains(&(2, Some(Reply::Closed))));
+        assert_eq!(f.server.rooms(), 1);
+        // The dead connection's end must not close the new room.
+        f.input(Input::Disconnected(ConnectionId(1)));
+        assert_eq!(f.server.rooms(), 1);
+    }
+
+    #[test]
+    fn departures_are_told_once() {
+        let mut f = Fixture::new();
+        f.connect_and_say(1, open(4));
+        f.connect_and_say(2, enter());
+        let said = f.input(Input::Disconnected(ConnectionId(2)));
+        assert_eq!(
+            said,
+            [(
+                1,
+                Some(Reply::Departed {
+                    client: ClientId(1)
+                })
+            )]
+        );
+        f.connect_and_say(3, enter());
+        let said = f.say(
+            1,
+            Request::Dismiss {
+                client: ClientId(2),
+            },
+        );
+        assert_eq!(said, [(3, Some(Reply::Dismissed)), (3, None)]);
+        assert_eq!(f.input(Input::Disconnected(ConnectionId(3))), []);
+        f.connect_and_say(4, enter());
+        let said = f.say(1, Request::Close);
+        assert_eq!(said, [(4, Some(Reply::Closed)), (4, None), (1, None)]);
+        assert_eq!(f.server.rooms(), 0);
+    }
+
+    #[test]
+    fn whoever_connects_and_says_nothing_is_let_go() {
+        let mut f = Fixture::new();
+        f.input(Input::Connected(ConnectionId(1)));
+        f.now += FIRST_WORD;
+        assert_eq!(f.input(Input::Timeout), refused(1, Refusal::BadMessage));
+        assert!(f.server.peers.is_empty() && f.server.deadlines.is_empty());
+    }
+
+    #[test]
+    fn the_limits_hold() {
+        let config = Config {
+            max_rooms: 1,
+            max_connections: 3,
+            ..Config::default()
+        };
+        let mut f = Fixture {
+            server: Rendezvous::new(config),
+            now: Instant::now(),
+        };
+        f.connect_and_say(1, open(4));
+        let other = RoomToken::from_bytes([6; 32]);
+        let second = Request::Open {
+            version: WIRE_VERSION,
+            token: other,
+            max_clients: 1,
+        };
+        assert_eq!(
+            f.connect_and_say(2, second),
+            refused(2, Refusal::ServerFull)
+        );
+        f.connect_and_say(3, enter());
+        f.connect_and_say(4, enter());
+        assert_eq!(
+            f.input(Input::Connected(ConnectionId(5))),
+            refused(5, Refusal::ServerFull)
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! A peer's side of its connection to the rendezvous server: connect, come back after a break, ask STUN.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::rendezvous::Request;
+
+use crate::seal::derive;
+use crate::stun::Gather;
+use crate::{SignalCommand, Transmit};
+
+/// The first pause before a new attempt; it doubles until [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// No answer to a connection attempt for this long counts as a failure.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not wanted.
+    Off,
+    Connecting {
+        give_up: Instant,
+    },
+    Connected {
+        server: SocketAddr,
+    },
+    Pausing {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    state: State,
+    pause: Duration,
+    stun_id: [u8; 12],
+    gather: Option<Gather>,
+    commands: VecDeque<SignalCommand>,
+}
+
+impl Server {
+    /// `seed` makes the STUN questions unpredictable.
+    pub(crate) fn connect(now: Instant, seed: &[u8; 32]) -> Self {
+        let mut stun_id = [0; 12];
+        stun_id.copy_from_slice(&derive(seed, b"STUN", 0)[..12]);
+        let (state, pause, commands) = (State::Off, FIRST_PAUSE, VecDeque::new());
+        let mut server = Self {
+            state,
+            pause,
+            stun_id,
+            gather: None,
+            commands,
+        };
+        server.start(now);
+        server
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.commands.push_back(SignalCommand::Connect);
+        self.state = State::Connecting {
+            give_up: now + CONNECT_TIMEOUT,
+        };
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected { .. })
+    }
+
+    pub(crate) fn connected(&mut self, server: SocketAddr) {
+        self.state = State::Connected { server };
+    }
+
+    /// The connection broke: another attempt follows after a pause.
+    pub(crate) fn disconnected(&mut self, now: Instant) {
+        if self.state == State::Off {
+            return;
+        }
+        self.gather = None;
+        self.state = State::Pausing {
+            until: now + self.pause,
+        };
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+    }
+
+    /// The server accepted us: it works, so a later break is retried quickly. `stun_port` 0 means it has no STUN.
+    pub(crate) fn accepted(&mut self, now: Instant, stun_port: u16) {
+        self.pause = FIRST_PAUSE;
+        if let (State::Connected { server }, 1..) = (self.state, stun_port) {
+            let server = SocketAddr::new(server.ip(), stun_port);
+            self.gather = Some(Gather::new(now, server, self.stun_id));
+        }
+    }
+
+    pub(crate) fn send(&mut self, request: &Request) {
+        if self.is_connected() {
+            self.commands
+                .push_back(SignalCommand::Send(request.to_json()));
+        }
+    }
+
+    /// Closes the connection for good.
+    pub(crate) fn close(&mut self) {
+        if self.state != State::Off {
+            self.commands.push_back(SignalCommand::Close);
+        }
+        self.state = State::Off;
+        self.gather = None;
+    }
+
+    /// Our address as the server sees it, with the local address behind it.
+    pub(crate) fn reflexive(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.gather.as_ref()?.reflexive()
+    }
+
+    /// Takes a STUN answer; gives `(reflexive, base)` when it is new.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        local: SocketAddr,
+        data: &[u8],
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        self.gather.as_mut()?.handle(now, source, local, data)
+    }
+
+    /// `true` if an attempt just timed out.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        match self.state {
+            State::Pausing { until } if now >= until => self.start(now),
+            State::Connecting { give_up } if now >= give_up => {
+                self.commands.push_back(SignalCommand::Close);
+                self.disconnected(now);
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    pub(crate) fn poll_command(&mut self) -> Option<SignalCommand> {
+        self.commands.pop_front()
+    }
+
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let (destination, contents) = self.gather.as_mut()?.poll(now)?;
+        Some(Transmit {
+            source: None,
+            destination,
+            contents,
+        })
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        let state = match self.state {
+            State::Connecting { give_up: at } | State::Pausing { until: at } => Some(at),
+            State::Off | State::Connected { .. } => None,
+        };
+        let gather = self.gather.as_ref().map(Gather::timeout);
+        [state, gather].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,249 @@
+//! STUN (RFC 8489): the server's answer to "from where do you see me?", and the question on a peer's socket.
+//!
+//! Connectivity checks between peers are not here: those are part of ICE, in the link.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use str0m::ice::StunMessage;
+
+/// First retransmission; it doubles until [`MAX_RTO`].
+const FIRST_RTO: Duration = Duration::from_millis(200);
+const MAX_RTO: Duration = Duration::from_secs(3);
+/// A NAT may forget an idle UDP mapping after 30 s (RFC 4787, REQ-5 allows no less than 120, many do).
+const REFRESH: Duration = Duration::from_secs(20);
+
+const HEADER_BYTES: usize = 20;
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
+const USERNAME: u16 = 0x0006;
+const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+
+type TransactionId = [u8; 12];
+
+/// Whether a datagram is STUN, by its first bits and magic cookie (RFC 8489, 5).
+pub fn is_stun(datagram: &[u8]) -> bool {
+    datagram.len() >= HEADER_BYTES && datagram[0] < 4 && datagram[4..8] == COOKIE
+}
+
+/// The answer to a binding request that came from `source`; `None` for anything else.
+///
+/// ```
+/// assert_eq!(lllsi_core::stun::answer("192.0.2.1:5".parse().unwrap(), b"not stun"), None);
+/// ```
+pub fn answer(source: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
+    let (id, mut attributes) = parse(request, BINDING_REQUEST)?;
+    // Requests with a user name are connectivity checks that went astray.
+    if attributes.any(|(kind, _)| kind == USERNAME) {
+        return None;
+    }
+    let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+    let mut value = vec![0, if source.is_ipv4() { 1 } else { 2 }];
+    value.extend_from_slice(&(source.port() ^ 0x2112).to_be_bytes());
+    match source.ip() {
+        IpAddr::V4(ip) => value.extend(xor(ip.octets(), &id)),
+        IpAddr::V6(ip) => value.extend(xor(ip.octets(), &id)),
+    }
+    let mut response = header(BINDING_SUCCESS, value.len() as u16 + 4, &id);
+    response.extend_from_slice(&XOR_MAPPED_ADDRESS.to_be_bytes());
+    response.extend_from_slice(&(value.len() as u16).to_be_bytes());
+    response.extend(value);
+    Some(response)
+}
+
+fn header(kind: [u8; 2], length: u16, id: &TransactionId) -> Vec<u8> {
+    [&kind[..], &length.to_be_bytes(), &COOKIE, id].concat()
+}
+
+/// An address, or what hides it, by magic cookie and transaction id (RFC 8489, 14.2).
+fn xor<const N: usize>(mut octets: [u8; N], id: &TransactionId) -> [u8; N] {
+    for (octet, mask) in octets.iter_mut().zip(COOKIE.iter().chain(id)) {
+        *octet ^= mask;
+    }
+    octets
+}
+
+/// Transaction and attributes of a message of this kind.
+fn parse(
+    datagram: &[u8],
+    kind: [u8; 2],
+) -> Option<(TransactionId, impl Iterator<Item = (u16, &[u8])>)> {
+    if !is_stun(datagram) || datagram[..2] != kind {
+        return None;
+    }
+    let id = datagram[8..HEADER_BYTES].try_into().ok()?;
+    let mut rest = &datagram[HEADER_BYTES..];
+    let attributes = std::iter::from_fn(move || {
+        let (head, body) = rest.split_first_chunk::<4>()?;
+        let kind = u16::from_be_bytes([head[0], head[1]]);
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let value = body.get(..len)?;
+        // Values are padded to four bytes.
+        rest = body.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+        Some((kind, value))
+    });
+    Some((id, attributes))
+}
+
+fn mapped_address(datagram: &[u8], expected: &TransactionId) -> Option<SocketAddr> {
+    let (id, mut attributes) = parse(datagram, BINDING_SUCCESS)?;
+    let (_, value) = attributes
+        .find(|(kind, _)| *kind == XOR_MAPPED_ADDRESS)
+        .filter(|_| id == *expected)?;
+    let (head, octets) = value.split_first_chunk::<4>()?;
+    let port = u16::from_be_bytes([head[2], head[3]]) ^ 0x2112;
+    let ip = match head[1] {
+        1 => Ipv4Addr::from(xor(<[u8; 4]>::try_from(octets).ok()?, &id)).into(),
+        2 => Ipv6Addr::from(xor(<[u8; 16]>::try_from(octets).ok()?, &id)).into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// The local ufrag that a connectivity check is meant for: how an unknown source finds its link.
+pub(crate) fn addressee(datagram: &[u8]) -> Option<String> {
+    let message = is_stun(datagram).then(|| StunMessage::parse(datagram).ok())??;
+    let (ours, _theirs) = message.split_username()?;
+    Some(ours.to_owned())
+}
+
+/// Asks a STUN server for our reflexive address, and keeps the NAT's mapping alive.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    server: SocketAddr,
+    /// Unpredictable, so that only who sees the request can answer it.
+    id: TransactionId,
+    next_at: Instant,
+    rto: Duration,
+    /// As the server saw us, with the local address it was asked from.
+    reflexive: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl Gather {
+    pub(crate) fn new(now: Instant, server: SocketAddr, id: TransactionId) -> Self {
+        Self {
+            server,
+            id,
+            next_at: now,
+            rto: FIRST_RTO,
+            reflexive: None,
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Instant {
+        self.next_at
+    }
+
+    /// A request, if one is due. The source is left to the system: routing picks it.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
+        if now < self.next_at {
+            return None;
+        }
+        self.next_at = now + self.rto;
+        self.rto = (self.rto * 2).min(MAX_RTO);
+        Some((self.server, header(BINDING_REQUEST, 0, &self.id)))
+    }
+
+    /// Takes a datagram from the server. Gives `(reflexive, base)` when it is new.
+    pub(crate) fn handle(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        local: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        if source != self.server {
+            return None;
+        }
+        let mapped = mapped_address(datagram, &self.id)?;
+        // The next question gets an id of its own; late answers to this one count no more.
+        let counter = u32::from_be_bytes([self.id[8], self.id[9], self.id[10], self.id[11]]);
+        self.id[8..].copy_from_slice(&counter.wrapping_add(1).to_be_bytes());
+        self.next_at = now + REFRESH;
+        self.rto = FIRST_RTO;
+        let found = Some((mapped, local));
+        (self.reflexive != found).then(|| self.reflexive = found)?;
+        found
+    }
+
+    pub(crate) fn reflexive(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.reflexive
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_learns_its_reflexive_address_once_and_keeps_it_alive() {
+        let (server, local) = (
+            "192.0.2.1:3478".parse().unwrap(),
+            "10.0.0.2:5000".parse().unwrap(),
+        );
+        let mapped: SocketAddr = "203.0.113.9:41000".parse().unwrap();
+        let start = Instant::now();
+        let mut gather = Gather::new(start, server, [7; 12]);
+
+        let (_, lost) = gather.poll(start).unwrap();
+        assert!(is_stun(&lost) && gather.poll(start).is_none());
+        let again = start + FIRST_RTO;
+        let (to, request) = gather.poll(again).unwrap();
+        assert_eq!(to, server);
+
+        let response = answer(mapped, &request).unwrap();
+        assert_eq!(
+            gather.handle(again, mapped, local, &response),
+            None,
+            "not from the server"
+        );
+        assert_eq!(
+            gather.handle(again, server, local, &response),
+            Some((mapped, local))
+        );
+        assert_eq!(gather.timeout(), again + REFRESH);
+
+        let (_, request) = gather.poll(again + REFRESH).unwrap();
+        let response = answer(mapped, &request).unwrap();
+        assert_eq!(
+            gather.handle(again + REFRESH, server, local, &response),
+            None,
+            "nothing new"
+        );
+        assert_eq!(gather.reflexive(), Some((mapped, local)));
+    }
+
+    /// RFC 5769, 2.2 and 2.3, without the attributes that are not ours.
+    #[test]
+    fn published_vectors_pass() {
+        let id = *b"\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";
+        let request = header(BINDING_REQUEST, 0, &id);
+        for (address, value) in [
+            ("192.0.2.1:32853", &b"\x00\x01\xa1\x47\xe1\x12\xa6\x43"[..]),
+            (
+                "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
+                b"\x00\x02\xa1\x47\x01\x13\xa9\xfa\xa5\xd3\xf1\x79\xbc\x25\xf4\xb5\xbe\xd2\xb9\xd9",
+            ),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            let response = answer(address, &request).unwrap();
+            assert_eq!(&response[HEADER_BYTES + 4..], value);
+            assert_eq!(mapped_address(&response, &id), Some(address));
+        }
+    }
+
+    #[test]
+    fn noise_is_not_answered() {
+        let source = "192.0.2.1:1".parse().unwrap();
+        for noise in [
+            &[][..],
+            &[0; 20],
+            &[0xff; 40],
+            &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42],
+        ] {
+            assert_eq!(answer(source, noise), None);
+        }
+    }
+}

@@ -1,0 +1,780 @@
+//! Virtual time, and everything that happens in it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lllsi_core::client::{self, Client};
+use lllsi_core::host::{self, Host, ViewerId};
+use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
+use lllsi_core::seal::HostIdentity;
+use lllsi_core::{
+    Certificate, CodedFrame, Input, Output, SignalCommand, SignalEvent, Transmit, stun,
+};
+use lllsi_proto::h264::FrameInfo;
+use lllsi_proto::invite::Invite;
+
+use crate::nat::{Nat, NatKind};
+use crate::net::{Conditions, Rng};
+
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 36542);
+const FRAME_EVERY: Duration = Duration::from_micros(33_333);
+const FRAME_BYTES: usize = 8_000;
+const KEYFRAME_BYTES: usize = 40_000;
+
+/// How a world begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Reproduces the network's schedule.
+    pub seed: u64,
+    /// Every peer's access to the network.
+    pub conditions: Conditions,
+    /// The host's NAT.
+    pub host_nat: Option<NatKind>,
+    /// The clients' NATs, one each.
+    pub client_nat: Option<NatKind>,
+    /// Whether clients wait for admission.
+    pub lobby: bool,
+    /// Viewers at once.
+    pub max_viewers: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            conditions: Conditions::default(),
+            host_nat: None,
+            client_nat: None,
+            lobby: false,
+            max_viewers: 8,
+        }
+    }
+}
+
+/// Names a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(usize);
+
+impl NodeId {
+    /// The host.
+    pub const HOST: Self = Self(0);
+}
+
+/// What the host has told so far.
+#[derive(Debug, Default)]
+pub struct HostView {
+    /// All events.
+    pub events: Vec<host::Event>,
+    /// Viewers connected at present.
+    pub connected: BTreeMap<ViewerId, String>,
+    /// Frames handed to the host.
+    pub frames: u32,
+    /// Keyframes among them.
+    pub keyframes: u32,
+    /// The newest bitrate asked of the encoder.
+    pub bitrate: Option<u32>,
+}
+
+/// What a client has told so far.
+#[derive(Debug, Default)]
+pub struct ClientView {
+    /// All events but frames, with the time since the world began.
+    pub events: Vec<(Duration, client::Event)>,
+    /// Frames delivered.
+    pub frames: u32,
+    /// When the newest one was delivered.
+    pub last_frame_at: Option<Duration>,
+    /// The longest time between two frames.
+    pub longest_gap: Duration,
+    /// Newest frame's latency, as the client knows it.
+    pub latency: Option<Duration>,
+    /// Why it ended, if it did.
+    pub closed: Option<client::CloseReason>,
+    /// Whether its link has been up.
+    pub connected_at: Option<Duration>,
+}
+
+enum Machine {
+    Host(Box<Host>, HostView),
+    Client(Box<Client>, ClientView),
+}
+
+struct Node {
+    machine: Machine,
+    address: SocketAddr,
+    nat: Option<Nat>,
+    conditions: Conditions,
+    connection: Option<ConnectionId>,
+    wake: Instant,
+    alive: bool,
+}
+
+enum Happening {
+    Datagram {
+        source: SocketAddr,
+        destination: SocketAddr,
+        data: Vec<u8>,
+    },
+    Signal {
+        node: NodeId,
+        connection: ConnectionId,
+        event: SignalEvent,
+    },
+    ToServer {
+        input: rendezvous::Input,
+    },
+    Frame,
+}
+
+/// The machines, the network between them, and the time.
+pub struct World {
+    setup: Setup,
+    rng: Rng,
+    begin: Instant,
+    now: Instant,
+    schedule: BinaryHeap<Reverse<(Instant, u64)>>,
+    happenings: HashMap<u64, Happening>,
+    next_happening: u64,
+    nodes: Vec<Node>,
+    by_ip: HashMap<IpAddr, NodeId>,
+    server: Option<Rendezvous>,
+    server_wake: Instant,
+    connections: HashMap<ConnectionId, NodeId>,
+    next_connection: u64,
+    identity: HostIdentity,
+    certificate: Certificate,
+    keyframe_wanted: bool,
+    /// Everything that went through the server, as it saw it.
+    pub transcript: Vec<String>,
+}
+
+impl World {
+    /// A host that has opened its room and sends 30 frames a second.
+    pub fn new(setup: Setup) -> Self {
+        let mut rng = Rng::new(setup.seed);
+        let begin = Instant::now();
+        let identity = HostIdentity::from_random(rng.bytes());
+        let mut world = Self {
+            begin,
+            now: begin,
+            schedule: BinaryHeap::new(),
+            happenings: HashMap::new(),
+            next_happening: 0,
+            nodes: Vec::new(),
+            by_ip: HashMap::new(),
+            server: Some(server()),
+            server_wake: begin + Duration::from_secs(3600),
+            connections: HashMap::new(),
+            next_connection: 1,
+            certificate: Certificate::generate(),
+            keyframe_wanted: true,
+            transcript: Vec::new(),
+            identity,
+            rng,
+            setup,
+        };
+        let (address, nat) = world.place(world.setup.host_nat);
+        let config = host::Config {
+            identity: world.identity.clone(),
+            locals: vec![address],
+            certificate: world.certificate.clone(),
+            random_seed: world.rng.bytes(),
+            lobby: world.setup.lobby,
+            max_viewers: world.setup.max_viewers,
+            max_bitrate: 4_000_000,
+        };
+        let host = Box::new(Host::new(begin, config));
+        world.add(Machine::Host(host, HostView::default()), address, nat);
+        world.after(FRAME_EVERY, Happening::Frame);
+        let open = |w: &Self| w.host().told(|e| matches!(e, host::Event::RoomOpen));
+        assert!(
+            world.run_until(Duration::from_secs(5), open),
+            "the host could not open its room"
+        );
+        world
+    }
+
+    /// A new peer's address, inside its NAT where there is one.
+    fn place(&mut self, nat: Option<NatKind>) -> (SocketAddr, Option<Nat>) {
+        let number = self.nodes.len() as u8 + 1;
+        let outer: IpAddr = Ipv4Addr::new(203, 0, 113, number).into();
+        self.by_ip.insert(outer, NodeId(self.nodes.len()));
+        let ip = if nat.is_some() {
+            Ipv4Addr::new(10, 0, number, 2).into()
+        } else {
+            outer
+        };
+        (
+            SocketAddr::new(ip, 5000),
+            nat.map(|kind| Nat::new(kind, outer)),
+        )
+    }
+
+    fn add(&mut self, machine: Machine, address: SocketAddr, nat: Option<Nat>) -> NodeId {
+        let id = NodeId(self.nodes.len());
+        let conditions = self.setup.conditions;
+        let (connection, wake) = (None, self.now);
+        self.nodes.push(Node {
+            machine,
+            address,
+            nat,
+            conditions,
+            connection,
+            wake,
+            alive: true,
+        });
+        self.drain(id);
+        id
+    }
+
+    /// The link that leads to the host.
+    pub fn invite(&self) -> Invite {
+        Invite {
+            server: "http://192.0.2.1:36542".into(),
+            room: self.identity.room(),
+            host_key: self.identity.public_key(),
+            secret: self.identity.secret,
+        }
+    }
+
+    /// A client joins by the right link.
+    pub fn join(&mut self, name: &str) -> NodeId {
+        self.join_with(name, self.invite())
+    }
+
+    /// A client joins by some link.
+    pub fn join_with(&mut self, name: &str, invite: Invite) -> NodeId {
+        let (address, nat) = self.place(self.setup.client_nat);
+        let config = client::Config {
+            invite,
+            name: name.into(),
+            locals: vec![address],
+            certificate: Certificate::generate(),
+            random_seed: self.rng.bytes(),
+        };
+        let client = Box::new(Client::new(self.now, config));
+        self.add(Machine::Client(client, ClientView::default()), address, nat)
+    }
+
+    // --- What a test may look at ---
+
+    /// Time since the world began.
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.begin
+    }
+
+    /// What the host has told.
+    pub fn host(&self) -> &HostView {
+        match &self.nodes[0].machine {
+            Machine::Host(_, view) => view,
+            Machine::Client(..) => unreachable!("node 0 is the host"),
+        }
+    }
+
+    /// The host's machine.
+    pub fn host_machine(&self) -> &Host {
+        match &self.nodes[0].machine {
+            Machine::Host(host, _) => host,
+            Machine::Client(..) => unreachable!("node 0 is the host"),
+        }
+    }
+
+    /// What a client has told.
+    pub fn client(&self, id: NodeId) -> &ClientView {
+        match &self.nodes[id.0].machine {
+            Machine::Client(_, view) => view,
+            Machine::Host(..) => panic!("{id:?} is the host"),
+        }
+    }
+
+    /// A client's figures.
+    pub fn status(&self, id: NodeId) -> client::Status {
+        match &self.nodes[id.0].machine {
+            Machine::Client(client, _) => client.status(),
+            Machine::Host(..) => panic!("{id:?} is the host"),
+        }
+    }
+
+    // --- What a test may do ---
+
+    /// Tells the host something.
+    pub fn tell_host(&mut self, action: host::Action) {
+        if let Machine::Host(host, _) = &mut self.nodes[0].machine {
+            host.handle_input(self.now, Input::Action(action));
+        }
+        self.drain(NodeId(0));
+    }
+
+    /// Tells a client something.
+    pub fn tell_client(&mut self, id: NodeId, action: client::Action) {
+        if let Machine::Client(client, _) = &mut self.nodes[id.0].machine {
+            client.handle_input(self.now, Input::Action(action));
+        }
+        self.drain(id);
+    }
+
+    /// The host vanishes without a word.
+    pub fn kill_host(&mut self) {
+        self.kill(NodeId(0));
+    }
+
+    /// A peer vanishes without a word.
+    pub fn kill(&mut self, id: NodeId) {
+        self.nodes[id.0].alive = false;
+        if let Some(connection) = self.nodes[id.0].connection.take() {
+            self.connections.remove(&connection);
+            self.to_server(rendezvous::Input::Disconnected(connection));
+        }
+    }
+
+    /// The server vanishes; every connection to it breaks.
+    pub fn kill_server(&mut self) {
+        self.server = None;
+        for (connection, node) in std::mem::take(&mut self.connections) {
+            let event = SignalEvent::Disconnected {
+                reason: "the server vanished".into(),
+            };
+            self.after(
+                Duration::ZERO,
+                Happening::Signal {
+                    node,
+                    connection,
+                    event,
+                },
+            );
+        }
+    }
+
+    /// A new server, with nothing in memory.
+    pub fn start_server(&mut self) {
+        self.server = Some(server());
+    }
+
+    /// A peer's NAT forgets its mappings.
+    pub fn rebind(&mut self, id: NodeId) {
+        if let Some(nat) = &mut self.nodes[id.0].nat {
+            nat.rebind();
+        }
+    }
+
+    /// A peer's access changes.
+    pub fn set_conditions(&mut self, id: NodeId, conditions: Conditions) {
+        self.nodes[id.0].conditions = conditions;
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(time, |_| false);
+    }
+
+    /// Lets time pass until something is so, or at most `limit`. Tells whether it became so.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        while !done(self) {
+            let next_wake = self.nodes.iter().filter(|n| n.alive).map(|n| n.wake).min();
+            let next_event = self.schedule.peek().map(|Reverse((at, _))| *at);
+            let times = [next_wake, next_event, Some(self.server_wake)];
+            let next = times
+                .into_iter()
+                .flatten()
+                .min()
+                .expect("the server's wake is always there");
+            if next > end {
+                self.now = end;
+                return done(self);
+            }
+            self.now = self.now.max(next);
+            self.step();
+        }
+        true
+    }
+
+    // --- How time passes ---
+
+    fn after(&mut self, delay: Duration, happening: Happening) {
+        let id = self.next_happening;
+        self.next_happening += 1;
+        self.schedule.push(Reverse((self.now + delay, id)));
+        self.happenings.insert(id, happening);
+    }
+
+    /// One thing that is due happens, else those who want to be woken are.
+    fn step(&mut self) {
+        if let Some(Reverse((at, id))) = self.schedule.peek().copied()
+            && at <= self.now
+        {
+            self.schedule.pop();
+            let happening = self.happenings.remove(&id).expect("scheduled once");
+            return self.happen(happening);
+        }
+        if self.server_wake <= self.now {
+            self.server_input(rendezvous::Input::Timeout);
+        }
+        for i in 0..self.nodes.len() {
+            if self.nodes[i].alive && self.nodes[i].wake <= self.now {
+                self.input(NodeId(i), Stimulus::Timeout);
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Datagram {
+                source,
+                destination,
+                data,
+            } => self.arrive(source, destination, &data),
+            Happening::Signal {
+                node,
+                connection,
+                event,
+            } => {
+                let current = self.nodes[node.0].connection == Some(connection);
+                if self.nodes[node.0].alive && current {
+                    if matches!(event, SignalEvent::Disconnected { .. }) {
+                        self.nodes[node.0].connection = None;
+                    }
+                    self.input(node, Stimulus::Signal(event));
+                }
+            }
+            Happening::ToServer { input } => self.server_input(input),
+            Happening::Frame => {
+                self.after(FRAME_EVERY, Happening::Frame);
+                if self.nodes[0].alive {
+                    self.frame();
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self) {
+        let keyframe = std::mem::take(&mut self.keyframe_wanted);
+        let Machine::Host(_, view) = &mut self.nodes[0].machine else {
+            unreachable!("node 0 is the host")
+        };
+        view.frames += 1;
+        view.keyframes += u32::from(keyframe);
+        let info = FrameInfo {
+            number: view.frames,
+            ..FrameInfo::default()
+        };
+        let data = if keyframe {
+            [
+                &[
+                    0, 0, 0, 1, 0x67, 66, 0, 31, 0, 0, 0, 1, 0x68, 206, 0, 0, 0, 1, 0x65,
+                ][..],
+                &[1; KEYFRAME_BYTES],
+            ]
+            .concat()
+        } else {
+            [&[0, 0, 0, 1, 0x41][..], &[1; FRAME_BYTES]].concat()
+        };
+        let (captured_at, encoded_at) = (self.now, self.now);
+        let frame = CodedFrame {
+            data: Arc::from(data),
+            keyframe,
+            captured_at,
+            encoded_at,
+            info,
+        };
+        self.tell_host(host::Action::Send(frame));
+    }
+
+    // --- Datagrams ---
+
+    fn transmit(&mut self, from: NodeId, transmit: Transmit) {
+        let node = &mut self.nodes[from.0];
+        let source = match &mut node.nat {
+            Some(nat) => nat.outbound(node.address, transmit.destination),
+            None => node.address,
+        };
+        let to = self.by_ip.get(&transmit.destination.ip()).copied();
+        let out = node.conditions.pass(&mut self.rng);
+        let on = to.map_or(Some(Duration::ZERO), |to| {
+            self.nodes[to.0].conditions.pass(&mut self.rng)
+        });
+        let (Some(out), Some(on)) = (out, on) else {
+            return;
+        };
+        let happening = Happening::Datagram {
+            source,
+            destination: transmit.destination,
+            data: transmit.contents,
+        };
+        self.after(out + on, happening);
+    }
+
+    fn arrive(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
+        if destination == SERVER {
+            let answer = self
+                .server
+                .is_some()
+                .then(|| stun::answer(source, data))
+                .flatten();
+            if let (Some(data), Some(to)) = (answer, self.by_ip.get(&source.ip())) {
+                let back = self.nodes[to.0].conditions.pass(&mut self.rng);
+                if let Some(delay) = back {
+                    self.after(
+                        delay,
+                        Happening::Datagram {
+                            source: SERVER,
+                            destination: source,
+                            data,
+                        },
+                    );
+                }
+            }
+            return;
+        }
+        // Private addresses of others lead nowhere.
+        let Some(&id) = self.by_ip.get(&destination.ip()) else {
+            return;
+        };
+        let node = &self.nodes[id.0];
+        let inner = match &node.nat {
+            Some(nat) => nat.inbound(source, destination),
+            None => (destination == node.address).then_some(destination),
+        };
+        if let (Some(destination), true) = (inner, node.alive) {
+            self.input(
+                id,
+                Stimulus::Datagram {
+                    source,
+                    destination,
+                    data,
+                },
+            );
+        }
+    }
+
+    // --- Signalling: reliable and in order, with the same delay ---
+
+    fn command(&mut self, node: NodeId, command: SignalCommand) {
+        let delay = self.nodes[node.0].conditions.delay;
+        match command {
+            SignalCommand::Connect => {
+                let connection = ConnectionId(self.next_connection);
+                self.next_connection += 1;
+                self.nodes[node.0].connection = Some(connection);
+                let event = if self.server.is_some() {
+                    self.connections.insert(connection, node);
+                    self.to_server(rendezvous::Input::Connected(connection));
+                    SignalEvent::Connected { server: SERVER }
+                } else {
+                    SignalEvent::Disconnected {
+                        reason: "connection refused".into(),
+                    }
+                };
+                self.after(
+                    2 * delay,
+                    Happening::Signal {
+                        node,
+                        connection,
+                        event,
+                    },
+                );
+            }
+            SignalCommand::Send(text) => {
+                if let Some(connection) = self.nodes[node.0].connection {
+                    self.transcript.push(text.clone());
+                    let input = rendezvous::Input::Received(connection, text);
+                    self.after(delay, Happening::ToServer { input });
+                }
+            }
+            SignalCommand::Close => {
+                if let Some(connection) = self.nodes[node.0].connection.take() {
+                    self.connections.remove(&connection);
+                    let input = rendezvous::Input::Disconnected(connection);
+                    self.after(delay, Happening::ToServer { input });
+                }
+            }
+        }
+    }
+
+    fn to_server(&mut self, input: rendezvous::Input) {
+        self.after(Duration::ZERO, Happening::ToServer { input });
+    }
+
+    fn server_input(&mut self, input: rendezvous::Input) {
+        let Some(server) = &mut self.server else {
+            self.server_wake = self.now + Duration::from_secs(3600);
+            return;
+        };
+        server.handle_input(self.now, input);
+        let mut outputs = Vec::new();
+        self.server_wake = loop {
+            match server.poll_output() {
+                rendezvous::Output::Timeout(at) => break at,
+                output => outputs.push(output),
+            }
+        };
+        for output in outputs {
+            match output {
+                rendezvous::Output::Send(connection, text) => {
+                    self.transcript.push(text.clone());
+                    self.to_peer(connection, SignalEvent::Received(text));
+                }
+                rendezvous::Output::Close(connection) => {
+                    let reason = "the server closed the connection".into();
+                    self.to_peer(connection, SignalEvent::Disconnected { reason });
+                    self.connections.remove(&connection);
+                }
+                rendezvous::Output::Timeout(_) => unreachable!("ends the loop above"),
+            }
+        }
+    }
+
+    fn to_peer(&mut self, connection: ConnectionId, event: SignalEvent) {
+        if let Some(&node) = self.connections.get(&connection) {
+            let delay = self.nodes[node.0].conditions.delay;
+            self.after(
+                delay,
+                Happening::Signal {
+                    node,
+                    connection,
+                    event,
+                },
+            );
+        }
+    }
+
+    // --- Machines ---
+
+    fn input(&mut self, id: NodeId, stimulus: Stimulus<'_>) {
+        match &mut self.nodes[id.0].machine {
+            Machine::Host(host, _) => host.handle_input(self.now, stimulus.into_input()),
+            Machine::Client(client, _) => client.handle_input(self.now, stimulus.into_input()),
+        }
+        self.drain(id);
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let elapsed = self.elapsed();
+        loop {
+            let node = &mut self.nodes[id.0];
+            let step = match &mut node.machine {
+                Machine::Host(host, view) => match host.poll_output() {
+                    Output::Event(event) => {
+                        self.keyframe_wanted |= matches!(event, host::Event::KeyframeWanted);
+                        view.note(event);
+                        continue;
+                    }
+                    output => plain(output),
+                },
+                Machine::Client(client, view) => match client.poll_output() {
+                    Output::Event(event) => {
+                        view.note(elapsed, event);
+                        continue;
+                    }
+                    output => plain(output),
+                },
+            };
+            match step {
+                Plain::Transmit(transmit) => self.transmit(id, transmit),
+                Plain::Signal(command) => self.command(id, command),
+                Plain::Timeout(at) => {
+                    // A machine that asks to be woken now is woken a moment later: time must pass.
+                    self.nodes[id.0].wake = at.max(self.now + Duration::from_micros(100));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn server() -> Rendezvous {
+    Rendezvous::new(rendezvous::Config {
+        stun_port: SERVER.port(),
+        ..rendezvous::Config::default()
+    })
+}
+
+enum Stimulus<'a> {
+    Timeout,
+    Datagram {
+        source: SocketAddr,
+        destination: SocketAddr,
+        data: &'a [u8],
+    },
+    Signal(SignalEvent),
+}
+
+impl<'a> Stimulus<'a> {
+    fn into_input<A>(self) -> Input<'a, A> {
+        match self {
+            Self::Timeout => Input::Timeout,
+            Self::Datagram {
+                source,
+                destination,
+                data,
+            } => Input::Datagram {
+                source,
+                destination,
+                data,
+            },
+            Self::Signal(event) => Input::Signal(event),
+        }
+    }
+}
+
+enum Plain {
+    Transmit(Transmit),
+    Signal(SignalCommand),
+    Timeout(Instant),
+}
+
+fn plain<E>(output: Output<E>) -> Plain {
+    match output {
+        Output::Transmit(transmit) => Plain::Transmit(transmit),
+        Output::Signal(command) => Plain::Signal(command),
+        Output::Timeout(at) => Plain::Timeout(at),
+        Output::Event(_) => unreachable!("taken by the caller"),
+    }
+}
+
+impl HostView {
+    fn note(&mut self, event: host::Event) {
+        match &event {
+            host::Event::ViewerConnected { id, name, .. } => {
+                drop(self.connected.insert(*id, name.clone()))
+            }
+            host::Event::ViewerLeft { id, .. } => drop(self.connected.remove(id)),
+            host::Event::Bitrate(bitrate) => self.bitrate = Some(*bitrate),
+            _ => {}
+        }
+        self.events.push(event);
+    }
+
+    /// Whether the host has told something like this.
+    pub fn told(&self, matches: impl Fn(&host::Event) -> bool) -> bool {
+        self.events.iter().any(matches)
+    }
+}
+
+impl ClientView {
+    fn note(&mut self, at: Duration, event: client::Event) {
+        match event {
+            client::Event::Frame(frame) => {
+                self.frames += 1;
+                self.latency = frame.latency_us.map(Duration::from_micros);
+                if let Some(last) = self.last_frame_at {
+                    self.longest_gap = self.longest_gap.max(at - last);
+                }
+                self.last_frame_at = Some(at);
+                return;
+            }
+            client::Event::Connected(_) => self.connected_at = Some(at),
+            client::Event::Closed(ref reason) => self.closed = Some(reason.clone()),
+            _ => {}
+        }
+        self.events.push((at, event));
+    }
+
+    /// Whether the client has told something like this.
+    pub fn told(&self, matches: impl Fn(&client::Event) -> bool) -> bool {
+        self.events.iter().any(|(_, event)| matches(event))
+    }
+}
