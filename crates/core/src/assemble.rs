@@ -13,6 +13,8 @@ use lllsi_proto::h264::{Depacketizer, FrameInfo, starts_keyframe};
 const MAX_PACKETS: usize = 4096;
 /// Bytes held while one is missing.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Packets kept that came before the beginning of the first keyframe: they may belong behind it.
+const MAX_EARLY: usize = 512;
 /// How long a missing packet is waited for, besides two round trips.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// How often a keyframe is asked for, at least.
@@ -74,6 +76,7 @@ pub(crate) struct Assembler {
     /// `slots[i]` is packet `base + i`. Empty while a keyframe is waited for.
     slots: VecDeque<Option<Slot>>,
     base: u64,
+    early: VecDeque<(Instant, Packet)>,
     /// Slots before this are all filled and hold no end of a frame.
     scanned: usize,
     bytes: usize,
@@ -115,12 +118,23 @@ impl Assembler {
             self.arrivals.missed += packet.seq.saturating_sub(newest + 1);
         }
         self.newest = self.newest.max(Some(packet.seq));
-        if self.need_keyframe && self.slots.is_empty() {
-            if !starts_keyframe(&packet.payload) {
-                return;
-            }
-            self.base = packet.seq;
+        if !self.need_keyframe || !self.slots.is_empty() {
+            return self.insert(now, now, packet);
         }
+        if !starts_keyframe(&packet.payload) {
+            if self.early.len() == MAX_EARLY {
+                self.early.pop_front();
+            }
+            return self.early.push_back((now, packet));
+        }
+        self.base = packet.seq;
+        self.insert(now, now, packet);
+        for (at, packet) in std::mem::take(&mut self.early) {
+            self.insert(now, at, packet);
+        }
+    }
+
+    fn insert(&mut self, now: Instant, at: Instant, packet: Packet) {
         let Some(offset) = packet.seq.checked_sub(self.base) else {
             return;
         };
@@ -135,7 +149,7 @@ impl Assembler {
         let slot = &mut self.slots[offset];
         if slot.is_none() {
             self.bytes += packet.payload.len();
-            *slot = Some(Slot { packet, at: now });
+            *slot = Some(Slot { packet, at });
         }
     }
 
@@ -308,6 +322,18 @@ mod tests {
         std::iter::from_fn(|| assembler.poll(now))
             .map(|f| f.info.unwrap().number)
             .collect()
+    }
+
+    #[test]
+    fn packets_that_overtake_the_first_keyframe_are_kept() {
+        let now = Instant::now();
+        let mut assembler = Assembler::new(now);
+        let mut packets = packets(&[KEY, DELTA]);
+        packets.rotate_left(2);
+        for packet in packets {
+            assembler.push(now, packet);
+        }
+        assert_eq!(numbers(&mut assembler, now), [1, 2]);
     }
 
     #[test]

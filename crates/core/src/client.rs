@@ -612,6 +612,7 @@ impl Client {
             self.restart_at = Some(now + RESTART_AFTER);
             if let Some(offer) = self.link.restart(now) {
                 self.event(Event::Restarting);
+                self.server.refresh(now);
                 self.seal(&ToHost::Restart { offer });
             }
         }

@@ -23,6 +23,7 @@ pub mod stun;
 
 mod assemble;
 mod clock;
+mod dtls;
 mod link;
 mod server;
 

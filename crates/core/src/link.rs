@@ -12,7 +12,7 @@ use lllsi_proto::control::{CONTROL_CHANNEL, Message, PULSE_CHANNEL};
 use lllsi_proto::sealed::PartReason;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
-use str0m::config::DtlsCert;
+use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RtpWrite};
@@ -20,11 +20,15 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 use crate::Transmit;
 use crate::assemble::Packet;
+use crate::dtls;
 use crate::seal::{Binding, Role};
 
 /// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
 /// 50 ms.
 const PUNCH_TICK: Duration = Duration::from_millis(5);
+/// A check that is not answered is repeated after this, then after twice that, and so on. The first ones often meet a
+/// NAT that the other side has not opened yet.
+const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
 /// How long a path is looked for, after the other side's description is known.
 const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often [`Message::Confirm`] is repeated until the other side has verified it.
@@ -52,12 +56,8 @@ pub struct Certificate(DtlsCert);
 impl Certificate {
     /// Makes a self-signed certificate with a fresh key.
     pub fn generate() -> Self {
-        let provider = str0m::crypto::from_feature_flags().dtls_provider;
-        Self(
-            provider
-                .generate_certificate()
-                .expect("the built-in provider makes certificates"),
-        )
+        let certificate = dtls::provider().dtls_provider.generate_certificate();
+        Self(certificate.expect("the built-in provider makes certificates"))
     }
 }
 
@@ -296,7 +296,9 @@ impl Link {
         base: SocketAddr,
     ) -> Option<String> {
         let candidate = Candidate::server_reflexive(mapped, base, "udp").ok()?;
-        let line = self.rtc.add_local_candidate(candidate)?.to_sdp_string();
+        // Without a user fragment: while a restart is under way, str0m would put the old one in.
+        let line = candidate.to_sdp_string();
+        self.rtc.add_local_candidate(candidate)?;
         self.drain(now);
         Some(line)
     }
@@ -615,9 +617,13 @@ fn config(certificate: &Certificate) -> RtcConfig {
         .clear_extension_map()
         .set_extension(1, Extension::RtpMid)
         .set_dtls_cert(certificate.0.clone())
+        .set_crypto_provider(Arc::new(dtls::provider()))
+        // 1.3 where the other side knows it: a round trip less.
+        .set_dtls_version(DtlsVersion::Auto)
         .set_rtp_mode(true)
         // SCTP's handshake travels in the descriptions, where the other side knows how (draft-hancke-tsvwg-snap).
         .set_snap_enabled(true);
+    config.set_initial_stun_rto(FIRST_CHECK_RTO);
     let resend = Some(Pt::new_with_value(VIDEO_RESEND_PT));
     config
         .codec_config()

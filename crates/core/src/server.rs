@@ -114,6 +114,13 @@ impl Server {
         self.gather.as_ref()?.reflexive()
     }
 
+    /// A path died: our reflexive address may be another now.
+    pub(crate) fn refresh(&mut self, now: Instant) {
+        if let Some(gather) = &mut self.gather {
+            gather.refresh(now);
+        }
+    }
+
     /// Takes a STUN answer; gives `(reflexive, base)` when it is new.
     pub(crate) fn handle_datagram(
         &mut self,

@@ -131,6 +131,11 @@ impl Gather {
         }
     }
 
+    /// Asks again now: the network may have changed.
+    pub(crate) fn refresh(&mut self, now: Instant) {
+        (self.next_at, self.rto) = (now, FIRST_RTO);
+    }
+
     pub(crate) fn timeout(&self) -> Instant {
         self.next_at
     }

@@ -573,6 +573,10 @@ impl Host {
         };
         let before = viewer.deadline();
         let mut step = act(viewer, self.now);
+        if let Step::Restarted = step {
+            self.server.refresh(self.now);
+            step = Step::Stay;
+        }
         if let Step::Stay = step {
             step = viewer.advance(self.now, self.epoch, self.limits);
         }

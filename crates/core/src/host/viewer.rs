@@ -28,6 +28,8 @@ const REPORT_STALE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Step {
     Stay,
+    /// It does, over a new path: our own addresses should be looked at again.
+    Restarted,
     Leave(LeftReason),
 }
 
@@ -342,7 +344,7 @@ impl Viewer {
             Ok(answer) => {
                 self.new_ufrag = Some(link.ufrag());
                 self.seal(&ToClient::Restarted { answer });
-                Step::Stay
+                Step::Restarted
             }
             Err(error) => Step::Leave(error.into()),
         }
