@@ -1,1 +1,51 @@
-fn main() {}
+//! `lllsi`: serve, host, join, demo. A thin layer over the `lllsi` library.
+
+mod args;
+mod demo;
+mod failure;
+mod host;
+mod join;
+mod report;
+mod serve;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use report::Report;
+use stop::Stop;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start_log(args.verbose);
+    let report = Report::new(args.json);
+    let result = Stop::install().and_then(|stop| match args.command {
+        Command::Serve(args) => serve::run(&args, &report, &stop),
+        Command::Host(args) => host::run(&args, &report, &stop),
+        Command::Join(args) => join::run(&args, &report, &stop),
+        Command::Demo(args) => demo::run(&args, &report, &stop),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report.failure(&failure);
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+/// Logs go to stderr, so that stdout stays for links and JSON.
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        2 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .init();
+}

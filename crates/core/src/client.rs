@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use lllsi_core::client::{Client, Config};
-//! use lllsi_core::{Certificate, Output, SignalCommand};
+//! use lllsi_core::{Certificate, Machine, Output, SignalCommand};
 //! # use lllsi_core::seal::HostIdentity;
 //! # use lllsi_proto::invite::Invite;
 //! # let host = HostIdentity::from_random([7; 96]);
@@ -39,8 +39,8 @@ use crate::link::{Link, LinkEvent, SILENCE};
 use crate::seal::{Channel, Initiator, derive};
 use crate::server::Server;
 use crate::{
-    Certificate, FAR_FUTURE, Frame, Input, LinkError, Output, Path, SignalCommand, SignalEvent,
-    micros_since,
+    Certificate, FAR_FUTURE, Frame, Input, LinkError, Machine, Output, Path, SignalCommand,
+    SignalEvent, micros_since,
 };
 
 /// From the start to the host's first answer.
@@ -232,43 +232,6 @@ impl Client {
         };
         client.collect();
         client
-    }
-
-    /// Figures about the session.
-    pub fn status(&self) -> Status {
-        Status {
-            arrivals: self.assembler.arrivals(),
-            rtt: self.clock.rtt_us().map(Duration::from_micros),
-            path: self.path,
-        }
-    }
-
-    /// Takes one input; drain [`Self::poll_output`] after it.
-    pub fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
-        self.now = now;
-        if matches!(self.phase, Phase::Closed) {
-            return;
-        }
-        match input {
-            Input::Timeout => {}
-            Input::Datagram {
-                source,
-                destination,
-                data,
-            } => self.datagram(source, destination, data),
-            Input::Signal(event) => self.signal(event),
-            Input::Action(Action::Leave) => self.leave(),
-            Input::Action(Action::RequestKeyframe) => self.assembler.reset(now),
-        }
-        self.advance();
-        self.collect();
-    }
-
-    /// What is to be done next.
-    pub fn poll_output(&mut self) -> Output<Event> {
-        self.outputs
-            .pop_front()
-            .unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 
     fn timeout(&self) -> Instant {
@@ -690,6 +653,50 @@ impl Client {
                 break;
             }
         }
+    }
+}
+
+impl Machine for Client {
+    type Action = Action;
+    type Event = Event;
+    type Status = Status;
+
+    fn status(&self) -> Status {
+        Status {
+            arrivals: self.assembler.arrivals(),
+            rtt: self.clock.rtt_us().map(Duration::from_micros),
+            path: self.path,
+        }
+    }
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
+        self.now = now;
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        match input {
+            Input::Timeout => {}
+            Input::Datagram {
+                source,
+                destination,
+                data,
+            } => self.datagram(source, destination, data),
+            Input::Signal(event) => self.signal(event),
+            Input::Action(Action::Leave) => self.leave(),
+            Input::Action(Action::RequestKeyframe) => self.assembler.reset(now),
+        }
+        self.advance();
+        self.collect();
+    }
+
+    fn poll_output(&mut self) -> Output<Event> {
+        self.outputs
+            .pop_front()
+            .unwrap_or_else(|| Output::Timeout(self.timeout()))
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed) && self.outputs.is_empty()
     }
 }
 

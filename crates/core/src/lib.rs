@@ -36,6 +36,28 @@ use lllsi_proto::h264::FrameInfo;
 pub use assemble::Frame;
 pub use link::{Certificate, LinkError, Path};
 
+/// The shape that [`host::Host`] and [`client::Client`] share: whatever drives one drives the other.
+pub trait Machine {
+    /// What it may be told to do.
+    type Action;
+    /// What it tells.
+    type Event;
+    /// Figures about its session.
+    type Status;
+
+    /// Takes one input; drain [`Self::poll_output`] after it.
+    fn handle_input(&mut self, now: Instant, input: Input<'_, Self::Action>);
+
+    /// What is to be done next.
+    fn poll_output(&mut self) -> Output<Self::Event>;
+
+    /// Figures about the session.
+    fn status(&self) -> Self::Status;
+
+    /// Whether the session is over: all outputs drained, nothing more will come.
+    fn is_closed(&self) -> bool;
+}
+
 /// What a machine is given: one at a time, each followed by a full drain of its outputs.
 #[derive(Debug)]
 pub enum Input<'a, A> {

@@ -1,1 +1,69 @@
-//! LLLSI's shell: sockets, threads, signalling and the rendezvous server.
+//! LLLSI's shell: the real network around the machines of `lllsi-core`.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`peer`] | one thread that owns a machine, its socket and its connection to the server |
+//! | [`server`] | the rendezvous server: WebSocket, health, STUN |
+//!
+//! The only thing between a machine and the world is [`peer::spawn`]; `crates/sim` replaces it by a virtual network.
+
+pub mod peer;
+pub mod server;
+
+mod interfaces;
+mod signal;
+mod socket;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use interfaces::local_addresses;
+
+/// The port the original LLLSI used, and this one's default.
+pub const DEFAULT_PORT: u16 = 36542;
+
+/// Where the rendezvous server listens for WebSockets.
+pub const SIGNALLING_PATH: &str = "/v1/rendezvous";
+
+/// What can fail around the machines.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The UDP socket could not be set up.
+    #[error("no UDP socket: {0}")]
+    Socket(#[source] std::io::Error),
+    /// A thread could not be started.
+    #[error("the {name} thread did not start: {source}")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server's address is taken or not ours.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate or key could not be used.
+    #[error("cannot use the TLS file {}: {detail}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// The system gave no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+/// Random bytes from the system.
+pub fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Random(e.to_string()))?;
+    Ok(bytes)
+}

@@ -1,1 +1,85 @@
-//! Low latency live streams, peer to peer, that no server can see.
+//! LLLSI: low latency live streams, peer to peer and encrypted, that no server can see.
+//!
+//! A [`Host`] publishes a screen to many [`Client`]s. A small rendezvous [`Server`] introduces them and may go away
+//! after that. Everything the host's friends need is in one invite link.
+//!
+//! ```
+//! use lllsi::{Client, ClientEvent, Host, HostEvent, Server, ServerConfig, Size, Source};
+//! use std::time::{Duration, Instant};
+//!
+//! # fn main() -> Result<(), lllsi::Error> {
+//! let soon = || Instant::now() + Duration::from_secs(20);
+//! let server = Server::start(ServerConfig { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() })?;
+//!
+//! let host = Host::builder()
+//!     .server(format!("http://{}", server.http()))
+//!     .source(Source::TestCard)
+//!     .size(Size::new(320, 240))
+//!     .start()?;
+//! assert!(matches!(host.recv(soon()), Some(HostEvent::Open)));
+//!
+//! let client = Client::join(host.link()).name("Ada").start()?;
+//! let picture = loop {
+//!     match client.recv(soon()) {
+//!         Some(ClientEvent::Frame(frame)) => break frame.picture.expect("decoding is on by default"),
+//!         Some(_) => {}
+//!         None => panic!("no picture in time"),
+//!     }
+//! };
+//! assert_eq!(picture.size(), Size::new(320, 240));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! | here | rests on |
+//! |---|---|
+//! | [`Host`]: capture and encode threads, net thread | `lllsi-media`, `lllsi-io` |
+//! | [`Client`]: net thread, decode thread | `lllsi-media`, `lllsi-io` |
+//! | [`Server`] | `lllsi-io` |
+//!
+//! The machines that speak the protocols are in `lllsi-core`, without any IO; [`media`] has the pieces for pictures.
+
+mod client;
+mod host;
+mod mailbox;
+mod play;
+mod publish;
+mod stages;
+
+pub use client::{Client, ClientBuilder, ClientEvent, ClientStats, Frame};
+pub use host::{Host, HostBuilder, HostEvent, HostStats, Source};
+pub use lllsi_core::client::CloseReason as ClientCloseReason;
+pub use lllsi_core::host::{
+    CloseReason as HostCloseReason, LeftReason, ViewerId, ViewerState, ViewerStatus,
+};
+pub use lllsi_core::rendezvous::Config as ServerLimits;
+pub use lllsi_core::{LinkError, Path};
+pub use lllsi_io::server::{Config as ServerConfig, Server, Tls};
+pub use lllsi_io::{DEFAULT_PORT, Error as IoError, local_addresses};
+pub use lllsi_media as media;
+pub use lllsi_media::picture::Size;
+pub use lllsi_proto::invite::Invite;
+pub use lllsi_proto::rendezvous::Refusal;
+pub use stages::{Stages, Summary};
+
+/// What can fail in setting up a host, client or server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The link, or another text, was not understood.
+    #[error(transparent)]
+    Link(#[from] lllsi_proto::Error),
+    /// Sockets, threads or files.
+    #[error(transparent)]
+    Io(#[from] lllsi_io::Error),
+    /// Capture, encoder or decoder.
+    #[error(transparent)]
+    Media(#[from] lllsi_media::Error),
+    /// A host was not told which server to use.
+    #[error(
+        "no rendezvous server given: start one with `Server::start`, or name one with `.server(url)`"
+    )]
+    NoServer,
+}

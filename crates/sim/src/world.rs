@@ -11,7 +11,8 @@ use lllsi_core::host::{self, Host, ViewerId};
 use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
 use lllsi_core::{
-    Certificate, CodedFrame, Input, Output, SignalCommand, SignalEvent, Transmit, stun,
+    Certificate, CodedFrame, Input, Machine as _, Output, SignalCommand, SignalEvent, Transmit,
+    stun,
 };
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::invite::Invite;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lllsi_core::client::{self, CloseReason};
 use lllsi_core::host::{self, LeftReason};
-use lllsi_core::{LinkError, Path};
+use lllsi_core::{LinkError, Machine, Path};
 use lllsi_proto::invite::Secret;
 use lllsi_proto::sealed::PartReason;
 use lllsi_sim::{Conditions, NatKind, NodeId, Setup, World};
@@ -283,7 +283,8 @@ fn the_lobby_holds_clients_until_they_are_admitted() {
         assert!(world.host().connected.is_empty());
         let waiting: Vec<_> = world
             .host_machine()
-            .viewers()
+            .status()
+            .into_iter()
             .map(|v| (v.id, v.name))
             .collect();
         assert_eq!(waiting.len(), 3);
@@ -361,7 +362,7 @@ fn a_path_that_dies_is_replaced_without_losing_the_session() {
             ..Setup::default()
         });
         let before: Path = world.status(viewer).path.unwrap();
-        let host_saw = world.host_machine().viewers().next().unwrap().path.unwrap();
+        let host_saw = world.host_machine().status()[0].path.unwrap();
         // Both forget: nothing gets through any more in either direction.
         world.rebind(NodeId::HOST);
         world.rebind(viewer);
@@ -373,7 +374,7 @@ fn a_path_that_dies_is_replaced_without_losing_the_session() {
                 .client(viewer)
                 .told(|e| matches!(e, client::Event::Restarting))
         );
-        let after = world.host_machine().viewers().next().unwrap().path.unwrap();
+        let after = world.host_machine().status()[0].path.unwrap();
         assert!(after != host_saw || world.status(viewer).path.unwrap() != before);
         assert_eq!(world.host().connected.len(), 1);
     });

@@ -3,7 +3,7 @@
 //! ```
 //! use lllsi_core::host::{Config, Host};
 //! use lllsi_core::seal::HostIdentity;
-//! use lllsi_core::{Certificate, Output, SignalCommand};
+//! use lllsi_core::{Certificate, Machine, Output, SignalCommand};
 //! # let now = std::time::Instant::now();
 //! let config = Config {
 //!     identity: HostIdentity::from_random([7; 96]),
@@ -35,7 +35,7 @@ use crate::rate::Limits;
 use crate::seal::HostIdentity;
 use crate::server::Server;
 use crate::{
-    Certificate, CodedFrame, FAR_FUTURE, Input, LinkError, Output, Path, SignalCommand,
+    Certificate, CodedFrame, FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalCommand,
     SignalEvent, micros_since, stun,
 };
 use viewer::{Step, Viewer};
@@ -235,41 +235,9 @@ impl Host {
         host
     }
 
-    /// All viewers and waiting clients.
-    pub fn viewers(&self) -> impl Iterator<Item = ViewerStatus> + '_ {
-        self.viewers.iter().map(|(id, viewer)| viewer.status(*id))
-    }
-
     /// Frames sent so far: each was encoded and packetised once, however many viewers there are.
     pub fn frames(&self) -> u64 {
         self.frames
-    }
-
-    /// Takes one input; drain [`Self::poll_output`] after it.
-    pub fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
-        self.now = now;
-        if self.closed {
-            return;
-        }
-        match input {
-            Input::Timeout => self.expire(),
-            Input::Datagram {
-                source,
-                destination,
-                data,
-            } => self.datagram(source, destination, data),
-            Input::Signal(event) => self.signal(event),
-            Input::Action(action) => self.action(action),
-        }
-        self.ask_for_keyframe();
-        self.collect_server();
-    }
-
-    /// What is to be done next.
-    pub fn poll_output(&mut self) -> Output<Event> {
-        self.outputs
-            .pop_front()
-            .unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 
     fn timeout(&self) -> Instant {
@@ -655,5 +623,48 @@ impl Host {
                 break;
             }
         }
+    }
+}
+
+impl Machine for Host {
+    type Action = Action;
+    type Event = Event;
+    type Status = Vec<ViewerStatus>;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
+        self.now = now;
+        if self.closed {
+            return;
+        }
+        match input {
+            Input::Timeout => self.expire(),
+            Input::Datagram {
+                source,
+                destination,
+                data,
+            } => self.datagram(source, destination, data),
+            Input::Signal(event) => self.signal(event),
+            Input::Action(action) => self.action(action),
+        }
+        self.ask_for_keyframe();
+        self.collect_server();
+    }
+
+    fn poll_output(&mut self) -> Output<Event> {
+        self.outputs
+            .pop_front()
+            .unwrap_or_else(|| Output::Timeout(self.timeout()))
+    }
+
+    /// All viewers and waiting clients.
+    fn status(&self) -> Vec<ViewerStatus> {
+        self.viewers
+            .iter()
+            .map(|(id, viewer)| viewer.status(*id))
+            .collect()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed && self.outputs.is_empty()
     }
 }

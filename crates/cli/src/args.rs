@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use lllsi::{DEFAULT_PORT, Size};
+
+use crate::failure::EXIT_CODES;
+
+/// Low latency live streams, peer to peer and encrypted, that no server can see.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Write one JSON object per line to stdout instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more to stderr; repeat for more still.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// See it work on this machine alone: server, host and viewer in one.
+    Demo(Demo),
+    /// Publish your screen to whoever has the invite link.
+    Host(Host),
+    /// Watch a stream by its invite link.
+    Join(Join),
+    /// Run a rendezvous server: it introduces peers and cannot see their sessions.
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// TCP address for http or https, and UDP address for STUN. Default: all addresses, port 36542.
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Certificate chain (PEM) for https.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key (PEM) for https.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Host {
+    /// Rendezvous server. Without it, one is started here.
+    #[arg(long, value_name = "URL", conflicts_with = "listen")]
+    pub(crate) server: Option<String>,
+    /// Where the server started here listens. Default: all addresses, port 36542.
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// `screen`, `screen:DISPLAY` (such as `screen:1`), or `test` for a test card.
+    #[arg(long, value_name = "SOURCE", default_value = "screen")]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) picture: Picture,
+    /// Let clients wait until you admit them. Type `help` while it runs.
+    #[arg(long)]
+    pub(crate) lobby: bool,
+    /// A name for this stream, shown in the status line.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Viewers at once.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) max_viewers: u32,
+    /// End after this many seconds.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Picture {
+    /// Frames per second at most.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) fps: u32,
+    /// Bits per second at most for each viewer, such as `5M` or `800k`.
+    #[arg(long, value_name = "RATE", default_value = "5M", value_parser = bitrate)]
+    pub(crate) bitrate: u32,
+    /// Size of the test card, or what the screen is scaled to.
+    #[arg(long, value_name = "WxH")]
+    pub(crate) size: Option<Size>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Join {
+    /// The invite link. A command line can be seen by other users of this machine: leave the link out and you are
+    /// asked for it, or put it into the environment variable LLLSI_LINK.
+    #[arg(env = "LLLSI_LINK", hide_env_values = true)]
+    pub(crate) link: Option<String>,
+    /// Show no window. There is none yet: this is the only way so far.
+    #[arg(long)]
+    pub(crate) headless: bool,
+    /// What the host is shown.
+    #[arg(long, default_value = "viewer")]
+    pub(crate) name: String,
+    /// Leave after this many seconds.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+    /// Write the last picture to this PNG file when leaving.
+    #[arg(long, value_name = "FILE.png", conflicts_with = "no_decode")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Receive without decoding, for measurements with many viewers.
+    #[arg(long)]
+    pub(crate) no_decode: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Show no window. There is none yet: this is the only way so far.
+    #[arg(long)]
+    pub(crate) headless: bool,
+    /// End after this many seconds; without it, Ctrl-C ends it.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+    /// `screen`, `screen:DISPLAY` or `test`. Default: the screen where there is one, else the test card.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<Source>,
+    #[command(flatten)]
+    pub(crate) picture: Picture,
+}
+
+/// What is shown, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source(pub(crate) lllsi::Source);
+
+impl std::str::FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "test" => Ok(Self(lllsi::Source::TestCard)),
+            None if text == "screen" => Ok(Self(lllsi::Source::Screen(None))),
+            Some(("screen", display)) if !display.is_empty() => {
+                // `screen:1` and `screen::1` both mean display `:1`; `screen:host:1` names another machine's.
+                let display = if display.contains(':') {
+                    display.to_owned()
+                } else {
+                    format!(":{display}")
+                };
+                Ok(Self(lllsi::Source::Screen(Some(display))))
+            }
+            _ => Err("use `screen`, `screen:DISPLAY` or `test`".into()),
+        }
+    }
+}
+
+/// `ADDR:PORT`, `ADDR`, or `PORT`.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)))
+        .or_else(|_| text.parse().map(|port| SocketAddr::from(([0u16; 8], port))))
+        .map_err(|_: std::num::ParseIntError| {
+            "use ADDRESS:PORT, such as 0.0.0.0:36542 or [::]:36542".into()
+        })
+}
+
+/// A rate with an optional `k` or `M`.
+fn bitrate(text: &str) -> Result<u32, String> {
+    let (number, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => text
+            .strip_suffix(['m', 'M'])
+            .map_or((text, 1.0), |number| (number, 1e6)),
+    };
+    let rate = number
+        .parse::<f64>()
+        .map_err(|_| "use a number, such as 5M, 2.5M or 800k")?
+        * factor;
+    if !(100e3..=200e6).contains(&rate) {
+        return Err("use a rate from 100k to 200M".into());
+    }
+    Ok(rate as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sources_rates_and_addresses_are_understood() {
+        let screen = |display: &str| Ok(Source(lllsi::Source::Screen(Some(display.into()))));
+        assert_eq!("screen:1".parse(), screen(":1"));
+        assert_eq!("screen::1.0".parse(), screen(":1.0"));
+        assert_eq!("test".parse(), Ok(Source(lllsi::Source::TestCard)));
+        assert!("camera".parse::<Source>().is_err() && "screen:".parse::<Source>().is_err());
+        assert_eq!(
+            (bitrate("5M"), bitrate("800k"), bitrate("2500000")),
+            (Ok(5_000_000), Ok(800_000), Ok(2_500_000))
+        );
+        assert!(bitrate("fast").is_err() && bitrate("1").is_err() && bitrate("NaN").is_err());
+        assert_eq!(
+            listen_address("127.0.0.1"),
+            Ok("127.0.0.1:36542".parse().unwrap())
+        );
+        assert_eq!(listen_address("8080"), Ok("[::]:8080".parse().unwrap()));
+        assert!(listen_address("somewhere").is_err());
+    }
+}

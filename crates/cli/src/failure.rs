@@ -1,0 +1,195 @@
+//! What can go wrong, in plain words: code, message, next step, exit code. One table for all commands.
+
+use std::fmt;
+
+use lllsi::{ClientCloseReason, HostCloseReason, media};
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $exit:literal $next:literal,)*) => {
+        /// Kinds of failure.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Code {
+            $($variant),*
+        }
+
+        impl Code {
+            /// The name in JSON.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            fn exit(self) -> u8 {
+                match self { $(Self::$variant => $exit),* }
+            }
+
+            fn next_step(self) -> &'static str {
+                match self { $(Self::$variant => $next),* }
+            }
+
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$variant),*];
+        }
+
+        /// For the help.
+        pub(crate) const EXIT_CODES: &str = concat!(
+            "Exit codes: 0 all went well, 2 command line not understood", $(", ", $exit, " ", $name,)* "."
+        );
+    };
+}
+
+codes! {
+    Unexpected "unexpected" 1 "Run it again with -vv, and report what it logs.",
+    BadLink "bad_link" 3 "Copy the whole invite link again, from http to the last letter.",
+    ServerUnreachable "server_unreachable" 4 "Check the address in the link, your network, and that the server runs.",
+    UnknownRoom "unknown_room" 5 "Ask the host whether it still runs, and for a new link.",
+    WrongSecret "wrong_secret" 6 "Copy the whole link again, or ask the host for a new one.",
+    RoomFull "room_full" 7 "Try again when a viewer has left, or ask the host for a larger --max-viewers.",
+    Version "version" 8 "Install the same version of lllsi on both sides.",
+    Kicked "kicked" 9 "Ask the host to let you in.",
+    HostClosed "host_closed" 10 "The stream is over. Ask the host for a new link if there is to be another.",
+    HostVanished "host_vanished" 11 "Check your network; join again once the host is back.",
+    NoPath "no_path" 12 "Try another network on one side, or IPv6 on both: strict NATs on both sides cannot be crossed yet.",
+    Tampered "tampered" 13 "Somebody between you and the host interferes: use another server or network.",
+    Listen "listen" 14 "Stop the other program, or choose another port with --listen.",
+    Source "source" 15 "Use --source screen:DISPLAY for another screen, or --source test for a test card.",
+    NoAnswer "no_answer" 16 "Ask the host whether its program still runs.",
+    Refused "refused" 17 "Try again later, or use another server.",
+    File "file" 18 "Check the path, its permissions, and the space on the disk.",
+    Protocol "protocol" 19 "Install the same version of lllsi on both sides; report it if that does not help.",
+}
+
+/// A failure, ready to be told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+        }
+    }
+
+    pub(crate) fn exit(&self) -> u8 {
+        self.code.exit()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut message = self.message.chars();
+        let first = message.next().into_iter().flat_map(char::to_uppercase);
+        write!(
+            f,
+            "{}{}. {}",
+            first.collect::<String>(),
+            message.as_str().trim_end_matches('.'),
+            self.code.next_step()
+        )
+    }
+}
+
+impl From<lllsi::Error> for Failure {
+    fn from(error: lllsi::Error) -> Self {
+        let code = match &error {
+            lllsi::Error::Link(_) => Code::BadLink,
+            lllsi::Error::Io(io) => return io_failure(io, &error),
+            lllsi::Error::Media(_) => Code::Source,
+            _ => Code::Unexpected,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<lllsi::IoError> for Failure {
+    fn from(error: lllsi::IoError) -> Self {
+        io_failure(&error, &error)
+    }
+}
+
+fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
+    let code = match error {
+        lllsi::IoError::Listen { .. } => Code::Listen,
+        lllsi::IoError::Tls { .. } => Code::File,
+        _ => Code::Unexpected,
+    };
+    Failure::new(code, told)
+}
+
+impl From<media::Error> for Failure {
+    fn from(error: media::Error) -> Self {
+        Self::new(Code::Source, error)
+    }
+}
+
+impl From<ClientCloseReason> for Failure {
+    fn from(reason: ClientCloseReason) -> Self {
+        use ClientCloseReason as Reason;
+        let code = match &reason {
+            Reason::ServerUnreachable(_) => Code::ServerUnreachable,
+            Reason::UnknownRoom => Code::UnknownRoom,
+            Reason::RoomFull => Code::RoomFull,
+            Reason::WrongSecret => Code::WrongSecret,
+            Reason::Tampered | Reason::Link(lllsi::LinkError::NotBound) => Code::Tampered,
+            Reason::Version { .. } => Code::Version,
+            Reason::NoAnswer => Code::NoAnswer,
+            Reason::Kicked => Code::Kicked,
+            Reason::HostClosed => Code::HostClosed,
+            Reason::HostVanished => Code::HostVanished,
+            Reason::NoPath => Code::NoPath,
+            Reason::Refused(_) => Code::Refused,
+            Reason::Protocol { .. } | Reason::Link(_) => Code::Protocol,
+            _ => Code::Unexpected,
+        };
+        Self::new(code, reason)
+    }
+}
+
+impl From<HostCloseReason> for Failure {
+    fn from(reason: HostCloseReason) -> Self {
+        let code = match &reason {
+            HostCloseReason::ServerUnreachable(_) => Code::ServerUnreachable,
+            HostCloseReason::Refused(lllsi::Refusal::Version) => Code::Version,
+            HostCloseReason::Refused(_) => Code::Refused,
+            _ => Code::Unexpected,
+        };
+        Self::new(code, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_distinct_and_documented() {
+        let names: HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
+        let exits: HashSet<_> = Code::ALL.iter().map(|c| c.exit()).collect();
+        assert_eq!(
+            (names.len(), exits.len()),
+            (Code::ALL.len(), Code::ALL.len())
+        );
+        assert!(
+            !exits.contains(&0) && !exits.contains(&2),
+            "0 is success, 2 is the command line's"
+        );
+        for code in Code::ALL {
+            assert!(EXIT_CODES.contains(&format!("{} {}", code.exit(), code.name())));
+        }
+    }
+
+    #[test]
+    fn a_failure_reads_as_sentences() {
+        let failure = Failure::from(ClientCloseReason::RoomFull);
+        assert!(
+            failure
+                .to_string()
+                .starts_with("The room is full. Try again"),
+            "{failure}"
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! `lllsi join`.
+
+use std::fs::File;
+use std::io::{BufRead, BufWriter, IsTerminal};
+use std::path::Path;
+use std::time::Instant;
+
+use lllsi::media::convert;
+use lllsi::media::picture::I420;
+use lllsi::{Client, ClientCloseReason, ClientEvent, ClientStats};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::failure::{Code, Failure};
+use crate::report::{Report, rate, rounded, stages};
+use crate::stop::Stop;
+
+pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(), Failure> {
+    let link = match &args.link {
+        Some(link) => link.clone(),
+        None => ask_for_link()?,
+    };
+    let started = Instant::now();
+    let client = Client::join(link)
+        .name(&args.name)
+        .decode(!args.no_decode)
+        .start()?;
+    let mut view = View::new(started);
+    let mut until = stop.after(args.seconds);
+    let reason = loop {
+        if until.over() {
+            break None;
+        }
+        match client.recv(until.turn()) {
+            Some(ClientEvent::Closed(reason)) => break Some(reason),
+            Some(event) => view.event(event, report),
+            None => {}
+        }
+        if until.second() {
+            view.second(&client.take_stats(), report);
+        }
+    };
+    view.total += client.take_stats().frames;
+    drop(client);
+    if let (Some(path), None) = (&args.snapshot, &reason) {
+        view.snapshot(path)?;
+        report.say(&format!("Wrote {}", path.display()));
+    }
+    view.end(reason, report)
+}
+
+/// On a terminal the link is not shown while it is typed or pasted.
+fn ask_for_link() -> Result<String, Failure> {
+    let failed = |e| Failure::new(Code::BadLink, format!("no invite link could be read: {e}"));
+    if std::io::stdin().is_terminal() {
+        return rpassword::prompt_password("Invite link (not shown): ").map_err(failed);
+    }
+    let mut link = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut link)
+        .map_err(failed)?;
+    Ok(link)
+}
+
+/// What a viewer knows, and says.
+pub(crate) struct View {
+    started: Instant,
+    path: Option<lllsi::Path>,
+    picture: Option<I420>,
+    seen: bool,
+    pub(crate) total: u64,
+}
+
+impl View {
+    pub(crate) fn new(started: Instant) -> Self {
+        Self {
+            started,
+            path: None,
+            picture: None,
+            seen: false,
+            total: 0,
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: ClientEvent, report: &Report) {
+        let ms = rounded(self.started.elapsed().as_secs_f64() * 1000.0);
+        match event {
+            ClientEvent::Entered => report.event(&json!({"event": "entered"})),
+            ClientEvent::Waiting => {
+                report.event(&json!({"event": "waiting"}));
+                report.say("Waiting for the host to let you in.");
+            }
+            ClientEvent::Admitted => report.event(&json!({"event": "admitted"})),
+            ClientEvent::Connected { path, after } => {
+                self.path = Some(path);
+                let ms = rounded(after.as_secs_f64() * 1000.0);
+                report.event(&connected(ms, &path));
+                report.say(&format!(
+                    "Connected directly to {} after {ms:.0} ms.",
+                    path.remote
+                ));
+            }
+            ClientEvent::PathChanged(path) => {
+                self.path = Some(path);
+                report.event(&json!({"event": "path", "path": "direct", "local": path.local, "remote": path.remote}));
+                report.say(&format!("The link runs to {} now.", path.remote));
+            }
+            ClientEvent::Restarting => {
+                report.event(&json!({"event": "restarting"}));
+                report.say("The path is dead; looking for another.");
+            }
+            ClientEvent::ServerLost => {
+                report.event(&json!({"event": "server_lost"}));
+                tracing::info!("the rendezvous server is gone; the link goes on without it");
+            }
+            ClientEvent::Frame(frame) => {
+                if !std::mem::replace(&mut self.seen, true) {
+                    let (width, height) = (frame.size.width, frame.size.height);
+                    report.event(&json!({"event": "first_frame", "ms": ms, "width": width, "height": height}));
+                    report.say(&format!("First picture after {ms:.0} ms, {}.", frame.size));
+                }
+                self.picture = frame.picture.or(self.picture.take());
+            }
+            _ => {}
+        }
+    }
+
+    /// Says how it goes, once a second.
+    pub(crate) fn second(&mut self, stats: &ClientStats, report: &Report) {
+        self.total += stats.frames;
+        if !self.seen {
+            return;
+        }
+        let fps = stats.frames as f64 / stats.interval.as_secs_f64();
+        let [p50, p95] = [50.0, 95.0].map(|p| stats.latency_ms.percentile(p).map(rounded));
+        let arrivals = stats.status.arrivals;
+        report.event(&json!({
+            "event": "stats",
+            "fps": rounded(fps),
+            "latency_ms": {"p50": p50, "p95": p95},
+            "stages_ms": stages(&stats.stages),
+            "lost": arrivals.lost,
+            "missed": arrivals.missed,
+            "frames_lost": arrivals.frames_lost,
+            "keyframe_requests": arrivals.keyframe_requests,
+            "decode_errors": stats.decode_errors,
+            "rtt_ms": stats.status.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1000.0)),
+        }));
+        report.status(&self.status_line(fps, p50, stats));
+    }
+
+    pub(crate) fn status_line(&self, fps: f64, p50: Option<f64>, stats: &ClientStats) -> String {
+        let latency = p50.map_or("–".into(), |ms| format!("{ms:.1} ms"));
+        let slow: Vec<_> = stats
+            .stages
+            .medians()
+            .into_iter()
+            .filter(|(_, ms)| *ms >= 0.05)
+            .map(|(n, ms)| format!("{n} {ms:.1}"))
+            .collect();
+        let path = self
+            .path
+            .map_or("–".into(), |p| format!("direct to {}", p.remote));
+        format!(
+            "{fps:.0} fps · latency {latency} ({}) · {path} · lost {}",
+            slow.join(", "),
+            stats.status.arrivals.lost
+        )
+    }
+
+    fn snapshot(&self, path: &Path) -> Result<(), Failure> {
+        let failed = |detail: String| {
+            Failure::new(
+                Code::File,
+                format!(
+                    "the snapshot {} could not be written: {detail}",
+                    path.display()
+                ),
+            )
+        };
+        let picture = self
+            .picture
+            .as_ref()
+            .ok_or_else(|| failed("no picture has come yet".into()))?;
+        let mut rgb = Vec::new();
+        convert::to_rgb(picture, &mut rgb)?;
+        let file = BufWriter::new(File::create(path).map_err(|e| failed(e.to_string()))?);
+        let mut encoder = png::Encoder::new(file, picture.size().width, picture.size().height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder
+            .write_header()
+            .and_then(|mut writer| {
+                writer.write_image_data(&rgb)?;
+                writer.finish()
+            })
+            .map_err(|e| failed(e.to_string()))
+    }
+
+    /// Says how it ended.
+    pub(crate) fn end(
+        &self,
+        reason: Option<ClientCloseReason>,
+        report: &Report,
+    ) -> Result<(), Failure> {
+        let told = match &reason {
+            None | Some(ClientCloseReason::Left) => "left".to_owned(),
+            Some(reason) => Failure::from(reason.clone()).code.name().to_owned(),
+        };
+        report.event(&json!({"event": "end", "reason": told, "frames": self.total}));
+        report.say(&format!("{} frames seen.", self.total));
+        match reason {
+            None | Some(ClientCloseReason::Left) => Ok(()),
+            Some(reason) => Err(reason.into()),
+        }
+    }
+}
+
+fn connected(ms: f64, path: &lllsi::Path) -> Value {
+    json!({"event": "connected", "ms": ms, "path": "direct", "local": path.local, "remote": path.remote})
+}
+
+/// What a link carries at present, for people.
+pub(crate) fn host_rate(bytes: u64, seconds: f64) -> String {
+    rate(bytes as f64 * 8.0 / seconds)
+}

@@ -1,0 +1,65 @@
+//! Ctrl-C, SIGTERM, and the end of `--seconds`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::failure::{Code, Failure};
+
+/// How often a command looks up from its work.
+const TURN: Duration = Duration::from_millis(50);
+
+/// Tells when to end.
+pub(crate) struct Stop {
+    asked: Arc<AtomicBool>,
+}
+
+impl Stop {
+    pub(crate) fn install() -> Result<Self, Failure> {
+        let asked = Arc::new(AtomicBool::new(false));
+        let handler = Arc::clone(&asked);
+        ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).map_err(|e| {
+            Failure::new(Code::Unexpected, format!("signals cannot be handled: {e}"))
+        })?;
+        Ok(Self { asked })
+    }
+
+    /// A clock that runs out after `seconds`, or never.
+    pub(crate) fn after(&self, seconds: Option<u64>) -> Until<'_> {
+        let end = seconds.map(|s| Instant::now() + Duration::from_secs(s));
+        Until {
+            stop: self,
+            end,
+            second_at: Instant::now() + Duration::from_secs(1),
+        }
+    }
+}
+
+/// The time a command has.
+pub(crate) struct Until<'a> {
+    stop: &'a Stop,
+    end: Option<Instant>,
+    second_at: Instant,
+}
+
+impl Until<'_> {
+    /// Whether it is time to end.
+    pub(crate) fn over(&self) -> bool {
+        self.stop.asked.load(Ordering::Relaxed) || self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// How long to wait for an event before looking up.
+    pub(crate) fn turn(&self) -> Instant {
+        let turn = (Instant::now() + TURN).min(self.second_at);
+        self.end.map_or(turn, |end| turn.min(end))
+    }
+
+    /// `true` once a second.
+    pub(crate) fn second(&mut self) -> bool {
+        let due = Instant::now() >= self.second_at;
+        if due {
+            self.second_at += Duration::from_secs(1);
+        }
+        due
+    }
+}

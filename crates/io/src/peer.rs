@@ -1,0 +1,261 @@
+//! A peer's thread: it owns a machine by value, and drives it.
+//!
+//! Data flows one way: actions and frames come in by a bounded queue, events go out by another. Nothing is called back
+//! and nothing is locked while the machine runs.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lllsi_core::{Input, Machine, Output};
+use tokio::sync::mpsc;
+
+use crate::Error;
+use crate::signal::Signalling;
+use crate::socket::{Batch, Endpoint};
+
+/// Actions that may wait for the net thread. Frames come this way: an encoder waits rather than lose one in the middle
+/// of a prediction chain.
+const ACTIONS: usize = 8;
+/// How often the figures others may look at are renewed.
+const STATUS_EVERY: Duration = Duration::from_millis(250);
+/// Receive batches handled before actions and timers get their turn.
+const BATCHES_PER_TURN: usize = 16;
+
+/// Takes a machine's events on the net thread. Must not block.
+pub trait Outbox<E>: Send + 'static {
+    /// Takes one event.
+    fn put(&mut self, event: E) -> Result<(), Overflow>;
+}
+
+/// An event could not be kept: its reader is too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+/// A running peer. Dropping it does not stop the machine: hand it its closing action first.
+pub struct Peer<M: Machine> {
+    actions: mpsc::Sender<M::Action>,
+    status: Arc<Mutex<M::Status>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the net thread. `make` builds the machine, given the port of its socket; `server` is the rendezvous server's
+/// base URL. `on_overflow` is handed to the machine whenever the outbox could not keep an event.
+pub fn spawn<M>(
+    server: String,
+    make: impl FnOnce(u16) -> M + Send + 'static,
+    outbox: impl Outbox<M::Event>,
+    on_overflow: Option<M::Action>,
+) -> Result<Peer<M>, Error>
+where
+    M: Machine + 'static,
+    M::Action: Clone + Send,
+    M::Status: Default + Send,
+{
+    let (actions, actions_out) = mpsc::channel(ACTIONS);
+    let status = Arc::new(Mutex::new(M::Status::default()));
+    let shown = Arc::clone(&status);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|source| Error::Thread {
+        name: "net",
+        source,
+    })?;
+    let endpoint = runtime
+        .block_on(async { Endpoint::bind() })
+        .map_err(Error::Socket)?;
+    let thread = std::thread::Builder::new()
+        .name("net".into())
+        .spawn(move || {
+            let machine = make(endpoint.port());
+            let driver = Driver {
+                machine,
+                endpoint,
+                signalling: Signalling::new(server),
+                batch: Batch::default(),
+                outbox,
+                on_overflow,
+                overflowed: false,
+                status: shown,
+                status_at: Instant::now(),
+            };
+            runtime.block_on(driver.run(actions_out));
+        });
+    let thread = thread.map_err(|source| Error::Thread {
+        name: "net",
+        source,
+    })?;
+    Ok(Peer {
+        actions,
+        status,
+        thread: Some(thread),
+    })
+}
+
+impl<M: Machine> Peer<M> {
+    /// Hands in an action, waiting while the queue is full. `false` if the session is over.
+    pub fn act(&self, action: M::Action) -> bool {
+        self.actions.blocking_send(action).is_ok()
+    }
+
+    /// A way to hand in actions from another thread.
+    pub fn actions(&self) -> Actions<M::Action> {
+        Actions(self.actions.clone())
+    }
+
+    /// The machine's figures, at most a quarter of a second old.
+    pub fn status(&self) -> M::Status
+    where
+        M::Status: Clone,
+    {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits for the thread to end, after the machine's closing action.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the net thread panicked");
+        }
+    }
+}
+
+/// Hands actions to a peer from any thread.
+#[derive(Debug)]
+pub struct Actions<A>(mpsc::Sender<A>);
+
+impl<A> Clone for Actions<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A> Actions<A> {
+    /// Hands in an action, waiting while the queue is full. `false` if the session is over.
+    pub fn act(&self, action: A) -> bool {
+        self.0.blocking_send(action).is_ok()
+    }
+}
+
+struct Driver<M: Machine, O> {
+    machine: M,
+    endpoint: Endpoint,
+    signalling: Signalling,
+    batch: Batch,
+    outbox: O,
+    on_overflow: Option<M::Action>,
+    overflowed: bool,
+    status: Arc<Mutex<M::Status>>,
+    status_at: Instant,
+}
+
+impl<M, O> Driver<M, O>
+where
+    M: Machine,
+    M::Action: Clone,
+    O: Outbox<M::Event>,
+{
+    async fn run(mut self, mut actions: mpsc::Receiver<M::Action>) {
+        while !self.machine.is_closed() {
+            let deadline = self.drain().await;
+            if self.machine.is_closed() {
+                break;
+            }
+            tokio::select! {
+                ready = self.endpoint.readable() => match ready {
+                    Ok(()) => self.receive().await,
+                    Err(error) => tracing::warn!(%error, "the socket cannot be waited for"),
+                },
+                Some(action) = actions.recv() => self.input(Input::Action(action)),
+                Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
+                () = tokio::time::sleep_until(deadline.into()) => self.input(Input::Timeout),
+            }
+            self.show_status();
+        }
+        self.signalling.closed().await;
+    }
+
+    fn input(&mut self, input: Input<'_, M::Action>) {
+        self.machine.handle_input(Instant::now(), input);
+    }
+
+    /// Does what the machine wants done, until it only wants to be woken.
+    async fn drain(&mut self) -> Instant {
+        let deadline = loop {
+            match self.machine.poll_output() {
+                Output::Timeout(at) => {
+                    let cue = self
+                        .on_overflow
+                        .clone()
+                        .filter(|_| std::mem::take(&mut self.overflowed));
+                    match cue {
+                        Some(action) => self.input(Input::Action(action)),
+                        None => break at,
+                    }
+                }
+                output => self.output(output).await,
+            }
+        };
+        self.batch.flush(&self.endpoint).await;
+        deadline
+    }
+
+    async fn receive(&mut self) {
+        for _ in 0..BATCHES_PER_TURN {
+            let Self {
+                endpoint, machine, ..
+            } = self;
+            // The machine is drained after each datagram; what it wants sent waits for the end of the batch.
+            let mut replies = VecDeque::new();
+            let received = endpoint.receive(|source, destination, data| {
+                machine.handle_input(
+                    Instant::now(),
+                    Input::Datagram {
+                        source,
+                        destination,
+                        data,
+                    },
+                );
+                loop {
+                    match machine.poll_output() {
+                        Output::Timeout(_) => break,
+                        output => replies.push_back(output),
+                    }
+                }
+            });
+            for output in replies {
+                self.output(output).await;
+            }
+            self.batch.flush(&self.endpoint).await;
+            match received {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return tracing::warn!(%error, "receiving failed"),
+            }
+        }
+    }
+
+    /// Does one thing the machine wants done.
+    async fn output(&mut self, output: Output<M::Event>) {
+        match output {
+            Output::Transmit(transmit) => self.batch.push(&self.endpoint, &transmit).await,
+            Output::Signal(command) => self.signalling.command(command),
+            Output::Event(event) => self.overflowed |= self.outbox.put(event).is_err(),
+            Output::Timeout(_) => {}
+        }
+    }
+
+    fn show_status(&mut self) {
+        let now = Instant::now();
+        if now >= self.status_at {
+            self.status_at = now + STATUS_EVERY;
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.status();
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The rendezvous server: rooms and sealed signalling over WebSocket, `/healthz`, and STUN over UDP.
+//!
+//! One task owns the [`Rendezvous`] machine; connections talk to it by bounded queues. A connection that does not take
+//! what it is sent is closed.
+//!
+//! ```
+//! use lllsi_io::server::{Config, Server};
+//!
+//! let server = Server::start(Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() }).unwrap();
+//! assert_ne!(server.http().port(), 0);
+//! server.stop();
+//! ```
+
+use std::collections::HashMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use lllsi_core::rendezvous::{self, ConnectionId, Input, Output, Rendezvous};
+use lllsi_core::stun;
+use lllsi_proto::MAX_SIGNAL_BYTES;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH};
+
+/// Messages that may wait for one connection.
+const CONNECTION_QUEUE: usize = 256;
+/// Messages that may wait for the machine; connections wait when it is full.
+const MACHINE_QUEUE: usize = 1024;
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that has shown no sign of life for this long is gone. Peers ping every 20 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long connections get to read the last words when the server stops.
+const STOP_GRACE: Duration = Duration::from_millis(300);
+
+/// Certificate and key for https, as PEM files.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Certificate chain.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// TCP address for http(s), and UDP address for STUN.
+    pub listen: SocketAddr,
+    /// https instead of http.
+    pub tls: Option<Tls>,
+    /// Bounds.
+    pub limits: rendezvous::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
+            tls: None,
+            limits: rendezvous::Config::default(),
+        }
+    }
+}
+
+/// A running server, on a thread of its own. Stops when dropped.
+pub struct Server {
+    http: SocketAddr,
+    stun: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds and starts serving.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|source| Error::Thread {
+            name: "server",
+            source,
+        })?;
+        let tls = config.tls.as_ref().map(load_tls).transpose()?;
+        let (tcp, udp) = runtime.block_on(bind(config.listen))?;
+        let failed = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let http = tcp.local_addr().map_err(failed)?;
+        let stun = udp.local_addr().map_err(failed)?;
+        let machine = Rendezvous::new(rendezvous::Config {
+            stun_port: stun.port(),
+            ..config.limits
+        });
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("server".into())
+            .spawn(move || runtime.block_on(serve(machine, tcp, udp, tls, stopped)))
+            .map_err(|source| Error::Thread {
+                name: "server",
+                source,
+            })?;
+        Ok(Self {
+            http,
+            stun,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens for http(s).
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where it answers STUN.
+    pub fn stun(&self) -> SocketAddr {
+        self.stun
+    }
+
+    /// Stops it; rooms are gone. Links between peers go on.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// TCP and UDP at the same port. With port 0 the system picks one that is free for both.
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
+    let failed = |source| Error::Listen {
+        address: listen,
+        source,
+    };
+    let mut attempts = 0;
+    loop {
+        let tcp = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = tcp.local_addr().map_err(failed)?;
+        match UdpSocket::bind(address).await {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(_) if listen.port() == 0 && attempts < 10 => attempts += 1,
+            Err(source) => return Err(failed(source)),
+        }
+    }
+}
+
+fn load_tls(files: &Tls) -> Result<TlsAcceptor, Error> {
+    let failed = |path: &Path, detail: String| Error::Tls {
+        path: path.to_owned(),
+        detail,
+    };
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|e| failed(&files.certificate, e.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|e| failed(&files.key, e.to_string()))?;
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|b| b.with_no_client_auth().with_single_cert(certificates, key))
+        .map_err(|e| failed(&files.certificate, e.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// What connections tell the machine's task.
+enum Told {
+    Connected(ConnectionId, mpsc::Sender<String>),
+    Received(ConnectionId, String),
+    Disconnected(ConnectionId),
+}
+
+async fn serve(
+    machine: Rendezvous,
+    tcp: TcpListener,
+    udp: UdpSocket,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
+    let machine = tokio::spawn(run_machine(machine, told_out));
+    let stun = tokio::spawn(answer_stun(udp));
+    let accept = tokio::spawn(accept(tcp, tls, told));
+    let _ = stopped.wait_for(|stop| *stop).await;
+    // Without the listener and the machine, every connection's task ends.
+    accept.abort();
+    stun.abort();
+    machine.abort();
+    tokio::time::sleep(STOP_GRACE).await;
+}
+
+async fn run_machine(mut machine: Rendezvous, mut told: mpsc::Receiver<Told>) {
+    let mut connections: HashMap<ConnectionId, mpsc::Sender<String>> = HashMap::new();
+    let mut deadline = Instant::now() + Duration::from_secs(3600);
+    loop {
+        let input = tokio::select! {
+            told = told.recv() => match told {
+                Some(Told::Connected(id, texts)) => {
+                    connections.insert(id, texts);
+                    Input::Connected(id)
+                }
+                Some(Told::Received(id, text)) => Input::Received(id, text),
+                Some(Told::Disconnected(id)) => {
+                    connections.remove(&id);
+                    Input::Disconnected(id)
+                }
+                None => return,
+            },
+            () = tokio::time::sleep_until(deadline.into()) => Input::Timeout,
+        };
+        machine.handle_input(Instant::now(), input);
+        deadline = loop {
+            match machine.poll_output() {
+                Output::Send(to, text) => {
+                    let full = connections
+                        .get(&to)
+                        .is_some_and(|texts| texts.try_send(text).is_err());
+                    if full {
+                        // Its task ends when its queue is dropped, and tells the machine.
+                        connections.remove(&to);
+                    }
+                }
+                Output::Close(id) => drop(connections.remove(&id)),
+                Output::Timeout(at) => break at,
+            }
+        };
+    }
+}
+
+async fn answer_stun(socket: UdpSocket) {
+    let mut buffer = [0; 1500];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((len, source)) => {
+                if let Some(answer) = stun::answer(source, &buffer[..len]) {
+                    // Lost answers are asked for again.
+                    let _ = socket.send_to(&answer, source).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "receiving for STUN failed"),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    told: mpsc::Sender<Told>,
+    next: Arc<std::sync::atomic::AtomicU64>,
+}
+
+async fn accept(tcp: TcpListener, tls: Option<TlsAcceptor>, told: mpsc::Sender<Told>) {
+    let shared = Shared {
+        told,
+        next: Arc::default(),
+    };
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(SIGNALLING_PATH, get(upgrade))
+        .with_state(shared);
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = tcp.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, tls.clone(), router.clone()));
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: others may leave meanwhile.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => http(stream, router).await,
+        Some(tls) => match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, router).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
+        },
+    }
+}
+
+async fn http(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+) {
+    let mut builder =
+        hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(TLS_TIMEOUT);
+    let service = TowerToHyperService::new(router);
+    let served = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(error, "http connection failed");
+    }
+}
+
+async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .max_message_size(MAX_SIGNAL_BYTES)
+        .max_frame_size(MAX_SIGNAL_BYTES)
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .on_upgrade(move |socket| talk(socket, shared))
+}
+
+/// One connection from beginning to end.
+async fn talk(mut socket: WebSocket, shared: Shared) {
+    let id = ConnectionId(
+        shared
+            .next
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+    );
+    let (texts_in, mut texts) = mpsc::channel(CONNECTION_QUEUE);
+    if shared
+        .told
+        .send(Told::Connected(id, texts_in))
+        .await
+        .is_err()
+    {
+        return;
+    }
+    loop {
+        tokio::select! {
+            text = texts.recv() => match text {
+                Some(text) => if socket.send(Message::text(text)).await.is_err() { break },
+                // The machine let it go; what was queued has been sent.
+                None => {
+                    let _ = socket.send(Message::Close(None)).await;
+                    break;
+                }
+            },
+            message = tokio::time::timeout(IDLE_TIMEOUT, socket.recv()) => match message {
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    if shared.told.send(Told::Received(id, text.to_string())).await.is_err() { break }
+                }
+                // Anything else only shows that it is alive.
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                _ => break,
+            },
+        }
+    }
+    let _ = shared.told.send(Told::Disconnected(id)).await;
+}

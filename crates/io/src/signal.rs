@@ -1,0 +1,203 @@
+//! A peer's connection to the rendezvous server: one WebSocket, from the machine's commands to its events.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use lllsi_core::{SignalCommand, SignalEvent};
+use lllsi_proto::MAX_SIGNAL_BYTES;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::SIGNALLING_PATH;
+
+/// Commands and events that may wait. A machine sends a handful per client.
+const QUEUE: usize = 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A ping after this much quiet; an answer is due within as much again.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// The machine's end: hands over commands, gets events.
+pub(crate) struct Signalling {
+    url: String,
+    events: mpsc::Receiver<SignalEvent>,
+    texts: Option<mpsc::Sender<String>>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Signalling {
+    /// `url` is the server's base URL, `http://…` or `https://…`.
+    pub(crate) fn new(url: String) -> Self {
+        Self {
+            url,
+            events: nothing(),
+            texts: None,
+            task: None,
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: SignalCommand) {
+        match command {
+            SignalCommand::Connect => {
+                let (texts_in, texts) = mpsc::channel(QUEUE);
+                let (events_in, events) = mpsc::channel(QUEUE);
+                self.task = Some(tokio::spawn(run(self.url.clone(), texts, events_in)));
+                (self.texts, self.events) = (Some(texts_in), events);
+            }
+            SignalCommand::Send(text) => {
+                // A server that does not take what it is sent is as good as gone: the task ends, and says so.
+                self.texts = self
+                    .texts
+                    .take()
+                    .filter(|texts| texts.try_send(text).is_ok());
+            }
+            SignalCommand::Close => (self.texts, self.events) = (None, nothing()),
+        }
+    }
+
+    /// The next event; `None` while no connection is wanted.
+    pub(crate) async fn event(&mut self) -> Option<SignalEvent> {
+        self.events.recv().await
+    }
+
+    /// Waits until what was queued before [`SignalCommand::Close`] is written.
+    pub(crate) async fn closed(self) {
+        if let Some(task) = self.task {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, task).await;
+        }
+    }
+}
+
+fn nothing() -> mpsc::Receiver<SignalEvent> {
+    mpsc::channel(1).1
+}
+
+/// One connection from beginning to end.
+async fn run(url: String, texts: mpsc::Receiver<String>, events: mpsc::Sender<SignalEvent>) {
+    let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&url)).await;
+    let reason = match attempt {
+        Ok(Ok((socket, server))) => {
+            let _ = events.send(SignalEvent::Connected { server }).await;
+            talk(socket, texts, &events).await
+        }
+        Ok(Err(reason)) => reason,
+        Err(_) => format!("{} does not answer", strip_fragment(&url)),
+    };
+    // Nobody listens any more if the machine closed the connection itself.
+    let _ = events.send(SignalEvent::Disconnected { reason }).await;
+}
+
+/// A URL as it may be shown and sent: without what is behind `#`.
+fn strip_fragment(url: &str) -> &str {
+    url.split('#').next().unwrap_or(url)
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Socket = WebSocketStream<Box<dyn Stream>>;
+
+async fn connect(url: &str) -> Result<(Socket, SocketAddr), String> {
+    let url = strip_fragment(url);
+    let uri: Uri = url.parse().map_err(|e| format!("{url} is no URL: {e}"))?;
+    let host = uri.host().ok_or_else(|| format!("{url} names no server"))?;
+    let tls = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let tcp = TcpStream::connect((address, port))
+        .await
+        .map_err(|e| format!("{host}:{port}: {e}"))?;
+    let _ = tcp.set_nodelay(true);
+    let server = tcp.peer_addr().map_err(|e| e.to_string())?;
+    let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+    let stream: Box<dyn Stream> = if tls {
+        let name = ServerName::try_from(address.to_owned()).map_err(|e| format!("{host}: {e}"))?;
+        let stream = TlsConnector::from(tls_config()?).connect(name, tcp).await;
+        Box::new(stream.map_err(|e| format!("no TLS with {host}:{port}: {e}"))?)
+    } else {
+        Box::new(tcp)
+    };
+    let scheme = if tls { "wss" } else { "ws" };
+    let path = uri.path().trim_end_matches('/');
+    let request = format!("{scheme}://{host}:{port}{path}{SIGNALLING_PATH}");
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_SIGNAL_BYTES))
+        .max_frame_size(Some(MAX_SIGNAL_BYTES))
+        .read_buffer_size(4096);
+    let (socket, _) = client_async_with_config(request, stream, Some(config))
+        .await
+        .map_err(|e| format!("{host}:{port} is no LLLSI server: {e}"))?;
+    Ok((socket, server))
+}
+
+/// Trusts what the system trusts.
+fn tls_config() -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this system has no root certificates to check the server's with".into());
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Carries texts both ways until one side ends it. Gives the reason.
+async fn talk(
+    mut socket: Socket,
+    mut texts: mpsc::Receiver<String>,
+    events: &mpsc::Sender<SignalEvent>,
+) -> String {
+    let mut answered = true;
+    loop {
+        let quiet = tokio::time::sleep(KEEPALIVE);
+        tokio::select! {
+            text = texts.recv() => match text {
+                Some(text) => {
+                    if let Err(error) = socket.send(Message::text(text)).await {
+                        return error.to_string();
+                    }
+                }
+                None => {
+                    let _ = socket.close(None).await;
+                    return "closed".into();
+                }
+            },
+            message = socket.next() => match message {
+                Some(Ok(message)) => {
+                    answered = true;
+                    if let Message::Text(text) = message
+                        && events.send(SignalEvent::Received(text.to_string())).await.is_err()
+                    {
+                        return "closed".into();
+                    }
+                }
+                Some(Err(error)) => return error.to_string(),
+                None => return "the server closed the connection".into(),
+            },
+            () = quiet => {
+                if !answered {
+                    return "the server does not answer any more".into();
+                }
+                answered = false;
+                if let Err(error) = socket.send(Message::Ping(Bytes::new())).await {
+                    return error.to_string();
+                }
+            }
+        }
+    }
+}

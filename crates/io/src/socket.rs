@@ -1,0 +1,241 @@
+//! One wildcard UDP socket for all links of a peer, with the local address of each datagram, and batched by the kernel
+//! in both directions (GSO and GRO where the system has them).
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use lllsi_core::Transmit;
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+/// What is asked of the system for bursts; it may give less.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Datagrams of one send at most: the kernel's limit is 64.
+const MAX_SEGMENTS: usize = 60;
+const MAX_BATCH_BYTES: usize = 60_000;
+const RECEIVE_BATCH: usize = 8;
+const RECEIVE_BYTES: usize = 65_536;
+/// How long a full send buffer is waited for before a batch is dropped, as the network would.
+const SEND_PATIENCE: Duration = Duration::from_millis(20);
+
+pub(crate) struct Endpoint {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Endpoint {
+    /// Binds to a port of the system's choice, for IPv6 and IPv4 where both are there.
+    pub(crate) fn bind() -> io::Result<Self> {
+        let socket = bind_dual().or_else(|_| bind_v4())?;
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new((&socket).into())?;
+        // Only a wish: systems cap it.
+        let _ = state.set_send_buffer_size((&socket).into(), BUFFER_BYTES);
+        let _ = state.set_recv_buffer_size((&socket).into(), BUFFER_BYTES);
+        let local = socket.local_addr()?;
+        let buffers = (0..RECEIVE_BATCH).map(|_| vec![0; RECEIVE_BYTES]).collect();
+        Ok(Self {
+            socket,
+            state,
+            local,
+            buffers,
+        })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.local.port()
+    }
+
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// Hands out the datagrams that are there: `(source, destination, bytes)`. Gives how many.
+    pub(crate) fn receive(
+        &mut self,
+        mut each: impl FnMut(SocketAddr, SocketAddr, &[u8]),
+    ) -> io::Result<usize> {
+        let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
+        let Self {
+            socket,
+            state,
+            buffers,
+            local,
+        } = self;
+        let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+        let result = socket.try_io(Interest::READABLE, || {
+            state.recv((&*socket).into(), &mut slices, &mut meta)
+        });
+        let received = match result {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            // An ICMP message about something sent earlier: that path's business, not the socket's.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        for (meta, buffer) in meta.iter().zip(buffers).take(received) {
+            let Some(ip) = meta.dst_ip else { continue };
+            let destination = canonical(SocketAddr::new(ip, local.port()));
+            for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                each(canonical(meta.addr), destination, datagram);
+            }
+        }
+        Ok(received)
+    }
+
+    async fn send(&self, batch: &Batch) {
+        let Some((source, destination)) = batch.route else {
+            return;
+        };
+        let v6 = self.local.is_ipv6();
+        let transmit = quinn_udp::Transmit {
+            destination: if v6 { mapped(destination) } else { destination },
+            ecn: None,
+            contents: &batch.bytes,
+            segment_size: (batch.segments > 1).then_some(batch.segment_bytes),
+            src_ip: source.map(|a| a.ip()),
+        };
+        let attempt = || {
+            self.socket.try_io(Interest::WRITABLE, || {
+                self.state.try_send((&self.socket).into(), &transmit)
+            })
+        };
+        let result = match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                match tokio::time::timeout(SEND_PATIENCE, self.socket.writable()).await {
+                    Ok(_) => attempt(),
+                    Err(_) => Err(error),
+                }
+            }
+            result => result,
+        };
+        // Unreachable candidates are normal while a path is looked for; a lost datagram is repaired like any other.
+        if let Err(error) = result {
+            tracing::debug!(%destination, %error, datagrams = batch.segments, "not sent");
+        }
+    }
+}
+
+fn bind_dual() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(false)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
+    Ok(socket)
+}
+
+fn bind_v4() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
+    Ok(socket)
+}
+
+/// IPv4 as IPv4, however the socket shows it.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// IPv4 as an IPv6 socket wants it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            SocketAddr::V6(SocketAddrV6::new(ip.to_ipv6_mapped(), address.port(), 0, 0))
+        }
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// Gathers datagrams of one route and size into one system call. Every datagram is copied once: the kernel wants a
+/// batch in one piece.
+#[derive(Default)]
+pub(crate) struct Batch {
+    route: Option<(Option<SocketAddr>, SocketAddr)>,
+    bytes: Vec<u8>,
+    segment_bytes: usize,
+    segments: usize,
+    /// A datagram smaller than the others ends its batch.
+    closed: bool,
+}
+
+impl Batch {
+    /// Adds a datagram, after sending what does not go together with it.
+    pub(crate) async fn push(&mut self, endpoint: &Endpoint, transmit: &Transmit) {
+        let max_segments = endpoint.state.max_gso_segments().min(MAX_SEGMENTS);
+        if !self.takes(transmit, max_segments) {
+            self.flush(endpoint).await;
+            self.route = Some((transmit.source, transmit.destination));
+            self.segment_bytes = transmit.contents.len();
+        }
+        self.bytes.extend_from_slice(&transmit.contents);
+        self.segments += 1;
+        self.closed = transmit.contents.len() < self.segment_bytes;
+    }
+
+    fn takes(&self, transmit: &Transmit, max_segments: usize) -> bool {
+        let len = transmit.contents.len();
+        self.route == Some((transmit.source, transmit.destination))
+            && !self.closed
+            && self.segments < max_segments
+            && len <= self.segment_bytes
+            && self.bytes.len() + len <= MAX_BATCH_BYTES
+    }
+
+    pub(crate) async fn flush(&mut self, endpoint: &Endpoint) {
+        if self.segments > 0 {
+            endpoint.send(self).await;
+        }
+        self.route = None;
+        self.bytes.clear();
+        (self.segments, self.closed) = (0, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn batches_keep_datagrams_their_order_and_their_local_address() {
+        let sender = Endpoint::bind().unwrap();
+        let mut receiver = Endpoint::bind().unwrap();
+        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.port()));
+        let source = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, sender.port())));
+        let sizes = [1200, 1200, 1200, 300, 1200, 1400, 50, 50];
+        let mut batch = Batch::default();
+        for (i, size) in sizes.into_iter().enumerate() {
+            let contents = vec![i as u8; size];
+            batch
+                .push(
+                    &sender,
+                    &Transmit {
+                        source,
+                        destination,
+                        contents,
+                    },
+                )
+                .await;
+        }
+        batch.flush(&sender).await;
+        let mut got = Vec::new();
+        while got.len() < sizes.len() {
+            receiver.readable().await.unwrap();
+            receiver
+                .receive(|from, to, data| {
+                    assert_eq!((Some(from), to), (source, destination));
+                    got.push((data[0], data.len()));
+                })
+                .unwrap();
+        }
+        let sent: Vec<_> = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, size)| (i as u8, *size))
+            .collect();
+        assert_eq!(got, sent);
+    }
+}

@@ -1,0 +1,264 @@
+//! The viewing side.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lllsi_core::client::{self as machine, Action, CloseReason};
+use lllsi_core::stats::Percentiles;
+use lllsi_core::{Certificate, Path};
+use lllsi_io::peer::{self, Outbox, Overflow, Peer};
+use lllsi_io::{local_addresses, random};
+use lllsi_media::picture::{I420, Size};
+use lllsi_proto::invite::Invite;
+
+use crate::host::is_loopback;
+use crate::mailbox::{Mail, Mailbox};
+use crate::play::{self, Figures, Player};
+use crate::{Error, Stages, Summary};
+
+/// What a client tells its application.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// The server let us into the room.
+    Entered,
+    /// The host lets us wait.
+    Waiting,
+    /// The host lets us in; a path is being looked for.
+    Admitted,
+    /// The link is up, encrypted and confirmed.
+    Connected {
+        /// The addresses it runs between.
+        path: Path,
+        /// Since [`ClientBuilder::start`].
+        after: Duration,
+    },
+    /// The link runs over another path.
+    PathChanged(Path),
+    /// The path is dead; another is looked for.
+    Restarting,
+    /// The server is gone. An established link does not need it.
+    ServerLost,
+    /// The newest frame. Older ones that were not read in time are skipped.
+    Frame(Frame),
+    /// It is over; no event follows.
+    Closed(CloseReason),
+}
+
+/// A frame, ready to be shown.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The picture; `None` if decoding is off.
+    pub picture: Option<I420>,
+    /// Its size.
+    pub size: Size,
+    /// The host's count of frames.
+    pub number: Option<u32>,
+    /// Whether it was a keyframe.
+    pub keyframe: bool,
+    /// From the change on the host's screen until now, once the clocks are synchronised. Milliseconds.
+    pub latency_ms: Option<f64>,
+    /// The same, by stage.
+    pub stages: Stages,
+}
+
+/// Figures of a client since they were last taken.
+#[derive(Debug, Clone)]
+pub struct ClientStats {
+    /// The interval they are about.
+    pub interval: Duration,
+    /// Frames decoded, or received if decoding is off.
+    pub frames: u64,
+    /// Frames the decoder refused.
+    pub decode_errors: u64,
+    /// Capture to decoded picture, milliseconds.
+    pub latency_ms: Percentiles,
+    /// Median time by stage.
+    pub stages: Summary,
+    /// The whole session's arrivals, and the present path.
+    pub status: machine::Status,
+}
+
+/// Sets up a [`Client`].
+#[derive(Debug, Clone)]
+pub struct ClientBuilder {
+    link: String,
+    name: String,
+    decode: bool,
+}
+
+/// A viewer of one host's stream. Dropping it leaves.
+///
+/// ```no_run
+/// # fn main() -> Result<(), lllsi::Error> {
+/// use lllsi::{Client, ClientEvent};
+/// use std::time::{Duration, Instant};
+///
+/// # let link = "";
+/// let client = Client::join(link).name("Ada").start()?;
+/// while let Some(event) = client.recv(Instant::now() + Duration::from_secs(60)) {
+///     match event {
+///         ClientEvent::Frame(frame) => println!("{} after {:?} ms", frame.size, frame.latency_ms),
+///         ClientEvent::Closed(reason) => println!("the end: {reason}"),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client {
+    peer: Peer<machine::Client>,
+    decoder: Option<JoinHandle<()>>,
+    mailbox: Mailbox<ClientEvent, Frame>,
+    figures: Arc<Mutex<Figures>>,
+    stats_at: Mutex<Instant>,
+}
+
+impl ClientBuilder {
+    /// What the host is shown; default `viewer`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Whether frames are decoded; default yes.
+    pub fn decode(mut self, decode: bool) -> Self {
+        self.decode = decode;
+        self
+    }
+
+    /// Starts threads and begins to join.
+    pub fn start(self) -> Result<Client, Error> {
+        let started = Instant::now();
+        let invite: Invite = self.link.parse()?;
+        let (server, near) = (invite.server.clone(), is_loopback(&invite.server));
+        let (random_seed, name) = (random()?, self.name);
+        let make = move |port| {
+            let config = machine::Config {
+                invite,
+                name,
+                locals: local_addresses(port, near),
+                certificate: Certificate::generate(),
+                random_seed,
+            };
+            machine::Client::new(Instant::now(), config)
+        };
+        let mailbox = Mailbox::new();
+        let (player, frames) = play::queue();
+        let outbox = ToApplication {
+            mailbox: mailbox.clone(),
+            player: Some(player),
+            started,
+        };
+        let peer = peer::spawn(server, make, outbox, Some(Action::RequestKeyframe))?;
+        let figures = Arc::default();
+        let decoder = play::start(
+            frames,
+            self.decode,
+            peer.actions(),
+            mailbox.clone(),
+            Arc::clone(&figures),
+        )?;
+        let stats_at = Mutex::new(started);
+        Ok(Client {
+            peer,
+            decoder: Some(decoder),
+            mailbox,
+            figures,
+            stats_at,
+        })
+    }
+}
+
+impl Client {
+    /// Begins to set up a client for an invite link.
+    pub fn join(link: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            link: link.into(),
+            name: "viewer".into(),
+            decode: true,
+        }
+    }
+
+    /// The next event, else the newest frame; waits until `deadline`. `None`: nothing in time, or the session is over
+    /// and all is read.
+    pub fn recv(&self, deadline: Instant) -> Option<ClientEvent> {
+        Some(match self.mailbox.take(deadline)? {
+            Mail::Event(event) => event,
+            Mail::Frame(frame) => ClientEvent::Frame(frame),
+        })
+    }
+
+    /// Leaves the room; [`ClientEvent::Closed`] follows.
+    pub fn leave(&self) {
+        self.peer.act(Action::Leave);
+    }
+
+    /// Figures since the last call.
+    pub fn take_stats(&self) -> ClientStats {
+        let now = Instant::now();
+        let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let interval = now - std::mem::replace(&mut *at, now);
+        let figures =
+            std::mem::take(&mut *self.figures.lock().unwrap_or_else(PoisonError::into_inner));
+        ClientStats {
+            interval,
+            frames: figures.frames,
+            decode_errors: figures.decode_errors,
+            latency_ms: figures.latency_ms,
+            stages: figures.summary,
+            status: self.peer.status(),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.leave();
+        self.peer.join();
+        if let Some(decoder) = self.decoder.take()
+            && decoder.join().is_err()
+        {
+            tracing::error!("the decode thread panicked");
+        }
+    }
+}
+
+/// Sorts the machine's events: frames go to the decoder, the others to the application.
+struct ToApplication {
+    mailbox: Mailbox<ClientEvent, Frame>,
+    /// Dropped with the net thread's end: the decode thread ends then.
+    player: Option<Player>,
+    started: Instant,
+}
+
+impl Outbox<machine::Event> for ToApplication {
+    fn put(&mut self, event: machine::Event) -> Result<(), Overflow> {
+        let event = match event {
+            machine::Event::Frame(frame) => {
+                return self
+                    .player
+                    .as_ref()
+                    .map_or(Ok(()), |player| player.put(frame));
+            }
+            machine::Event::Closed(reason) => {
+                self.player = None;
+                self.mailbox.close(ClientEvent::Closed(reason));
+                return Ok(());
+            }
+            machine::Event::Entered => ClientEvent::Entered,
+            machine::Event::Waiting => ClientEvent::Waiting,
+            machine::Event::Admitted => ClientEvent::Admitted,
+            machine::Event::Connected(path) => ClientEvent::Connected {
+                path,
+                after: self.started.elapsed(),
+            },
+            machine::Event::PathChanged(path) => ClientEvent::PathChanged(path),
+            machine::Event::Restarting => ClientEvent::Restarting,
+            machine::Event::ServerLost => ClientEvent::ServerLost,
+        };
+        self.mailbox.put_event(event);
+        Ok(())
+    }
+}

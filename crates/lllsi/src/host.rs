@@ -1,0 +1,348 @@
+//! The publishing side.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lllsi_core::host::{self as machine, Action, CloseReason, LeftReason, ViewerId, ViewerStatus};
+use lllsi_core::seal::HostIdentity;
+use lllsi_core::{Certificate, Path};
+use lllsi_io::peer::{self, Outbox, Overflow, Peer};
+use lllsi_io::{local_addresses, random};
+use lllsi_media::capture;
+use lllsi_media::picture::Size;
+use lllsi_proto::invite::Invite;
+
+use crate::mailbox::{Mail, Mailbox};
+use crate::publish::{self, Desk, Pipeline};
+use crate::{Error, Summary};
+
+/// What a host shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Source {
+    /// A screen: the display named, else the default one.
+    Screen(Option<String>),
+    /// An animated picture with a running clock, which says that it is a test card.
+    #[default]
+    TestCard,
+}
+
+/// What a host tells its application.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HostEvent {
+    /// The room is open at the server: the first time, or again after the server was gone.
+    Open,
+    /// The server is gone; it is tried again. Viewers are not affected.
+    ServerLost {
+        /// In plain words.
+        reason: String,
+    },
+    /// A client waits to be admitted.
+    Waiting {
+        /// The client.
+        id: ViewerId,
+        /// What it calls itself; not verified.
+        name: String,
+    },
+    /// A viewer sees the stream.
+    Connected {
+        /// The viewer.
+        id: ViewerId,
+        /// What it calls itself; not verified.
+        name: String,
+        /// The addresses its link runs between.
+        path: Path,
+    },
+    /// A viewer's link runs over another path.
+    PathChanged {
+        /// The viewer.
+        id: ViewerId,
+        /// The new path.
+        path: Path,
+    },
+    /// A viewer or waiting client is gone.
+    Left {
+        /// The viewer.
+        id: ViewerId,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// Somebody knocked who does not know the link's secret.
+    Rejected,
+    /// The pictures ended; the room stays open until the host is dropped.
+    SourceFailed(lllsi_media::Error),
+    /// It is over; no event follows.
+    Closed(CloseReason),
+}
+
+/// Figures of a host since they were last taken.
+#[derive(Debug, Clone)]
+pub struct HostStats {
+    /// The interval they are about.
+    pub interval: Duration,
+    /// Frames encoded, each once for all viewers.
+    pub encodes: u64,
+    /// Bytes encoded.
+    pub bytes: u64,
+    /// Median time by stage.
+    pub stages: Summary,
+    /// All viewers and waiting clients.
+    pub viewers: Vec<ViewerStatus>,
+}
+
+/// Sets up a [`Host`].
+#[derive(Debug, Clone)]
+pub struct HostBuilder {
+    server: Option<String>,
+    source: Source,
+    fps: u32,
+    bitrate: u32,
+    size: Option<Size>,
+    lobby: bool,
+    max_viewers: u32,
+}
+
+/// A room, and the stream in it. Dropping it ends the stream and says goodbye to all.
+///
+/// Needs a rendezvous server; see the [crate documentation](crate) for a whole example.
+///
+/// ```no_run
+/// # fn main() -> Result<(), lllsi::Error> {
+/// use lllsi::{Host, Source};
+///
+/// let host = Host::builder()
+///     .server("https://rendezvous.example")
+///     .source(Source::Screen(None))
+///     .start()?;
+/// println!("Invite your viewers: {}", host.link());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Host {
+    // Held for its threads; they end with it.
+    _pipeline: Pipeline,
+    peer: Peer<machine::Host>,
+    desk: Desk,
+    mailbox: Mailbox<HostEvent, ()>,
+    link: String,
+    stats_at: Mutex<Instant>,
+}
+
+impl HostBuilder {
+    /// The rendezvous server's base URL, `http://…` or `https://…`.
+    pub fn server(mut self, url: impl Into<String>) -> Self {
+        self.server = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// What to show; default [`Source::TestCard`].
+    pub fn source(mut self, source: Source) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Frames per second at most, 1–60; default 30.
+    pub fn fps(mut self, fps: u32) -> Self {
+        self.fps = fps;
+        self
+    }
+
+    /// Bits per second at most, for each viewer; default 5,000,000.
+    pub fn bitrate(mut self, bitrate: u32) -> Self {
+        self.bitrate = bitrate;
+        self
+    }
+
+    /// Size of the test card, or what the screen is scaled to; default 1280x720, and the screen's own.
+    pub fn size(mut self, size: Size) -> Self {
+        self.size = Some(size);
+        self
+    }
+
+    /// Whether clients wait until they are admitted; default no.
+    pub fn lobby(mut self, lobby: bool) -> Self {
+        self.lobby = lobby;
+        self
+    }
+
+    /// Viewers at once; default 16.
+    pub fn max_viewers(mut self, max_viewers: u32) -> Self {
+        self.max_viewers = max_viewers;
+        self
+    }
+
+    /// Starts threads and opens the room; [`HostEvent::Open`] tells when it is open.
+    pub fn start(self) -> Result<Host, Error> {
+        let server = self.server.ok_or(Error::NoServer)?;
+        let (source, scale) = match self.source {
+            Source::Screen(display) => (capture::screen(display.as_deref())?, self.size),
+            Source::TestCard => (
+                capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps),
+                None,
+            ),
+        };
+        let identity = HostIdentity::from_random(random()?);
+        let link = Invite {
+            server: server.clone(),
+            room: identity.room(),
+            host_key: identity.public_key(),
+            secret: identity.secret,
+        };
+        let random_seed = random()?;
+        let near = is_loopback(&server);
+        let (lobby, max_viewers, max_bitrate) = (self.lobby, self.max_viewers, self.bitrate);
+        let make = move |port| {
+            let config = machine::Config {
+                identity,
+                locals: local_addresses(port, near),
+                certificate: Certificate::generate(),
+                random_seed,
+                lobby,
+                max_viewers,
+                max_bitrate,
+            };
+            machine::Host::new(Instant::now(), config)
+        };
+        let (mailbox, desk) = (Mailbox::new(), Desk::default());
+        let outbox = Sorter {
+            mailbox: mailbox.clone(),
+            desk: desk.clone(),
+            connected: HashSet::new(),
+        };
+        let peer = peer::spawn(server, make, outbox, None)?;
+        let config = publish::Config {
+            fps: self.fps,
+            bitrate: self.bitrate,
+            size: scale,
+        };
+        let tell = mailbox.clone();
+        let failed = move |error| tell.put_event(HostEvent::SourceFailed(error));
+        let pipeline = Pipeline::start(source, config, desk.clone(), peer.actions(), failed)?;
+        let stats_at = Mutex::new(Instant::now());
+        Ok(Host {
+            _pipeline: pipeline,
+            peer,
+            desk,
+            mailbox,
+            link: link.to_string(),
+            stats_at,
+        })
+    }
+}
+
+/// Whether a server's URL names this machine.
+pub(crate) fn is_loopback(url: &str) -> bool {
+    let host = url.split("//").nth(1).unwrap_or(url);
+    ["localhost", "127.", "[::1]"]
+        .iter()
+        .any(|near| host.starts_with(near))
+}
+
+impl Host {
+    /// Begins to set up a host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder {
+            server: None,
+            source: Source::default(),
+            fps: 30,
+            bitrate: 5_000_000,
+            size: None,
+            lobby: false,
+            max_viewers: 16,
+        }
+    }
+
+    /// The invite link. Whoever has it may ask to be let in.
+    pub fn link(&self) -> &str {
+        &self.link
+    }
+
+    /// The next event; waits until `deadline`. `None`: nothing in time, or the session is over and all is read.
+    pub fn recv(&self, deadline: Instant) -> Option<HostEvent> {
+        match self.mailbox.take(deadline)? {
+            Mail::Event(event) => Some(event),
+            Mail::Frame(()) => None,
+        }
+    }
+
+    /// Lets a waiting client in.
+    pub fn admit(&self, id: ViewerId) {
+        self.peer.act(Action::Admit(id));
+    }
+
+    /// Lets all waiting clients in, and later ones at once.
+    pub fn open_door(&self) {
+        self.peer.act(Action::Start);
+    }
+
+    /// Removes a viewer or waiting client.
+    pub fn kick(&self, id: ViewerId) {
+        self.peer.act(Action::Kick(id));
+    }
+
+    /// Figures since the last call.
+    pub fn take_stats(&self) -> HostStats {
+        let now = Instant::now();
+        let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let interval = now - std::mem::replace(&mut *at, now);
+        let figures = self.desk.take_figures();
+        HostStats {
+            interval,
+            encodes: figures.encodes,
+            bytes: figures.bytes,
+            stages: figures.summary,
+            viewers: self.peer.status(),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.peer.act(Action::Close);
+        self.peer.join();
+    }
+}
+
+/// Sorts the machine's events: some are for the encoder, the others for the application.
+struct Sorter {
+    mailbox: Mailbox<HostEvent, ()>,
+    desk: Desk,
+    connected: HashSet<ViewerId>,
+}
+
+impl Outbox<machine::Event> for Sorter {
+    fn put(&mut self, event: machine::Event) -> Result<(), Overflow> {
+        match &event {
+            machine::Event::ViewerConnected { id, .. } => drop(self.connected.insert(*id)),
+            machine::Event::ViewerLeft { id, .. } => drop(self.connected.remove(id)),
+            _ => {}
+        }
+        self.desk.set_watched(!self.connected.is_empty());
+        let event = match event {
+            machine::Event::KeyframeWanted => {
+                self.desk.want_keyframe();
+                return Ok(());
+            }
+            machine::Event::Bitrate(bitrate) => {
+                self.desk.set_bitrate(bitrate);
+                return Ok(());
+            }
+            machine::Event::Closed(reason) => {
+                self.mailbox.close(HostEvent::Closed(reason));
+                return Ok(());
+            }
+            machine::Event::RoomOpen => HostEvent::Open,
+            machine::Event::ServerLost(reason) => HostEvent::ServerLost { reason },
+            machine::Event::ViewerWaiting { id, name } => HostEvent::Waiting { id, name },
+            machine::Event::ViewerConnected { id, name, path } => {
+                HostEvent::Connected { id, name, path }
+            }
+            machine::Event::ViewerPath { id, path } => HostEvent::PathChanged { id, path },
+            machine::Event::ViewerLeft { id, reason } => HostEvent::Left { id, reason },
+            machine::Event::Rejected => HostEvent::Rejected,
+        };
+        self.mailbox.put_event(event);
+        Ok(())
+    }
+}

@@ -1,1 +1,0 @@
-//! Bounded hand-off between LLLSI's threads.
