@@ -275,7 +275,7 @@ impl Client {
     fn signal(&mut self, event: SignalEvent) {
         match event {
             SignalEvent::Connected { server } => {
-                self.server.connected(server);
+                self.server.connected(self.now, server);
                 self.server.send(&Request::Enter {
                     version: WIRE_VERSION,
                     room: self.config.invite.room,
@@ -283,7 +283,7 @@ impl Client {
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
-                Err(error) => self.protocol_error("server", error),
+                Err(error) => self.server_talks_nonsense(error),
             },
             SignalEvent::Disconnected { reason } => match self.phase {
                 Phase::Joined(_) => self.server_lost(),
@@ -318,7 +318,14 @@ impl Client {
                 Refusal::Version => CloseReason::Version { who: "server" },
                 reason => CloseReason::Refused(reason),
             }),
-            (reply, _) => self.protocol_error("server", format!("unexpected {reply:?}")),
+            (reply, _) => self.server_talks_nonsense(format!("unexpected {reply:?}")),
+        }
+    }
+
+    fn server_talks_nonsense(&mut self, detail: impl ToString) {
+        match self.phase {
+            Phase::Joined(_) => self.server_lost(),
+            _ => self.protocol_error("server", detail),
         }
     }
 
@@ -471,11 +478,11 @@ impl Client {
         if waits_for_welcome && now >= self.started + WELCOME_TIMEOUT {
             return self.end(CloseReason::NoAnswer);
         }
-        if self.link.timeout(now).is_some_and(|at| now >= at) {
-            self.link.handle_timeout(now);
-        }
         while let Some(event) = self.link.poll_event() {
             self.link_event(event);
+            if matches!(self.phase, Phase::Closed) {
+                return;
+            }
         }
         if self.link.is_up() {
             self.frames();
@@ -531,11 +538,11 @@ impl Client {
                     info.encode_us,
                     info.send_queue_us,
                 ];
-                let sent_us =
-                    info.captured_us as i64 + in_host.into_iter().map(i64::from).sum::<i64>();
-                self.queued_us = self
-                    .delay
-                    .above_shortest(self.now, complete_us as i64 - sent_us);
+                let in_host: i64 = in_host.into_iter().map(i64::from).sum();
+                // Wrapping: the host may claim any time.
+                let sent_us = (info.captured_us as i64).wrapping_add(in_host);
+                let delay_us = (complete_us as i64).wrapping_sub(sent_us);
+                self.queued_us = self.delay.above_shortest(self.now, delay_us);
             }
             self.event(Event::Frame(frame));
         }
@@ -573,9 +580,9 @@ impl Client {
         }
         if self.can_restart() && now >= self.next_restart() {
             self.restart_at = Some(now + RESTART_AFTER);
+            self.server.refresh(now);
             if let Some(offer) = self.link.restart(now) {
                 self.event(Event::Restarting);
-                self.server.refresh(now);
                 self.seal(&ToHost::Restart { offer });
             }
         }
@@ -675,7 +682,8 @@ impl Machine for Client {
             return;
         }
         match input {
-            Input::Timeout => {}
+            // While a path is looked for, ICE takes a step each time it is woken.
+            Input::Timeout => self.link.handle_timeout(now),
             Input::Datagram {
                 source,
                 destination,

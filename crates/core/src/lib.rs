@@ -23,6 +23,7 @@ pub mod stun;
 
 mod assemble;
 mod clock;
+mod description;
 mod dtls;
 mod link;
 mod server;
@@ -131,7 +132,7 @@ impl std::fmt::Debug for Transmit {
 }
 
 /// What to do with the connection to the rendezvous server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SignalCommand {
     /// Establish it; answered by [`SignalEvent::Connected`] or [`SignalEvent::Disconnected`].
     Connect,
@@ -139,6 +140,17 @@ pub enum SignalCommand {
     Send(String),
     /// Close it once everything is sent. No [`SignalEvent`] follows.
     Close,
+}
+
+impl std::fmt::Debug for SignalCommand {
+    /// Without the text: a host's first message holds its room's token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connect => f.write_str("Connect"),
+            Self::Send(text) => write!(f, "Send({} bytes)", text.len()),
+            Self::Close => f.write_str("Close"),
+        }
+    }
 }
 
 /// A coded picture on its way from the encoder to the viewers.

@@ -18,10 +18,11 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
-use crate::Transmit;
 use crate::assemble::Packet;
+use crate::description::{self, MAX_CANDIDATES};
 use crate::dtls;
 use crate::seal::{Binding, Role};
+use crate::{Transmit, stun};
 
 /// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
 /// 50 ms.
@@ -35,8 +36,10 @@ const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// A link without any sign of life for this long is dead.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
-/// Remote candidates taken per link.
-const MAX_REMOTE_CANDIDATES: usize = 20;
+/// Addresses of ours that servers have told us, per link.
+const MAX_REFLEXIVE: usize = 4;
+/// Addresses from which the other side has proved itself by a connectivity check.
+const MAX_SOURCES: usize = 16;
 /// RTP payload bytes: with RTP header, extension, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
 pub(crate) const MAX_PAYLOAD: usize = 1160;
 /// Answers to NACKs: packets kept, for how long, and as what share of all that is sent.
@@ -144,6 +147,9 @@ pub(crate) struct Link {
     epoch: Instant,
     path: Option<Path>,
     remote_candidates: usize,
+    reflexive: usize,
+    sources: VecDeque<SocketAddr>,
+    /// When something came that only the other side can have sent.
     heard_at: Instant,
     rtc_timeout: Instant,
     transmits: VecDeque<Transmit>,
@@ -177,6 +183,7 @@ impl Link {
         locals: &[SocketAddr],
         offer: &str,
     ) -> Result<(Self, String), LinkError> {
+        let candidates = description::check(offer).map_err(bad_description)?;
         let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
         let mut rtc = config(certificate).build(now);
         add_host_candidates(&mut rtc, locals);
@@ -186,6 +193,7 @@ impl Link {
         link.state = State::Punching {
             give_up: Some(now + PUNCH_TIMEOUT),
         };
+        link.remote_candidates = candidates;
         link.drain(now);
         let answer = answer.to_sdp_string();
         if !answer.contains("H264/90000") {
@@ -212,6 +220,8 @@ impl Link {
             epoch: now,
             path: None,
             remote_candidates: 0,
+            reflexive: 0,
+            sources: VecDeque::new(),
             heard_at: now,
             rtc_timeout: now,
             transmits: VecDeque::new(),
@@ -221,6 +231,7 @@ impl Link {
 
     /// The client takes the host's answer: the first, or that to a restart.
     pub(crate) fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), LinkError> {
+        self.remote_candidates = description::check(answer).map_err(bad_description)?;
         let answer = SdpAnswer::from_sdp_string(answer).map_err(bad_description)?;
         let Some(pending) = self.pending.take() else {
             return Err(LinkError::BadDescription(
@@ -239,8 +250,11 @@ impl Link {
     }
 
     /// The client's path died: an offer with new ICE credentials, over which a new path is found. DTLS, media and
-    /// channels go on.
+    /// channels go on. `None` while an earlier offer is not answered.
     pub(crate) fn restart(&mut self, now: Instant) -> Option<String> {
+        if self.pending.is_some() {
+            return None;
+        }
         let mut changes = self.rtc.sdp_api();
         changes.ice_restart(true);
         let (offer, pending) = changes.apply()?;
@@ -255,13 +269,14 @@ impl Link {
         now: Instant,
         offer: &str,
     ) -> Result<String, LinkError> {
+        let candidates = description::check(offer).map_err(bad_description)?;
         let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
         let answer = self
             .rtc
             .sdp_api()
             .accept_offer(offer)
             .map_err(bad_description)?;
-        self.remote_candidates = 0;
+        self.remote_candidates = candidates;
         self.drain(now);
         Ok(answer.to_sdp_string())
     }
@@ -295,6 +310,10 @@ impl Link {
         mapped: SocketAddr,
         base: SocketAddr,
     ) -> Option<String> {
+        if self.reflexive >= MAX_REFLEXIVE {
+            return None;
+        }
+        self.reflexive += 1;
         let candidate = Candidate::server_reflexive(mapped, base, "udp").ok()?;
         // Without a user fragment: while a restart is under way, str0m would put the old one in.
         let line = candidate.to_sdp_string();
@@ -315,12 +334,12 @@ impl Link {
     /// Adds an address of the other side. Those over the limit, and kinds we do not use, are ignored.
     pub(crate) fn add_remote(&mut self, now: Instant, line: &str) {
         self.remote_candidates += 1;
-        if self.remote_candidates > MAX_REMOTE_CANDIDATES {
+        if self.remote_candidates > MAX_CANDIDATES {
             return;
         }
-        match Candidate::from_sdp_string(line) {
+        match description::candidate(line) {
             Ok(candidate) => self.rtc.add_remote_candidate(candidate),
-            Err(error) => tracing::debug!(%error, "candidate ignored"),
+            Err(error) => tracing::debug!(error, "candidate ignored"),
         }
         self.drain(now);
     }
@@ -335,18 +354,42 @@ impl Link {
         let Ok(receive) = Receive::new(Protocol::Udp, source, destination, data) else {
             return;
         };
-        self.heard_at = now;
-        let result = self.rtc.handle_input(Input::Receive(now, receive));
-        self.finish(now, result);
+        let input = Input::Receive(now, receive);
+        if stun::is_stun(data) {
+            if !self.rtc.accepts(&input) {
+                return;
+            }
+            self.note_source(source);
+        } else if !self.knows(source) {
+            return;
+        }
+        // Anybody can put another's address on a datagram: what it breaks in the parsers must not end the link. If the
+        // link is broken, its limits of time end it.
+        if let Err(error) = self.rtc.handle_input(input) {
+            tracing::debug!(%source, %error, "datagram refused");
+        }
+        self.drain(now);
+        self.advance(now);
+    }
+
+    /// Whether the other side has proved by a connectivity check that it is at this address.
+    pub(crate) fn knows(&self, source: SocketAddr) -> bool {
+        self.sources.contains(&source)
+    }
+
+    /// All such addresses.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sources.iter().copied()
+    }
+
+    fn note_source(&mut self, source: SocketAddr) {
+        if !self.knows(source) && self.sources.len() < MAX_SOURCES {
+            self.sources.push_back(source);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        let result = self.rtc.handle_input(Input::Timeout(now));
-        self.finish(now, result);
-    }
-
-    fn finish(&mut self, now: Instant, result: Result<(), RtcError>) {
-        match result {
+        match self.rtc.handle_input(Input::Timeout(now)) {
             Ok(()) => self.drain(now),
             Err(error) => self.fail(error.into()),
         }
@@ -483,7 +526,7 @@ impl Link {
     /// Whatever is not a connectivity check goes over the path in use.
     fn note_path(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
         let path = Path { local, remote };
-        if crate::stun::is_stun(contents) || self.path == Some(path) {
+        if stun::is_stun(contents) || self.path == Some(path) {
             return;
         }
         self.path = Some(path);
@@ -494,7 +537,9 @@ impl Link {
 
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::MediaAdded(added) => self.video = self.video_format(added.mid),
+            Event::MediaAdded(added) if self.video.is_none() => {
+                self.video = self.video_format(added.mid);
+            }
             Event::Connected => {
                 self.state = State::Confirming {
                     give_up: now + PUNCH_TIMEOUT,
@@ -503,8 +548,12 @@ impl Link {
                 self.fingerprints = self.read_fingerprints();
             }
             Event::ChannelOpen(id, _) if id == self.pulse => self.pulse_open = true,
-            Event::ChannelData(data) => self.handle_message(now, &data.data),
+            Event::ChannelData(data) => {
+                self.heard_at = now;
+                self.handle_message(now, &data.data);
+            }
             Event::RtpPacket(packet) if self.is_up() => {
+                self.heard_at = now;
                 let (seq, marker) = (*packet.seq_no, packet.header.marker);
                 self.events.push_back(LinkEvent::Rtp(Packet {
                     seq,
@@ -570,6 +619,7 @@ impl Link {
             }
             let Some(path) = self.path else { return };
             self.state = State::Up;
+            self.heard_at = now;
             self.events.push_back(LinkEvent::Up(path));
             // Tell them at once: they wait for it.
             self.confirm_at = Some(now);

@@ -35,6 +35,8 @@ enum State {
 pub(crate) struct Server {
     state: State,
     pause: Duration,
+    /// A server that is connected must let us in until then.
+    answer_due: Option<Instant>,
     stun_id: [u8; 12],
     gather: Option<Gather>,
     commands: VecDeque<SignalCommand>,
@@ -45,13 +47,13 @@ impl Server {
     pub(crate) fn connect(now: Instant, seed: &[u8; 32]) -> Self {
         let mut stun_id = [0; 12];
         stun_id.copy_from_slice(&derive(seed, b"STUN", 0)[..12]);
-        let (state, pause, commands) = (State::Off, FIRST_PAUSE, VecDeque::new());
         let mut server = Self {
-            state,
-            pause,
+            state: State::Off,
+            pause: FIRST_PAUSE,
+            answer_due: None,
             stun_id,
             gather: None,
-            commands,
+            commands: VecDeque::new(),
         };
         server.start(now);
         server
@@ -68,7 +70,8 @@ impl Server {
         matches!(self.state, State::Connected { .. })
     }
 
-    pub(crate) fn connected(&mut self, server: SocketAddr) {
+    pub(crate) fn connected(&mut self, now: Instant, server: SocketAddr) {
+        self.answer_due = Some(now + CONNECT_TIMEOUT);
         self.state = State::Connected { server };
     }
 
@@ -77,7 +80,7 @@ impl Server {
         if self.state == State::Off {
             return;
         }
-        self.gather = None;
+        (self.gather, self.answer_due) = (None, None);
         self.state = State::Pausing {
             until: now + self.pause,
         };
@@ -86,7 +89,7 @@ impl Server {
 
     /// The server accepted us: it works, so a later break is retried quickly. `stun_port` 0 means it has no STUN.
     pub(crate) fn accepted(&mut self, now: Instant, stun_port: u16) {
-        self.pause = FIRST_PAUSE;
+        (self.pause, self.answer_due) = (FIRST_PAUSE, None);
         if let (State::Connected { server }, 1..) = (self.state, stun_port) {
             let server = SocketAddr::new(server.ip(), stun_port);
             self.gather = Some(Gather::new(now, server, self.stun_id));
@@ -106,7 +109,7 @@ impl Server {
             self.commands.push_back(SignalCommand::Close);
         }
         self.state = State::Off;
-        self.gather = None;
+        (self.gather, self.answer_due) = (None, None);
     }
 
     /// Our address as the server sees it, with the local address behind it.
@@ -136,14 +139,19 @@ impl Server {
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
         match self.state {
             State::Pausing { until } if now >= until => self.start(now),
-            State::Connecting { give_up } if now >= give_up => {
-                self.commands.push_back(SignalCommand::Close);
-                self.disconnected(now);
-                return true;
+            State::Connecting { give_up } if now >= give_up => return self.give_up(now),
+            State::Connected { .. } if self.answer_due.is_some_and(|at| now >= at) => {
+                return self.give_up(now);
             }
             _ => {}
         }
         false
+    }
+
+    fn give_up(&mut self, now: Instant) -> bool {
+        self.commands.push_back(SignalCommand::Close);
+        self.disconnected(now);
+        true
     }
 
     pub(crate) fn poll_command(&mut self) -> Option<SignalCommand> {
@@ -165,6 +173,6 @@ impl Server {
             State::Off | State::Connected { .. } => None,
         };
         let gather = self.gather.as_ref().map(Gather::timeout);
-        [state, gather].into_iter().flatten().min()
+        [state, gather, self.answer_due].into_iter().flatten().min()
     }
 }

@@ -41,8 +41,10 @@ const CONNECTION_QUEUE: usize = 256;
 /// Messages that may wait for the machine; connections wait when it is full.
 const MACHINE_QUEUE: usize = 1024;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that has shown no sign of life for this long is gone. Peers ping every 20 s.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection as quiet as this is asked whether it is alive: browsers cannot ask by themselves.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Unanswered, it is gone.
+const MAX_UNANSWERED: u32 = 3;
 /// How long connections get to read the last words when the server stops.
 const STOP_GRACE: Duration = Duration::from_millis(300);
 
@@ -351,6 +353,7 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
     {
         return;
     }
+    let mut unanswered = 0;
     loop {
         tokio::select! {
             text = texts.recv() => match text {
@@ -361,12 +364,22 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
                     break;
                 }
             },
-            message = tokio::time::timeout(IDLE_TIMEOUT, socket.recv()) => match message {
-                Ok(Some(Ok(Message::Text(text)))) => {
-                    if shared.told.send(Told::Received(id, text.to_string())).await.is_err() { break }
+            message = tokio::time::timeout(KEEPALIVE, socket.recv()) => match message {
+                Ok(Some(Ok(message))) => {
+                    unanswered = 0;
+                    match message {
+                        Message::Text(text) => {
+                            if shared.told.send(Told::Received(id, text.to_string())).await.is_err() { break }
+                        }
+                        // These only show that it is alive.
+                        Message::Ping(_) | Message::Pong(_) => {}
+                        Message::Binary(_) | Message::Close(_) => break,
+                    }
                 }
-                // Anything else only shows that it is alive.
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Err(_) if unanswered < MAX_UNANSWERED => {
+                    unanswered += 1;
+                    if socket.send(Message::Ping(Default::default())).await.is_err() { break }
+                }
                 _ => break,
             },
         }

@@ -161,12 +161,12 @@ fn skip_start_code(bytes: &[u8]) -> Option<&[u8]> {
         .map(|at| &bytes[at + 3..])
 }
 
-/// Splits a frame into RTP payloads of at most `max_payload` bytes (at least 64). The last one carries the marker.
+/// Splits a frame into RTP payloads of at most `max_payload` bytes (at least 100). The last one carries the marker.
 ///
 /// Fragments of one NAL unit have equal sizes but for the last, smaller one: what segmentation offload wants.
 pub fn packetize(annex_b: &[u8], info: &FrameInfo, max_payload: usize) -> Vec<Arc<[u8]>> {
     assert!(
-        max_payload >= 64,
+        max_payload >= 100,
         "an RTP payload must hold at least the frame information"
     );
     let sei = info.to_nal();
@@ -423,7 +423,7 @@ mod tests {
         #[test]
         fn frames_survive_a_round_trip(
             nals in prop::collection::vec(nal(), 1..5),
-            number: u32, captured_us: u64, send_queue_us: u32, max in 64usize..1400,
+            number: u32, captured_us: u64, send_queue_us: u32, max in 100usize..1400,
         ) {
             let frame = annex_b(&nals);
             let info = FrameInfo { number, captured_us, send_queue_us, ..FrameInfo::default() };

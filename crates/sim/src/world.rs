@@ -354,6 +354,24 @@ impl World {
         self.server = Some(server());
     }
 
+    /// A hostile server says something to a peer.
+    pub fn server_says(&mut self, id: NodeId, text: &str) {
+        self.input(id, Stimulus::Signal(SignalEvent::Received(text.into())));
+    }
+
+    /// Somebody sends a peer a datagram from a forged address.
+    pub fn forge(&mut self, source: SocketAddr, id: NodeId, data: &[u8]) {
+        let destination = self.nodes[id.0].address;
+        self.input(
+            id,
+            Stimulus::Datagram {
+                source,
+                destination,
+                data,
+            },
+        );
+    }
+
     /// A peer's NAT forgets its mappings.
     pub fn rebind(&mut self, id: NodeId) {
         if let Some(nat) = &mut self.nodes[id.0].nat {

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use lllsi_core::client::{self, CloseReason};
 use lllsi_core::host::{self, LeftReason};
+use lllsi_core::seal::Initiator;
 use lllsi_core::{LinkError, Machine, Path};
-use lllsi_proto::invite::Secret;
-use lllsi_proto::sealed::PartReason;
+use lllsi_proto::invite::{Nonce, Secret};
+use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
+use lllsi_proto::sealed::{self, Envelope, Hello, PartReason};
 use lllsi_sim::{Conditions, NatKind, NodeId, Setup, World};
 
 const SEEDS: u64 = 50;
@@ -440,6 +442,142 @@ fn one_encode_serves_all_and_a_narrow_path_lowers_the_rate() {
         assert_eq!(world.host().bitrate, None, "nothing stands in the way");
         assert!(world.host().keyframes < 10);
     });
+}
+
+#[test]
+fn a_hostile_server_cannot_end_or_disturb_a_session() {
+    for_seeds(|seed| {
+        let (mut world, viewer) = watching(Setup {
+            seed,
+            ..Setup::default()
+        });
+        let junk = |client| {
+            [&[1, 1][..], &[1, 2, 7, 7], &[1, 3, 1], &[9, 1], &[]].map(|bytes: &[u8]| {
+                Reply::Relay {
+                    client,
+                    blob: Blob(bytes.to_vec()),
+                }
+                .to_json()
+            })
+        };
+        for text in junk(Some(ClientId(1)))
+            .iter()
+            .chain(&junk(Some(ClientId(77))))
+        {
+            world.server_says(NodeId::HOST, text);
+        }
+        for text in &junk(None) {
+            world.server_says(viewer, text);
+        }
+        for id in [NodeId::HOST, viewer] {
+            world.server_says(id, "not even JSON");
+            world.server_says(id, &Reply::Dismissed.to_json());
+            world.server_says(id, &Reply::Closed.to_json());
+            world.server_says(
+                id,
+                &Reply::Refused {
+                    reason: Refusal::ServerFull,
+                }
+                .to_json(),
+            );
+        }
+        let frames = world.client(viewer).frames;
+        world.run_for(secs(6));
+        assert!(world.client(viewer).frames > frames + 150);
+        assert_eq!(world.status(viewer).arrivals.missed, 0);
+        let late = world.join("Bob");
+        assert!(
+            world.run_until(secs(5), |w| w.client(late).frames > 0),
+            "the room is open again"
+        );
+    });
+}
+
+#[test]
+fn forged_datagrams_do_not_end_a_link_or_keep_a_dead_one() {
+    for_seeds(|seed| {
+        let (mut world, viewer) = watching(Setup {
+            seed,
+            ..Setup::default()
+        });
+        let (host, client) = {
+            let path = world.status(viewer).path.unwrap();
+            (path.remote, path.local)
+        };
+        let stranger = "198.51.100.9:9".parse().unwrap();
+        let forgeries: [&[u8]; 6] = [
+            &[],
+            &[0x80, 0, 0],
+            // A DTLS alert in clear, fatal; then something that only begins like DTLS.
+            &[21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40],
+            &[22],
+            &[0xff; 1500],
+            &[0x80, 102, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3],
+        ];
+        for data in forgeries {
+            for source in [stranger, host] {
+                world.forge(source, viewer, data);
+            }
+            for source in [stranger, client] {
+                world.forge(source, NodeId::HOST, data);
+            }
+        }
+        let frames = world.client(viewer).frames;
+        world.run_for(secs(2));
+        assert!(
+            world.client(viewer).frames > frames + 50,
+            "{:?}",
+            world.client(viewer)
+        );
+
+        world.kill_host();
+        let gone = (0..60).any(|_| {
+            world.run_for(ms(100));
+            world.forge(host, viewer, &[0x80, 0, 0]);
+            world.client(viewer).closed == Some(CloseReason::HostVanished)
+        });
+        assert!(gone, "forged signs of life keep a dead link");
+    });
+}
+
+#[test]
+fn hostile_offers_are_refused_and_the_host_goes_on() {
+    let (mut world, viewer) = watching(Setup::default());
+    let invite = world.invite();
+    let video = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n";
+    let credentials =
+        "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\na=mid:0\r\n";
+    let twice =
+        "m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=rtpmap:102 H264/90000\r\na=rtpmap:102 rtx/90000\r\n";
+    let rejected = "m=audio 0 UDP/TLS/RTP/SAVPF 0\r\na=mid:x\r\na=inactive\r\n".repeat(600);
+    let offers = [
+        String::new(),
+        "v=0".into(),
+        "x".repeat(40_000),
+        format!("{video}{twice}{credentials}"),
+        format!(
+            "{video}m=video 9 X 102\r\na=ice-ufrag:{}\r\n",
+            "u".repeat(300)
+        ),
+        format!("{video}{rejected}"),
+    ];
+    for (number, offer) in offers.into_iter().enumerate() {
+        let hello = Hello {
+            name: "Eve".into(),
+            offer,
+            nonce: Nonce::from_bytes([1; 32]),
+        };
+        let payload = sealed::to_bytes(&hello);
+        let (_, message) =
+            Initiator::begin(&invite.room, &invite.host_key, &invite.secret, &payload);
+        let blob = Blob(Envelope::Handshake(&message).to_bytes());
+        let client = Some(ClientId(1000 + number as u32));
+        world.server_says(NodeId::HOST, &Reply::Relay { client, blob }.to_json());
+    }
+    let frames = world.client(viewer).frames;
+    world.run_for(secs(2));
+    assert!(world.client(viewer).frames > frames + 50);
+    assert_eq!(world.host_machine().status().len(), 1);
 }
 
 #[test]

@@ -48,6 +48,10 @@ const MIN_BITRATE: f64 = 300_000.0;
 const SPARE_CLIENTS: u32 = 16;
 /// First messages remembered, so that the server cannot play one twice.
 const REMEMBERED_HELLOS: usize = 4096;
+/// A client that has arrived at the server has this long to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
+/// Viewers that may be behind one address.
+const MAX_CLAIMANTS: usize = 4;
 /// Keyframes made at the viewers' request, at most one in this time.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 /// How often the common bitrate is reconsidered.
@@ -156,6 +160,9 @@ pub enum LeftReason {
     /// It left the server while it waited.
     #[error("it left while it waited")]
     Departed,
+    /// Its link hit a fault in this program. The other links go on.
+    #[error("a fault in this program ended its link")]
+    Fault,
     /// A sealed message did not open.
     #[error("its sealed messages were altered on their way")]
     Tampered,
@@ -186,10 +193,13 @@ pub struct Host {
     next_viewer: u32,
     /// The server's numbers begin anew when it restarts: they count for one connection.
     by_client: HashMap<ClientId, ViewerId>,
-    by_source: HashMap<SocketAddr, ViewerId>,
+    /// Who may be meant by a datagram from there. Mostly one; what is not meant for a link does not open in it.
+    by_source: HashMap<SocketAddr, Vec<ViewerId>>,
     by_ufrag: HashMap<String, ViewerId>,
     /// One entry per viewer, at its [`Viewer::deadline`].
     deadlines: BTreeSet<(Instant, ViewerId)>,
+    /// Clients that have arrived, and until when they must have said something.
+    arrivals: VecDeque<(Instant, ClientId)>,
     hellos: (HashSet<[u8; 32]>, VecDeque<[u8; 32]>),
     keyframe_wanted: bool,
     keyframe_at: Instant,
@@ -221,6 +231,7 @@ impl Host {
             by_source: HashMap::new(),
             by_ufrag: HashMap::new(),
             deadlines: BTreeSet::new(),
+            arrivals: VecDeque::new(),
             hellos: (HashSet::new(), VecDeque::new()),
             keyframe_wanted: false,
             keyframe_at: now,
@@ -245,9 +256,10 @@ impl Host {
             return self.now + FAR_FUTURE;
         }
         let viewers = self.deadlines.first().map(|(at, _)| *at);
+        let arrival = self.arrivals.front().map(|(at, _)| *at);
         let keyframe = self.keyframe_wanted.then_some(self.keyframe_at);
         let rate = (!self.by_source.is_empty()).then_some(self.rate_at);
-        [viewers, keyframe, rate, self.server.timeout()]
+        [viewers, arrival, keyframe, rate, self.server.timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -259,8 +271,19 @@ impl Host {
         if self.server.handle_timeout(now) {
             self.server_lost("it does not answer".into());
         }
-        while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+        let due: Vec<_> = self
+            .deadlines
+            .range(..=(now, ViewerId(u32::MAX)))
+            .map(|(_, id)| *id)
+            .collect();
+        for id in due {
             self.with_viewer(id, |viewer, now| viewer.handle_timeout(now));
+        }
+        while let Some(&(_, client)) = self.arrivals.front().filter(|(at, _)| *at <= now) {
+            self.arrivals.pop_front();
+            if !self.by_client.contains_key(&client) {
+                self.server.send(&Request::Dismiss { client });
+            }
         }
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
@@ -298,23 +321,35 @@ impl Host {
         {
             return self.reflexive(mapped, base);
         }
-        let Some(id) = self.addressee(source, data) else {
-            tracing::trace!(%source, "datagram from a stranger dropped");
+        // An unknown source is only listened to if it names a viewer in a connectivity check.
+        if let Some(named) = stun::addressee(data) {
+            if let Some(&id) = self.by_ufrag.get(&named) {
+                self.with_viewer(id, |viewer, now| {
+                    viewer.handle_datagram(now, source, destination, data)
+                });
+                self.claim(source, id);
+            }
             return;
-        };
-        self.with_viewer(id, |viewer, now| {
-            viewer.handle_datagram(now, source, destination, data)
-        });
+        }
+        for id in self.by_source.get(&source).cloned().unwrap_or_default() {
+            self.with_viewer(id, |viewer, now| {
+                viewer.handle_datagram(now, source, destination, data)
+            });
+        }
     }
 
-    /// Whose datagram this is: by its source; an unknown source only by the name in a connectivity check.
-    fn addressee(&mut self, source: SocketAddr, data: &[u8]) -> Option<ViewerId> {
-        if let Some(named) = stun::addressee(data) {
-            let id = *self.by_ufrag.get(&named)?;
-            self.by_source.entry(source).or_insert(id);
-            return Some(id);
+    /// Notes that a viewer has proved itself at an address.
+    fn claim(&mut self, source: SocketAddr, id: ViewerId) {
+        if self
+            .viewers
+            .get(&id)
+            .is_some_and(|viewer| viewer.knows(source))
+        {
+            let claimants = self.by_source.entry(source).or_default();
+            if !claimants.contains(&id) && claimants.len() < MAX_CLAIMANTS {
+                claimants.push(id);
+            }
         }
-        self.by_source.get(&source).copied()
     }
 
     fn reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
@@ -367,7 +402,7 @@ impl Host {
             .values()
             .filter_map(|v| v.allowed_bitrate(self.now));
         let bitrate = allowed.fold(self.limits.max, f64::min) as u32;
-        let changed = bitrate.abs_diff(self.bitrate) * 20 > self.bitrate
+        let changed = bitrate.abs_diff(self.bitrate) > self.bitrate / 20
             || bitrate == self.config.max_bitrate;
         if changed && bitrate != self.bitrate {
             self.bitrate = bitrate;
@@ -380,7 +415,7 @@ impl Host {
     fn signal(&mut self, event: SignalEvent) {
         match event {
             SignalEvent::Connected { server } => {
-                self.server.connected(server);
+                self.server.connected(self.now, server);
                 let token = self.config.identity.token;
                 let max_clients = self
                     .config
@@ -408,6 +443,7 @@ impl Host {
         if !self.room_was_open {
             return self.close(CloseReason::ServerUnreachable(reason));
         }
+        self.arrivals.clear();
         for (_, id) in std::mem::take(&mut self.by_client) {
             self.with_viewer(id, |viewer, _| viewer.departed());
         }
@@ -422,7 +458,9 @@ impl Host {
                 self.event(Event::RoomOpen);
             }
             // Nothing is built for a client before its first message has opened.
-            Reply::Arrived { .. } => {}
+            Reply::Arrived { client } => {
+                self.arrivals.push_back((self.now + HELLO_TIMEOUT, client))
+            }
             Reply::Departed { client } => {
                 if let Some(id) = self.by_client.remove(&client) {
                     self.with_viewer(id, |viewer, _| viewer.departed());
@@ -432,9 +470,22 @@ impl Host {
                 client: Some(client),
                 blob,
             } => self.blob(client, &blob.0),
-            Reply::Refused { reason } => self.close(CloseReason::Refused(reason)),
+            Reply::Refused { reason } => self.refused(reason),
             reply => tracing::warn!(?reply, "message from the rendezvous server ignored"),
         }
+    }
+
+    fn refused(&mut self, reason: Refusal) {
+        if !self.room_was_open {
+            return self.close(CloseReason::Refused(reason));
+        }
+        // The viewers that are there do not need the server's leave.
+        match reason {
+            // Trying again would take the room from whoever has it now.
+            Refusal::Replaced => self.server.close(),
+            _ => self.server.disconnected(self.now),
+        }
+        self.server_lost(reason.to_string());
     }
 
     fn blob(&mut self, client: ClientId, blob: &[u8]) {
@@ -446,7 +497,9 @@ impl Host {
             (Err(lllsi_proto::Error::Version { .. }), None) => {
                 self.reject(client, Rejection::Version(WIRE_VERSION));
             }
-            (_, Some(id)) => self.part(id, PartReason::Protocol),
+            (_, Some(id)) => self.with_viewer(id, |viewer, _| viewer.garbled()),
+            // The rest of a viewer that has left.
+            (Ok(Envelope::Sealed(_)), None) => {}
             (_, None) => self.reject(client, Rejection::Tampered),
         }
     }
@@ -462,31 +515,34 @@ impl Host {
     }
 
     fn hello(&mut self, client: ClientId, message: &[u8]) {
+        let id = ViewerId(self.next_viewer);
+        let Ok((viewer, step)) = Viewer::greet(self.now, &self.config, id, client, message) else {
+            return self.reject(client, Rejection::WrongSecret);
+        };
         if !self.remember(message) {
             return self.reject(client, Rejection::Tampered);
         }
-        let id = ViewerId(self.next_viewer);
-        let Ok((mut viewer, step)) = Viewer::greet(self.now, &self.config, id, client, message)
-        else {
-            return self.reject(client, Rejection::WrongSecret);
-        };
         self.next_viewer += 1;
-        let full = self.viewers.len() >= self.config.max_viewers as usize;
-        if full {
-            viewer.refuse(PartReason::RoomFull);
-        } else if self.config.lobby {
-            viewer.wait();
-        }
         self.by_client.insert(client, id);
         self.deadlines.insert((viewer.deadline(), id));
         self.viewers.insert(id, viewer);
-        if full {
-            return self.with_viewer(id, |_, _| Step::Leave(PartReason::RoomFull.into()));
+        let crowd = self.config.max_viewers.saturating_add(SPARE_CLIENTS) as usize;
+        match step {
+            Step::Leave(_) => self.refuse(id, PartReason::Protocol),
+            _ if self.viewers.len() > crowd => self.refuse(id, PartReason::RoomFull),
+            _ if self.config.lobby => self.with_viewer(id, |viewer, _| {
+                viewer.wait();
+                Step::Stay
+            }),
+            _ => self.admit(id),
         }
-        self.with_viewer(id, |_, _| step);
-        if !self.config.lobby {
-            self.admit(id);
-        }
+    }
+
+    fn refuse(&mut self, id: ViewerId, reason: PartReason) {
+        self.with_viewer(id, |viewer, _| {
+            viewer.refuse(reason);
+            Step::Leave(reason.into())
+        });
     }
 
     /// `false` if this first message has come before: each begins with a fresh public key of its client.
@@ -508,22 +564,33 @@ impl Host {
     // --- Viewers ---
 
     fn admit(&mut self, id: ViewerId) {
-        let reflexive = self.server.reflexive();
         let Some(viewer) = self
             .viewers
-            .get_mut(&id)
+            .get(&id)
             .filter(|v| v.is_waiting_for_admission())
         else {
             return;
         };
-        let step = match viewer.admit(self.now, &self.config, reflexive) {
-            Ok(ufrag) => {
-                self.by_ufrag.insert(ufrag, id);
-                Step::Stay
+        if self.viewers.values().filter(|v| v.is_linked()).count()
+            >= self.config.max_viewers as usize
+        {
+            // Who waits in the lobby may be let in when another has left.
+            return if viewer.is_waiting() {
+                ()
+            } else {
+                self.refuse(id, PartReason::RoomFull)
+            };
+        }
+        let (config, reflexive) = (self.config.clone(), self.server.reflexive());
+        self.with_viewer(id, |viewer, now| {
+            match viewer.admit(now, &config, reflexive) {
+                Ok(()) => Step::Stay,
+                Err(error) => {
+                    viewer.refuse(PartReason::Protocol);
+                    Step::Leave(error.into())
+                }
             }
-            Err(error) => Step::Leave(error.into()),
-        };
-        self.with_viewer(id, |_, _| step);
+        });
     }
 
     fn part(&mut self, id: ViewerId, reason: PartReason) {
@@ -539,25 +606,29 @@ impl Host {
         let Some(viewer) = self.viewers.get_mut(&id) else {
             return;
         };
-        let before = viewer.deadline();
-        let mut step = act(viewer, self.now);
-        if let Step::Restarted = step {
-            self.server.refresh(self.now);
-            step = Step::Stay;
-        }
-        if let Step::Stay = step {
-            step = viewer.advance(self.now, self.epoch, self.limits);
-        }
+        let before = (
+            viewer.deadline(),
+            viewer.client(),
+            viewer.ufrag().map(str::to_owned),
+        );
+        let step = guarded(|| {
+            let step = act(viewer, self.now);
+            if let Step::Restarted = step {
+                self.server.refresh(self.now);
+            }
+            match step {
+                Step::Leave(reason) => Step::Leave(reason),
+                _ => viewer.advance(self.now, self.epoch, self.limits),
+            }
+        });
         while let Some(transmit) = viewer.poll_transmit() {
             self.outputs.push_back(Output::Transmit(transmit));
         }
-        while let Some(blob) = viewer.poll_blob() {
-            if let Some(client) = viewer.client() {
-                self.server.send(&Request::Relay {
-                    client: Some(client),
-                    blob,
-                });
-            }
+        while let (Some(blob), Some(client)) = (viewer.poll_blob(), before.1) {
+            self.server.send(&Request::Relay {
+                client: Some(client),
+                blob,
+            });
         }
         while let Some(event) = viewer.poll_event() {
             if let Event::KeyframeWanted = event {
@@ -566,15 +637,22 @@ impl Host {
                 self.outputs.push_back(Output::Event(event));
             }
         }
-        if let Some(ufrag) = viewer.take_new_ufrag() {
-            self.by_ufrag.insert(ufrag, id);
+        if viewer.ufrag() != before.2.as_deref() {
+            self.by_ufrag
+                .extend(viewer.ufrag().map(|ufrag| (ufrag.to_owned(), id)));
+            before.2.map(|old| self.by_ufrag.remove(&old));
+        }
+        if let (Some(client), None) = (before.1, viewer.client())
+            && self.by_client.remove(&client).is_some()
+        {
+            self.server.send(&Request::Dismiss { client });
         }
         if let Step::Leave(reason) = step {
-            return self.remove(id, before, reason);
+            return self.remove(id, before.0, reason);
         }
         let after = viewer.deadline();
-        if after != before {
-            self.deadlines.remove(&(before, id));
+        if after != before.0 {
+            self.deadlines.remove(&(before.0, id));
             self.deadlines.insert((after, id));
         }
     }
@@ -584,8 +662,15 @@ impl Host {
             return;
         };
         self.deadlines.remove(&(deadline, id));
-        self.by_source.retain(|_, owner| *owner != id);
-        self.by_ufrag.retain(|_, owner| *owner != id);
+        for source in viewer.sources() {
+            if let Some(claimants) = self.by_source.get_mut(&source) {
+                claimants.retain(|claimant| *claimant != id);
+                if claimants.is_empty() {
+                    self.by_source.remove(&source);
+                }
+            }
+        }
+        viewer.ufrag().map(|ufrag| self.by_ufrag.remove(ufrag));
         if let Some(client) = viewer.client() {
             self.by_client.remove(&client);
             self.server.send(&Request::Dismiss { client });
@@ -626,6 +711,12 @@ impl Host {
     }
 }
 
+/// A fault in one link, such as a hostile client might provoke in the libraries below, ends that link alone.
+fn guarded(act: impl FnOnce() -> Step) -> Step {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(act))
+        .unwrap_or(Step::Leave(LeftReason::Fault))
+}
+
 impl Machine for Host {
     type Action = Action;
     type Event = Event;
@@ -646,8 +737,10 @@ impl Machine for Host {
             Input::Signal(event) => self.signal(event),
             Input::Action(action) => self.action(action),
         }
-        self.ask_for_keyframe();
-        self.collect_server();
+        if !self.closed {
+            self.ask_for_keyframe();
+            self.collect_server();
+        }
     }
 
     fn poll_output(&mut self) -> Output<Event> {

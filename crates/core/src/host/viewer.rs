@@ -21,6 +21,9 @@ use crate::{FAR_FUTURE, LinkError, Path, Transmit, micros_since};
 
 /// Candidates kept for a client that waits in the lobby.
 const MAX_EARLY_CANDIDATES: usize = 20;
+/// A viewer may ask for a new path, and for a keyframe, this often.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+const KEYFRAME_PAUSE: Duration = Duration::from_millis(400);
 /// A viewer that has not reported for this long has no say in the bitrate.
 const REPORT_STALE: Duration = Duration::from_secs(1);
 
@@ -83,7 +86,9 @@ pub(super) struct Viewer {
     path: Option<Path>,
     report: (Report, Instant),
     estimate: Option<Estimate>,
-    new_ufrag: Option<String>,
+    ufrag: Option<String>,
+    restart_at: Instant,
+    keyframe_at: Instant,
     deadline: Instant,
     blobs: VecDeque<Blob>,
     transmits: VecDeque<Transmit>,
@@ -115,7 +120,11 @@ impl Viewer {
                 )
             }
         };
-        let mut name: String = hello.name.chars().filter(|c| !c.is_control()).collect();
+        // Neither control characters nor those that turn the direction of what follows.
+        let shown = |c: &char| {
+            !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        let mut name: String = hello.name.chars().filter(shown).collect();
         truncate(&mut name, MAX_NAME_BYTES);
         let viewer = Self {
             id,
@@ -129,7 +138,9 @@ impl Viewer {
             path: None,
             report: (Report::default(), now),
             estimate: None,
-            new_ufrag: None,
+            ufrag: None,
+            restart_at: now,
+            keyframe_at: now,
             deadline: now + FAR_FUTURE,
             blobs: VecDeque::new(),
             transmits: VecDeque::new(),
@@ -148,6 +159,28 @@ impl Viewer {
 
     pub(super) fn is_waiting_for_admission(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_) | Stage::Greeted(_))
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        matches!(self.stage, Stage::Linked(..))
+    }
+
+    /// Whether its link has seen the other side prove itself at this address.
+    pub(super) fn knows(&self, source: SocketAddr) -> bool {
+        matches!(&self.stage, Stage::Linked(link, _) if link.knows(source))
+    }
+
+    /// All addresses at which the other side has proved itself.
+    pub(super) fn sources(&self) -> Vec<SocketAddr> {
+        match &self.stage {
+            Stage::Linked(link, _) => link.sources().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The name by which connectivity checks reach it.
+    pub(super) fn ufrag(&self) -> Option<&str> {
+        self.ufrag.as_deref()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -172,11 +205,6 @@ impl Viewer {
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// The name by which connectivity checks reach it, after a restart changed it.
-    pub(super) fn take_new_ufrag(&mut self) -> Option<String> {
-        self.new_ufrag.take()
     }
 
     pub(super) fn status(&self, id: ViewerId) -> ViewerStatus {
@@ -220,13 +248,12 @@ impl Viewer {
         });
     }
 
-    /// Gives the name by which connectivity checks reach it.
     pub(super) fn admit(
         &mut self,
         now: Instant,
         config: &Config,
         reflexive: Option<(SocketAddr, SocketAddr)>,
-    ) -> Result<String, LinkError> {
+    ) -> Result<(), LinkError> {
         self.announced = true;
         let offer = std::mem::take(&mut self.hello.offer);
         let (mut link, answer) = Link::answer(now, &config.certificate, &config.locals, &offer)?;
@@ -238,12 +265,12 @@ impl Viewer {
             return Err(LinkError::Closed);
         };
         link.set_binding(now, binding);
-        let ufrag = link.ufrag();
+        self.ufrag = Some(link.ufrag());
         self.stage = Stage::Linked(Box::new(link), Some(channel));
         if let Some(candidate) = candidate {
             self.seal(&ToClient::Candidate { candidate });
         }
-        Ok(ufrag)
+        Ok(())
     }
 
     /// Tells the decision: in the handshake if that is still to be answered, else in the channel.
@@ -305,12 +332,7 @@ impl Viewer {
             return Step::Stay;
         };
         let Ok(plaintext) = channel.open(message) else {
-            // Nothing on this channel opens any more. A link that is up does not need it.
-            return if self.is_up() {
-                self.departed()
-            } else {
-                Step::Leave(LeftReason::Tampered)
-            };
+            return self.garbled();
         };
         match sealed::parse::<ToHost>("message from a client", &plaintext) {
             Ok(ToHost::Candidate { candidate }) => self.remote_candidate(now, candidate),
@@ -324,6 +346,16 @@ impl Viewer {
             }
         }
         Step::Stay
+    }
+
+    /// What came through the server is not what the client sent. Nothing on the channel opens any more; a link that is
+    /// up does not need it.
+    pub(super) fn garbled(&mut self) -> Step {
+        if self.is_up() {
+            self.departed()
+        } else {
+            Step::Leave(LeftReason::Tampered)
+        }
     }
 
     fn remote_candidate(&mut self, now: Instant, candidate: String) {
@@ -340,9 +372,13 @@ impl Viewer {
         let Stage::Linked(link, _) = &mut self.stage else {
             return Step::Stay;
         };
+        if now < self.restart_at {
+            return Step::Stay;
+        }
+        self.restart_at = now + RESTART_PAUSE;
         match link.accept_restart(now, offer) {
             Ok(answer) => {
-                self.new_ufrag = Some(link.ufrag());
+                self.ufrag = Some(link.ufrag());
                 self.seal(&ToClient::Restarted { answer });
                 Step::Restarted
             }
@@ -462,7 +498,9 @@ impl Viewer {
                 self.events
                     .push_back(Event::ViewerPath { id: self.id, path });
             }
+            LinkEvent::KeyframeWanted if now < self.keyframe_at => {}
             LinkEvent::KeyframeWanted => {
+                self.keyframe_at = now + KEYFRAME_PAUSE;
                 self.needs_keyframe = true;
                 self.events.push_back(Event::KeyframeWanted);
             }

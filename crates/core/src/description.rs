@@ -1,0 +1,141 @@
+//! Session descriptions and candidates of the other side, looked over before str0m parses them.
+//!
+//! str0m trusts a description's size, panics on a user fragment that does not fit a STUN message (`is` 0.12,
+//! `agent.rs`, "IO error writing STUN reply") and on a payload type declared twice (str0m 0.25, `payload_params.rs`,
+//! "Pt locked multiple times"). Nobody writes such descriptions in good faith.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use str0m::Candidate;
+
+/// Bytes of a description.
+const MAX_BYTES: usize = 16 * 1024;
+/// Its `m=` lines: video and data now, audio both ways later.
+const MAX_MEDIA: usize = 8;
+/// Bytes of `a=ice-ufrag` and `a=ice-pwd` values. A check's user name holds two user fragments in 128 bytes.
+const MAX_CREDENTIAL_BYTES: usize = 60;
+/// Bytes of a candidate line.
+const MAX_CANDIDATE_BYTES: usize = 256;
+/// Candidates taken from the other side, in the description and after it.
+pub(crate) const MAX_CANDIDATES: usize = 20;
+
+/// Counts the candidates of an acceptable description; tells what is wrong with another.
+pub(crate) fn check(description: &str) -> Result<usize, String> {
+    if description.len() > MAX_BYTES {
+        return Err(format!(
+            "{} bytes, at most {MAX_BYTES} allowed",
+            description.len()
+        ));
+    }
+    let (mut media, mut candidates, mut payload_types) = (0, 0, HashSet::new());
+    for line in description.lines() {
+        if line.starts_with("m=") {
+            media += 1;
+            payload_types.clear();
+        } else if let Some(map) = line.strip_prefix("a=rtpmap:") {
+            let payload_type = map.split_whitespace().next().unwrap_or_default();
+            if !payload_types.insert(payload_type) {
+                return Err(format!("payload type {payload_type} is declared twice"));
+            }
+        } else if let Some(value) = ["a=ice-ufrag:", "a=ice-pwd:"]
+            .iter()
+            .find_map(|a| line.strip_prefix(a))
+        {
+            if value.len() > MAX_CREDENTIAL_BYTES {
+                return Err(format!("ICE credentials of {} bytes", value.len()));
+            }
+        } else if let Some(candidate) = line.strip_prefix("a=candidate:") {
+            candidates += 1;
+            // Kinds we do not know are str0m's to skip; what we do know must be an address.
+            if candidate.len() > MAX_CANDIDATE_BYTES || !leads_somewhere(candidate) {
+                return Err("a candidate that leads nowhere".into());
+            }
+        }
+    }
+    if media > MAX_MEDIA || candidates > MAX_CANDIDATES {
+        return Err(format!("{media} media lines and {candidates} candidates"));
+    }
+    Ok(candidates)
+}
+
+/// A trickled candidate, if it is one that may be tried.
+pub(crate) fn candidate(line: &str) -> Result<Candidate, String> {
+    if line.len() > MAX_CANDIDATE_BYTES {
+        return Err(format!(
+            "{} bytes, at most {MAX_CANDIDATE_BYTES} allowed",
+            line.len()
+        ));
+    }
+    let candidate = Candidate::from_sdp_string(line).map_err(|e| e.to_string())?;
+    if may_be_tried(candidate.addr()) {
+        Ok(candidate)
+    } else {
+        Err("it leads nowhere".into())
+    }
+}
+
+fn leads_somewhere(candidate: &str) -> bool {
+    let mut fields = candidate.split_whitespace().skip(4);
+    match (fields.next().map(str::parse), fields.next().map(str::parse)) {
+        (Some(Ok(ip)), Some(Ok(port))) => may_be_tried(SocketAddr::new(ip, port)),
+        // A name, such as a browser's `….local`: not tried.
+        _ => true,
+    }
+}
+
+/// Whether a datagram to this address reaches at most one machine, at a real port.
+fn may_be_tried(address: SocketAddr) -> bool {
+    let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0
+        && !address.ip().is_unspecified()
+        && !address.ip().is_multicast()
+        && !broadcast
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_descriptions_pass() {
+        let description = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 102 103\r\na=ice-ufrag:abcd\r\n\
+            a=rtpmap:102 H264/90000\r\na=rtpmap:103 rtx/90000\r\n\
+            a=candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host\r\n\
+            a=candidate:2 1 udp 2130706175 0a1b.local 5000 typ host\r\n\
+            m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+        assert_eq!(check(description), Ok(2));
+    }
+
+    #[test]
+    fn hostile_descriptions_are_refused() {
+        let hostile = [
+            "a".repeat(MAX_BYTES + 1),
+            "m=audio 0 X 0\n".repeat(MAX_MEDIA + 1),
+            format!("a=ice-ufrag:{}", "u".repeat(200)),
+            "m=video 9 X 102\na=rtpmap:102 H264/90000\na=rtpmap:102 rtx/90000".into(),
+            "a=candidate:1 1 udp 1 192.0.2.1 5 typ host\n".repeat(MAX_CANDIDATES + 1),
+            "a=candidate:1 1 udp 1 239.0.0.1 5000 typ host".into(),
+            "a=candidate:1 1 udp 1 192.0.2.1 0 typ host".into(),
+        ];
+        for description in hostile {
+            assert!(
+                check(&description).is_err(),
+                "{}",
+                &description[..40.min(description.len())]
+            );
+        }
+    }
+
+    #[test]
+    fn trickled_candidates_must_lead_somewhere() {
+        assert!(candidate("candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host").is_ok());
+        for line in [
+            "candidate:1 1 udp 2130706175 255.255.255.255 5000 typ host",
+            "candidate:1 1 udp 2130706175 0.0.0.0 5000 typ host",
+            "nonsense",
+        ] {
+            assert!(candidate(line).is_err(), "{line}");
+        }
+    }
+}
