@@ -138,11 +138,8 @@ impl std::str::FromStr for Source {
             None if text == "screen" => Ok(Self(lllsi::Source::Screen(None))),
             Some(("screen", display)) if !display.is_empty() => {
                 // `screen:1` and `screen::1` both mean display `:1`; `screen:host:1` names another machine's.
-                let display = if display.contains(':') {
-                    display.to_owned()
-                } else {
-                    format!(":{display}")
-                };
+                let display =
+                    if display.contains(':') { display.to_owned() } else { format!(":{display}") };
                 Ok(Self(lllsi::Source::Screen(Some(display))))
             }
             _ => Err("use `screen`, `screen:DISPLAY` or `test`".into()),
@@ -164,14 +161,10 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 fn bitrate(text: &str) -> Result<u32, String> {
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),
-        None => text
-            .strip_suffix(['m', 'M'])
-            .map_or((text, 1.0), |number| (number, 1e6)),
+        None => text.strip_suffix(['m', 'M']).map_or((text, 1.0), |number| (number, 1e6)),
     };
-    let rate = number
-        .parse::<f64>()
-        .map_err(|_| "use a number, such as 5M, 2.5M or 800k")?
-        * factor;
+    let rate =
+        number.parse::<f64>().map_err(|_| "use a number, such as 5M, 2.5M or 800k")? * factor;
     if !(100e3..=200e6).contains(&rate) {
         return Err("use a rate from 100k to 200M".into());
     }
@@ -200,10 +193,7 @@ mod tests {
             (Ok(5_000_000), Ok(800_000), Ok(2_500_000))
         );
         assert!(bitrate("fast").is_err() && bitrate("1").is_err() && bitrate("NaN").is_err());
-        assert_eq!(
-            listen_address("127.0.0.1"),
-            Ok("127.0.0.1:36542".parse().unwrap())
-        );
+        assert_eq!(listen_address("127.0.0.1"), Ok("127.0.0.1:36542".parse().unwrap()));
         assert_eq!(listen_address("8080"), Ok("[::]:8080".parse().unwrap()));
         assert!(listen_address("somewhere").is_err());
     }

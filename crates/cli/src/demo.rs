@@ -15,18 +15,14 @@ use crate::{args, host};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(), Failure> {
-    let server = Server::start(ServerConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
-        ..Default::default()
-    })?;
+    let server =
+        Server::start(ServerConfig { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() })?;
     let http = format!("http://{}", server.http());
     report.event(&json!({"event": "ready", "http": http, "stun": server.stun().to_string()}));
     let (host, shown) = start_host(args, &http, report)?;
     host::wait_open(&host, Instant::now() + OPEN_TIMEOUT)?;
     report.event(&json!({"event": "ready", "link": host.link(), "source": shown}));
-    report.say(&format!(
-        "Streaming {shown} from this program to itself: encrypted, peer to peer."
-    ));
+    report.say(&format!("Streaming {shown} from this program to itself: encrypted, peer to peer."));
     report.say(&format!("Watch along with:   lllsi join '{}'", host.link()));
 
     let client = Client::join(host.link()).name("demo").start()?;
@@ -67,12 +63,7 @@ fn start_host(
     http: &str,
     report: &Report,
 ) -> Result<(Host, &'static str), Failure> {
-    let start = |source: Source| {
-        host::builder(&args.picture)
-            .server(http)
-            .source(source)
-            .start()
-    };
+    let start = |source: Source| host::builder(&args.picture).server(http).source(source).start();
     let shown = |source: &Source| match source {
         Source::Screen(_) => "your screen",
         Source::TestCard => "a test card",
@@ -83,9 +74,9 @@ fn start_host(
     if capture::default_display() {
         match start(Source::Screen(None)) {
             Ok(host) => return Ok((host, shown(&Source::Screen(None)))),
-            Err(error) => report.say(&format!(
-                "The screen cannot be shown ({error}): here is a test card."
-            )),
+            Err(error) => {
+                report.say(&format!("The screen cannot be shown ({error}): here is a test card."))
+            }
         }
     }
     Ok((start(Source::TestCard)?, shown(&Source::TestCard)))

@@ -67,10 +67,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self {
-            code,
-            message: message.to_string(),
-        }
+        Self { code, message: message.to_string() }
     }
 
     pub(crate) fn exit(&self) -> u8 {
@@ -169,10 +166,7 @@ mod tests {
     fn codes_are_distinct_and_documented() {
         let names: HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
         let exits: HashSet<_> = Code::ALL.iter().map(|c| c.exit()).collect();
-        assert_eq!(
-            (names.len(), exits.len()),
-            (Code::ALL.len(), Code::ALL.len())
-        );
+        assert_eq!((names.len(), exits.len()), (Code::ALL.len(), Code::ALL.len()));
         assert!(
             !exits.contains(&0) && !exits.contains(&2),
             "0 is success, 2 is the command line's"
@@ -185,11 +179,6 @@ mod tests {
     #[test]
     fn a_failure_reads_as_sentences() {
         let failure = Failure::from(ClientCloseReason::RoomFull);
-        assert!(
-            failure
-                .to_string()
-                .starts_with("The room is full. Try again"),
-            "{failure}"
-        );
+        assert!(failure.to_string().starts_with("The room is full. Try again"), "{failure}");
     }
 }

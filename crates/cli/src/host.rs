@@ -42,12 +42,7 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         .max_viewers(args.max_viewers)
         .start()?;
     let mut until = stop.after(args.seconds);
-    let mut talk = Talk {
-        host: &host,
-        name: args.name.clone(),
-        lines: read_lines(),
-        quit: false,
-    };
+    let mut talk = Talk { host: &host, name: args.name.clone(), lines: read_lines(), quit: false };
     let mut open = false;
     while !until.over() && !talk.quit {
         match host.recv(until.turn()) {
@@ -127,11 +122,7 @@ fn ready(host: &Host, args: &args::Host, embedded: Option<&Server>, report: &Rep
         _ => report.say(&format!("Invite your viewers:   lllsi join '{shared}'")),
     }
     report.say("Whoever has the link may join. A command line can be seen by other users: `lllsi join` asks for the link.");
-    report.say(if args.lobby {
-        HELP
-    } else {
-        "Ctrl-C ends the stream; type help for commands."
-    });
+    report.say(if args.lobby { HELP } else { "Ctrl-C ends the stream; type help for commands." });
 }
 
 fn viewer(state: &str, id: ViewerId) -> Value {
@@ -153,10 +144,7 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
             event["path"] = json!("direct");
             event["remote"] = json!(path.remote);
             report.event(&event);
-            report.say(&format!(
-                "{name} (#{id}) watches, directly from {}.",
-                path.remote
-            ));
+            report.say(&format!("{name} (#{id}) watches, directly from {}.", path.remote));
         }
         HostEvent::PathChanged { id, path } => {
             let mut event = viewer("path", *id);
@@ -188,11 +176,7 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
 
 /// Says how it goes, once a second.
 pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
-    let viewers = stats
-        .viewers
-        .iter()
-        .filter(|v| v.state == ViewerState::Connected)
-        .count();
+    let viewers = stats.viewers.iter().filter(|v| v.state == ViewerState::Connected).count();
     let seconds = stats.interval.as_secs_f64();
     let fps = stats.encodes as f64 / seconds;
     report.event(&json!({
@@ -203,10 +187,7 @@ pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
         "bitrate_bps": (stats.bytes as f64 * 8.0 / seconds).round(),
         "stages_ms": stages(&stats.stages),
     }));
-    format!(
-        "{viewers} watching · {fps:.0} fps · {}",
-        host_rate(stats.bytes, seconds)
-    )
+    format!("{viewers} watching · {fps:.0} fps · {}", host_rate(stats.bytes, seconds))
 }
 
 /// Reads commands while the stream runs. The thread ends with the program.
@@ -235,9 +216,7 @@ impl Talk<'_> {
             let mut words = line.split_whitespace();
             let (command, id) = (
                 words.next(),
-                words
-                    .next()
-                    .map(|id| id.trim_start_matches('#').parse().map(ViewerId)),
+                words.next().map(|id| id.trim_start_matches('#').parse().map(ViewerId)),
             );
             match (command, id) {
                 (Some("admit"), Some(Ok(id))) => self.host.admit(id),
@@ -268,10 +247,7 @@ impl Talk<'_> {
 
     fn second(&self, figures: &HostStats, report: &Report) {
         let line = stats(figures, report);
-        let name = self
-            .name
-            .as_ref()
-            .map_or(String::new(), |name| format!("{name} · "));
+        let name = self.name.as_ref().map_or(String::new(), |name| format!("{name} · "));
         report.status(&format!("{name}{line}"));
     }
 }

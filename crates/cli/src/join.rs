@@ -21,10 +21,7 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
         None => ask_for_link()?,
     };
     let started = Instant::now();
-    let client = Client::join(link)
-        .name(&args.name)
-        .decode(!args.no_decode)
-        .start()?;
+    let client = Client::join(link).name(&args.name).decode(!args.no_decode).start()?;
     let mut view = View::new(started);
     let mut until = stop.after(args.seconds);
     let reason = loop {
@@ -56,10 +53,7 @@ fn ask_for_link() -> Result<String, Failure> {
         return rpassword::prompt_password("Invite link (not shown): ").map_err(failed);
     }
     let mut link = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut link)
-        .map_err(failed)?;
+    std::io::stdin().lock().read_line(&mut link).map_err(failed)?;
     Ok(link)
 }
 
@@ -74,13 +68,7 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn new(started: Instant) -> Self {
-        Self {
-            started,
-            path: None,
-            picture: None,
-            seen: false,
-            total: 0,
-        }
+        Self { started, path: None, picture: None, seen: false, total: 0 }
     }
 
     pub(crate) fn event(&mut self, event: ClientEvent, report: &Report) {
@@ -96,10 +84,7 @@ impl View {
                 self.path = Some(path);
                 let ms = rounded(after.as_secs_f64() * 1000.0);
                 report.event(&connected(ms, &path));
-                report.say(&format!(
-                    "Connected directly to {} after {ms:.0} ms.",
-                    path.remote
-                ));
+                report.say(&format!("Connected directly to {} after {ms:.0} ms.", path.remote));
             }
             ClientEvent::PathChanged(path) => {
                 self.path = Some(path);
@@ -159,9 +144,7 @@ impl View {
             .filter(|(_, ms)| *ms >= 0.05)
             .map(|(n, ms)| format!("{n} {ms:.1}"))
             .collect();
-        let path = self
-            .path
-            .map_or("–".into(), |p| format!("direct to {}", p.remote));
+        let path = self.path.map_or("–".into(), |p| format!("direct to {}", p.remote));
         format!(
             "{fps:.0} fps · latency {latency} ({}) · {path} · lost {}",
             slow.join(", "),
@@ -173,16 +156,11 @@ impl View {
         let failed = |detail: String| {
             Failure::new(
                 Code::File,
-                format!(
-                    "the snapshot {} could not be written: {detail}",
-                    path.display()
-                ),
+                format!("the snapshot {} could not be written: {detail}", path.display()),
             )
         };
-        let picture = self
-            .picture
-            .as_ref()
-            .ok_or_else(|| failed("no picture has come yet".into()))?;
+        let picture =
+            self.picture.as_ref().ok_or_else(|| failed("no picture has come yet".into()))?;
         let mut rgb = Vec::new();
         convert::to_rgb(picture, &mut rgb)?;
         let file = BufWriter::new(File::create(path).map_err(|e| failed(e.to_string()))?);

@@ -16,11 +16,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(json: bool) -> Self {
-        Self {
-            json,
-            terminal: std::io::stderr().is_terminal(),
-            status: Cell::new(false),
-        }
+        Self { json, terminal: std::io::stderr().is_terminal(), status: Cell::new(false) }
     }
 
     /// Writes an event in JSON mode.
@@ -82,11 +78,7 @@ pub(crate) fn rounded(ms: f64) -> f64 {
 
 /// Median of each stage, as an object.
 pub(crate) fn stages(summary: &lllsi::Summary) -> Value {
-    summary
-        .medians()
-        .into_iter()
-        .map(|(name, ms)| (name.to_owned(), json!(rounded(ms))))
-        .collect()
+    summary.medians().into_iter().map(|(name, ms)| (name.to_owned(), json!(rounded(ms)))).collect()
 }
 
 /// A rate for people.

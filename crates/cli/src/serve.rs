@@ -28,11 +28,7 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     }
     let until = stop.after(None);
     while !until.over() {
-        std::thread::sleep(
-            until
-                .turn()
-                .saturating_duration_since(std::time::Instant::now()),
-        );
+        std::thread::sleep(until.turn().saturating_duration_since(std::time::Instant::now()));
     }
     server.stop();
     Ok(())

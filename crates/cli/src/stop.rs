@@ -27,11 +27,7 @@ impl Stop {
     /// A clock that runs out after `seconds`, or never.
     pub(crate) fn after(&self, seconds: Option<u64>) -> Until<'_> {
         let end = seconds.map(|s| Instant::now() + Duration::from_secs(s));
-        Until {
-            stop: self,
-            end,
-            second_at: Instant::now() + Duration::from_secs(1),
-        }
+        Until { stop: self, end, second_at: Instant::now() + Duration::from_secs(1) }
     }
 }
 

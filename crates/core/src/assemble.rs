@@ -222,11 +222,7 @@ impl Assembler {
         self.blocked_since = None;
         self.scanned = 0;
         let next = (1..self.slots.len())
-            .find(|&i| {
-                self.slots[i]
-                    .as_ref()
-                    .is_some_and(|s| starts_keyframe(&s.packet.payload))
-            })
+            .find(|&i| self.slots[i].as_ref().is_some_and(|s| starts_keyframe(&s.packet.payload)))
             .unwrap_or(self.slots.len());
         for slot in self.slots.drain(..next) {
             match slot {
@@ -292,36 +288,20 @@ mod tests {
         for (number, kind) in (1..).zip(kinds) {
             let frame = [&[0, 0, 0, 1, *kind][..], &[1; 500]].concat();
             // A keyframe's parameter sets come first and small.
-            let frame = if *kind == KEY {
-                [&[0, 0, 0, 1, KEY, 1][..], &frame].concat()
-            } else {
-                frame
-            };
-            let payloads = packetize(
-                &frame,
-                &FrameInfo {
-                    number,
-                    ..FrameInfo::default()
-                },
-                200,
-            );
+            let frame =
+                if *kind == KEY { [&[0, 0, 0, 1, KEY, 1][..], &frame].concat() } else { frame };
+            let payloads = packetize(&frame, &FrameInfo { number, ..FrameInfo::default() }, 200);
             let last = payloads.len() - 1;
             for (i, payload) in payloads.into_iter().enumerate() {
                 seq += 1;
-                packets.push(Packet {
-                    seq,
-                    marker: i == last,
-                    payload,
-                });
+                packets.push(Packet { seq, marker: i == last, payload });
             }
         }
         packets
     }
 
     fn numbers(assembler: &mut Assembler, now: Instant) -> Vec<u32> {
-        std::iter::from_fn(|| assembler.poll(now))
-            .map(|f| f.info.unwrap().number)
-            .collect()
+        std::iter::from_fn(|| assembler.poll(now)).map(|f| f.info.unwrap().number).collect()
     }
 
     #[test]
@@ -366,10 +346,7 @@ mod tests {
         assembler.push(repaired, late);
         assert_eq!(numbers(&mut assembler, repaired), [2, 3]);
         let arrivals = assembler.arrivals();
-        assert_eq!(
-            (arrivals.missed, arrivals.lost, arrivals.frames_lost),
-            (1, 0, 0)
-        );
+        assert_eq!((arrivals.missed, arrivals.lost, arrivals.frames_lost), (1, 0, 0));
     }
 
     #[test]
@@ -401,10 +378,7 @@ mod tests {
         assert!(numbers(&mut assembler, now).is_empty());
         assert!(!assembler.handle_timeout(now));
         assert!(assembler.handle_timeout(now + REQUEST_EVERY));
-        assert!(
-            !assembler.handle_timeout(now + REQUEST_EVERY),
-            "not twice at once"
-        );
+        assert!(!assembler.handle_timeout(now + REQUEST_EVERY), "not twice at once");
     }
 
     #[test]
@@ -414,13 +388,7 @@ mod tests {
         let template = packets(&[KEY]);
         for i in 0..200_000u64 {
             let seq = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-            assembler.push(
-                now,
-                Packet {
-                    seq,
-                    ..template[0].clone()
-                },
-            );
+            assembler.push(now, Packet { seq, ..template[0].clone() });
             while assembler.poll(now).is_some() {}
             assert!(assembler.slots.len() <= MAX_PACKETS);
         }

@@ -258,16 +258,14 @@ impl Client {
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
         if let Some((mapped, base)) =
-            self.server
-                .handle_datagram(self.now, source, destination, data)
+            self.server.handle_datagram(self.now, source, destination, data)
         {
             if let Some(candidate) = self.link.add_local(self.now, mapped, base) {
                 self.seal(&ToHost::Candidate { candidate });
             }
             return;
         }
-        self.link
-            .handle_datagram(self.now, source, destination, data);
+        self.link.handle_datagram(self.now, source, destination, data);
     }
 
     // --- The rendezvous server ---
@@ -276,10 +274,8 @@ impl Client {
         match event {
             SignalEvent::Connected { server } => {
                 self.server.connected(self.now, server);
-                self.server.send(&Request::Enter {
-                    version: WIRE_VERSION,
-                    room: self.config.invite.room,
-                });
+                self.server
+                    .send(&Request::Enter { version: WIRE_VERSION, room: self.config.invite.room });
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
@@ -335,12 +331,7 @@ impl Client {
             offer: std::mem::take(&mut self.offer),
             nonce: self.nonce,
         };
-        let Invite {
-            room,
-            host_key,
-            secret,
-            ..
-        } = &self.config.invite;
+        let Invite { room, host_key, secret, .. } = &self.config.invite;
         let (initiator, message) =
             Initiator::begin(room, host_key, secret, &sealed::to_bytes(&hello));
         self.phase = Phase::Handshaking(initiator);
@@ -348,10 +339,7 @@ impl Client {
     }
 
     fn relay(&mut self, envelope: &Envelope<'_>) {
-        self.server.send(&Request::Relay {
-            client: None,
-            blob: Blob(envelope.to_bytes()),
-        });
+        self.server.send(&Request::Relay { client: None, blob: Blob(envelope.to_bytes()) });
     }
 
     fn seal(&mut self, message: &ToHost) {
@@ -364,10 +352,7 @@ impl Client {
     // --- The host, through the server ---
 
     fn blob(&mut self, blob: &[u8]) {
-        match (
-            Envelope::parse(blob),
-            std::mem::replace(&mut self.phase, Phase::Closed),
-        ) {
+        match (Envelope::parse(blob), std::mem::replace(&mut self.phase, Phase::Closed)) {
             (Ok(Envelope::Handshake(message)), Phase::Handshaking(initiator)) => {
                 match initiator.finish(message) {
                     Ok((channel, payload)) => self.welcome(channel, &payload),
@@ -407,8 +392,7 @@ impl Client {
     fn welcome(&mut self, channel: Channel, payload: &[u8]) {
         match sealed::parse::<Welcome>("welcome", payload) {
             Ok(welcome) => {
-                self.link
-                    .set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
+                self.link.set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
                 self.phase = Phase::Waiting(channel);
                 if let Some((mapped, base)) = self.server.reflexive() {
                     // Found before there was a channel to tell it through.
@@ -503,12 +487,8 @@ impl Client {
                 self.event(Event::PathChanged(path));
             }
             LinkEvent::Rtp(packet) => self.assembler.push(self.now, packet),
-            LinkEvent::Message(Message::Pong {
-                sent_us,
-                received_us,
-            }) => {
-                self.clock
-                    .sample(sent_us, received_us, self.micros(self.now));
+            LinkEvent::Message(Message::Pong { sent_us, received_us }) => {
+                self.clock.sample(sent_us, received_us, self.micros(self.now));
                 if let Some(rtt) = self.clock.rtt_us() {
                     self.assembler.set_rtt(Duration::from_micros(rtt));
                 }
@@ -569,11 +549,7 @@ impl Client {
         }
         if self.ping_at.is_some_and(|at| now >= at) {
             self.pings += 1;
-            let every = if self.pings < FIRST_PINGS {
-                FIRST_PING_EVERY
-            } else {
-                PING_EVERY
-            };
+            let every = if self.pings < FIRST_PINGS { FIRST_PING_EVERY } else { PING_EVERY };
             self.ping_at = Some(now + every);
             let sent_us = self.micros(now);
             self.link.send(now, &Message::Ping { sent_us });
@@ -605,9 +581,7 @@ impl Client {
     // --- The end ---
 
     fn leave(&mut self) {
-        self.seal(&ToHost::Part {
-            reason: PartReason::ClientLeft,
-        });
+        self.seal(&ToHost::Part { reason: PartReason::ClientLeft });
         self.end(CloseReason::Left);
     }
 
@@ -624,10 +598,7 @@ impl Client {
     }
 
     fn protocol_error(&mut self, who: &'static str, detail: impl ToString) {
-        self.end(CloseReason::Protocol {
-            who,
-            detail: detail.to_string(),
-        });
+        self.end(CloseReason::Protocol { who, detail: detail.to_string() });
     }
 
     fn end(&mut self, reason: CloseReason) {
@@ -684,11 +655,9 @@ impl Machine for Client {
         match input {
             // While a path is looked for, ICE takes a step each time it is woken.
             Input::Timeout => self.link.handle_timeout(now),
-            Input::Datagram {
-                source,
-                destination,
-                data,
-            } => self.datagram(source, destination, data),
+            Input::Datagram { source, destination, data } => {
+                self.datagram(source, destination, data)
+            }
             Input::Signal(event) => self.signal(event),
             Input::Action(Action::Leave) => self.leave(),
             Input::Action(Action::RequestKeyframe) => self.assembler.reset(now),
@@ -698,9 +667,7 @@ impl Machine for Client {
     }
 
     fn poll_output(&mut self) -> Output<Event> {
-        self.outputs
-            .pop_front()
-            .unwrap_or_else(|| Output::Timeout(self.timeout()))
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 
     fn is_closed(&self) -> bool {
@@ -725,20 +692,14 @@ impl DelayWindow {
             self.turn_at = Some(now + DELAY_WINDOW);
         }
         self.current = Some(self.current.map_or(delay_us, |least| least.min(delay_us)));
-        let shortest = [self.previous, self.current]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(delay_us);
+        let shortest =
+            [self.previous, self.current].into_iter().flatten().min().unwrap_or(delay_us);
         delay_us.saturating_sub(shortest).clamp(0, u32::MAX.into()) as u32
     }
 }
 
 /// Cuts a string to at most `max` bytes, between characters.
 pub(crate) fn truncate(text: &mut String, max: usize) {
-    let end = (0..=max.min(text.len()))
-        .rev()
-        .find(|&i| text.is_char_boundary(i))
-        .unwrap_or(0);
+    let end = (0..=max.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
     text.truncate(end);
 }

@@ -29,10 +29,7 @@ impl ClockSync {
         if self.samples.len() == WINDOW {
             self.samples.pop_front();
         }
-        self.samples.push_back(Sample {
-            rtt_us,
-            offset_us: (host_us as i64).wrapping_sub(middle),
-        });
+        self.samples.push_back(Sample { rtt_us, offset_us: (host_us as i64).wrapping_sub(middle) });
     }
 
     fn best(&self) -> Option<Sample> {
@@ -47,11 +44,7 @@ impl ClockSync {
     /// How long ago, at our time `now_us`, the host's clock showed `host_us`. Microseconds; may be slightly negative.
     pub(crate) fn age_us(&self, host_us: u64, now_us: u64) -> Option<i64> {
         let offset = self.best()?.offset_us;
-        Some(
-            (now_us as i64)
-                .wrapping_add(offset)
-                .wrapping_sub(host_us as i64),
-        )
+        Some((now_us as i64).wrapping_add(offset).wrapping_sub(host_us as i64))
     }
 }
 

@@ -23,10 +23,7 @@ pub(crate) const MAX_CANDIDATES: usize = 20;
 /// Counts the candidates of an acceptable description; tells what is wrong with another.
 pub(crate) fn check(description: &str) -> Result<usize, String> {
     if description.len() > MAX_BYTES {
-        return Err(format!(
-            "{} bytes, at most {MAX_BYTES} allowed",
-            description.len()
-        ));
+        return Err(format!("{} bytes, at most {MAX_BYTES} allowed", description.len()));
     }
     let (mut media, mut candidates, mut payload_types) = (0, 0, HashSet::new());
     for line in description.lines() {
@@ -38,9 +35,8 @@ pub(crate) fn check(description: &str) -> Result<usize, String> {
             if !payload_types.insert(payload_type) {
                 return Err(format!("payload type {payload_type} is declared twice"));
             }
-        } else if let Some(value) = ["a=ice-ufrag:", "a=ice-pwd:"]
-            .iter()
-            .find_map(|a| line.strip_prefix(a))
+        } else if let Some(value) =
+            ["a=ice-ufrag:", "a=ice-pwd:"].iter().find_map(|a| line.strip_prefix(a))
         {
             if value.len() > MAX_CREDENTIAL_BYTES {
                 return Err(format!("ICE credentials of {} bytes", value.len()));
@@ -62,17 +58,10 @@ pub(crate) fn check(description: &str) -> Result<usize, String> {
 /// A trickled candidate, if it is one that may be tried.
 pub(crate) fn candidate(line: &str) -> Result<Candidate, String> {
     if line.len() > MAX_CANDIDATE_BYTES {
-        return Err(format!(
-            "{} bytes, at most {MAX_CANDIDATE_BYTES} allowed",
-            line.len()
-        ));
+        return Err(format!("{} bytes, at most {MAX_CANDIDATE_BYTES} allowed", line.len()));
     }
     let candidate = Candidate::from_sdp_string(line).map_err(|e| e.to_string())?;
-    if may_be_tried(candidate.addr()) {
-        Ok(candidate)
-    } else {
-        Err("it leads nowhere".into())
-    }
+    if may_be_tried(candidate.addr()) { Ok(candidate) } else { Err("it leads nowhere".into()) }
 }
 
 fn leads_somewhere(candidate: &str) -> bool {
@@ -119,11 +108,7 @@ mod tests {
             "a=candidate:1 1 udp 1 192.0.2.1 0 typ host".into(),
         ];
         for description in hostile {
-            assert!(
-                check(&description).is_err(),
-                "{}",
-                &description[..40.min(description.len())]
-            );
+            assert!(check(&description).is_err(), "{}", &description[..40.min(description.len())]);
         }
     }
 

@@ -19,10 +19,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// str0m's provider with our DTLS in it.
 pub(crate) fn provider() -> CryptoProvider {
-    CryptoProvider {
-        dtls_provider: &PatientDtls,
-        ..str0m::crypto::from_feature_flags()
-    }
+    CryptoProvider { dtls_provider: &PatientDtls, ..str0m::crypto::from_feature_flags() }
 }
 
 #[derive(Debug)]
@@ -49,9 +46,7 @@ impl DtlsProvider for PatientDtls {
         if let Some(mtu) = mtu {
             config = config.mtu(mtu);
         }
-        let config = config
-            .build()
-            .map_err(|e| CryptoError::Other(e.to_string()))?;
+        let config = config.build().map_err(|e| CryptoError::Other(e.to_string()))?;
         let (config, certificate) = (Arc::new(config), certificate.clone());
         Ok(Box::new(Instance(match version {
             DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),

@@ -86,7 +86,7 @@ pub enum LinkError {
     /// No pair of addresses let datagrams through.
     #[error("no direct path: no pair of addresses let datagrams through within {} s", PUNCH_TIMEOUT.as_secs())]
     NoPath,
-    /// Nothing was heard for [`SILENCE`].
+    /// Nothing was heard for some seconds.
     #[error("no sign of life for {} s", SILENCE.as_secs())]
     Silent,
     /// The other side's description of itself made no sense.
@@ -190,9 +190,7 @@ impl Link {
         let answer = rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
         let [control, pulse] = channels().map(|c| rtc.direct_api().create_data_channel(c));
         let mut link = Self::new(now, rtc, Role::Host, control, pulse);
-        link.state = State::Punching {
-            give_up: Some(now + PUNCH_TIMEOUT),
-        };
+        link.state = State::Punching { give_up: Some(now + PUNCH_TIMEOUT) };
         link.remote_candidates = candidates;
         link.drain(now);
         let answer = answer.to_sdp_string();
@@ -234,14 +232,9 @@ impl Link {
         self.remote_candidates = description::check(answer).map_err(bad_description)?;
         let answer = SdpAnswer::from_sdp_string(answer).map_err(bad_description)?;
         let Some(pending) = self.pending.take() else {
-            return Err(LinkError::BadDescription(
-                "an answer without an offer".into(),
-            ));
+            return Err(LinkError::BadDescription("an answer without an offer".into()));
         };
-        self.rtc
-            .sdp_api()
-            .accept_answer(pending, answer)
-            .map_err(bad_description)?;
+        self.rtc.sdp_api().accept_answer(pending, answer).map_err(bad_description)?;
         if let State::Punching { give_up } = &mut self.state {
             *give_up = Some(now + PUNCH_TIMEOUT);
         }
@@ -271,11 +264,7 @@ impl Link {
     ) -> Result<String, LinkError> {
         let candidates = description::check(offer).map_err(bad_description)?;
         let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
-        let answer = self
-            .rtc
-            .sdp_api()
-            .accept_offer(offer)
-            .map_err(bad_description)?;
+        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
         self.remote_candidates = candidates;
         self.drain(now);
         Ok(answer.to_sdp_string())
@@ -324,11 +313,7 @@ impl Link {
 
     /// The candidate line of a local address that has been added before.
     pub(crate) fn reflexive_line(&self, mapped: SocketAddr, base: SocketAddr) -> Option<String> {
-        Some(
-            Candidate::server_reflexive(mapped, base, "udp")
-                .ok()?
-                .to_sdp_string(),
-        )
+        Some(Candidate::server_reflexive(mapped, base, "udp").ok()?.to_sdp_string())
     }
 
     /// Adds an address of the other side. Those over the limit, and kinds we do not use, are ignored.
@@ -399,19 +384,14 @@ impl Link {
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn timeout(&self, now: Instant) -> Option<Instant> {
         let own = match self.state {
-            State::Punching {
-                give_up: Some(give_up),
-            } => give_up.min(now + PUNCH_TICK),
+            State::Punching { give_up: Some(give_up) } => give_up.min(now + PUNCH_TICK),
             State::Punching { give_up: None } => self.rtc_timeout,
             State::Confirming { give_up } => give_up,
             State::Up => self.heard_at + SILENCE,
             State::Down => return None,
         };
         let confirm_at = self.confirm_at.filter(|_| self.pulse_open);
-        [Some(own), Some(self.rtc_timeout), confirm_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [Some(own), Some(self.rtc_timeout), confirm_at].into_iter().flatten().min()
     }
 
     /// Sends a control message once the link is up.
@@ -445,11 +425,7 @@ impl Link {
         let (State::Up, Some((mid, pt))) = (self.state, self.video) else {
             return;
         };
-        let ticks = captured_at
-            .saturating_duration_since(self.epoch)
-            .as_micros()
-            * 9
-            / 100;
+        let ticks = captured_at.saturating_duration_since(self.epoch).as_micros() * 9 / 100;
         let mut api = self.rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(mid, None) else {
             return;
@@ -541,9 +517,7 @@ impl Link {
                 self.video = self.video_format(added.mid);
             }
             Event::Connected => {
-                self.state = State::Confirming {
-                    give_up: now + PUNCH_TIMEOUT,
-                };
+                self.state = State::Confirming { give_up: now + PUNCH_TIMEOUT };
                 self.confirm_at = Some(now);
                 self.fingerprints = self.read_fingerprints();
             }
@@ -571,10 +545,7 @@ impl Link {
 
     /// The payload type agreed on for a video line, and the resend cache set up for it.
     fn video_format(&mut self, mid: Mid) -> Option<(Mid, Pt)> {
-        let media = self
-            .rtc
-            .media(mid)
-            .filter(|m| m.kind() == MediaKind::Video)?;
+        let media = self.rtc.media(mid).filter(|m| m.kind() == MediaKind::Video)?;
         let pt = *media.remote_pts().first()?;
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
             stream.set_rtx_cache(RESEND_PACKETS, RESEND_AGE, Some(RESEND_SHARE));
@@ -634,21 +605,15 @@ impl Link {
             return;
         };
         let mac = binding.confirm(self.role, client, host);
-        self.write(
-            self.pulse,
-            &Message::Confirm {
-                mac,
-                verified: self.is_up(),
-            },
-        );
+        self.write(self.pulse, &Message::Confirm { mac, verified: self.is_up() });
     }
 
     /// What is due besides str0m's own business. Called outside of [`Self::drain`], since it may hand in something new.
     fn advance(&mut self, now: Instant) {
         match self.state {
-            State::Punching {
-                give_up: Some(give_up),
-            } if now >= give_up => self.fail(LinkError::NoPath),
+            State::Punching { give_up: Some(give_up) } if now >= give_up => {
+                self.fail(LinkError::NoPath)
+            }
             State::Confirming { give_up } if now >= give_up => self.fail(LinkError::NotBound),
             State::Up if now >= self.heard_at + SILENCE => self.fail(LinkError::Silent),
             _ => {}
@@ -675,9 +640,7 @@ fn config(certificate: &Certificate) -> RtcConfig {
         .set_snap_enabled(true);
     config.set_initial_stun_rto(FIRST_CHECK_RTO);
     let resend = Some(Pt::new_with_value(VIDEO_RESEND_PT));
-    config
-        .codec_config()
-        .add_h264(Pt::new_with_value(VIDEO_PT), resend, true, H264_PROFILE);
+    config.codec_config().add_h264(Pt::new_with_value(VIDEO_PT), resend, true, H264_PROFILE);
     config
 }
 

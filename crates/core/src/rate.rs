@@ -37,10 +37,7 @@ pub struct Estimate {
 impl Estimate {
     /// Before the first report: optimistic, since no user wants to wait for a sharp picture.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            bitrate: limits.max,
-            since_cut: GROW_PAUSE,
-        }
+        Self { bitrate: limits.max, since_cut: GROW_PAUSE }
     }
 }
 
@@ -76,17 +73,11 @@ pub fn next(estimate: Estimate, sample: &Sample, limits: Limits) -> Estimate {
         let carried = sample.received.max(estimate.bitrate * 0.5);
         (estimate.bitrate.min(carried) * 0.85, Duration::ZERO)
     } else if !congested && since_cut >= GROW_PAUSE {
-        (
-            estimate.bitrate * (1.0 + GROWTH_PER_SECOND * sample.interval.as_secs_f64()),
-            since_cut,
-        )
+        (estimate.bitrate * (1.0 + GROWTH_PER_SECOND * sample.interval.as_secs_f64()), since_cut)
     } else {
         (estimate.bitrate, since_cut)
     };
-    Estimate {
-        bitrate: bitrate.clamp(limits.min, limits.max),
-        since_cut,
-    }
+    Estimate { bitrate: bitrate.clamp(limits.min, limits.max), since_cut }
 }
 
 #[cfg(test)]
@@ -97,12 +88,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(100);
 
     fn sample(received: f64, loss: f64, queue_ms: u64) -> Sample {
-        Sample {
-            interval: INTERVAL,
-            received,
-            loss,
-            queue: Duration::from_millis(queue_ms),
-        }
+        Sample { interval: INTERVAL, received, loss, queue: Duration::from_millis(queue_ms) }
     }
 
     /// A bottleneck of `capacity` bit/s with a queue before it, for `seconds`.
@@ -124,14 +110,8 @@ mod tests {
     fn it_settles_below_a_bottleneck_and_keeps_the_queue_short() {
         for capacity in [5e5, 2e6, 6e6] {
             let (estimate, queues) = run(capacity, 60);
-            assert!(
-                estimate.bitrate > capacity * 0.6,
-                "{estimate:?} of {capacity}"
-            );
-            assert!(
-                estimate.bitrate < capacity * 1.25,
-                "{estimate:?} of {capacity}"
-            );
+            assert!(estimate.bitrate > capacity * 0.6, "{estimate:?} of {capacity}");
+            assert!(estimate.bitrate < capacity * 1.25, "{estimate:?} of {capacity}");
             let late = &queues[queues.len() / 2..];
             let mean = late.iter().sum::<f64>() / late.len() as f64;
             assert!(mean < 60.0, "mean queue {mean} ms at {capacity}");
@@ -146,10 +126,7 @@ mod tests {
     #[test]
     fn light_loss_alone_changes_nothing_and_heavy_loss_does() {
         let start = Estimate::new(LIMITS);
-        assert_eq!(
-            next(start, &sample(5e6, 0.02, 0), LIMITS).bitrate,
-            LIMITS.max
-        );
+        assert_eq!(next(start, &sample(5e6, 0.02, 0), LIMITS).bitrate, LIMITS.max);
         assert!(next(start, &sample(5e6, 0.3, 0), LIMITS).bitrate < 5e6);
     }
 
@@ -157,11 +134,7 @@ mod tests {
     fn it_stays_within_its_limits_whatever_is_reported() {
         let mut estimate = Estimate::new(LIMITS);
         for i in 0..1000u32 {
-            let wild = sample(
-                f64::from(i % 7) * 1e9,
-                f64::from(i % 3),
-                u64::from(i % 5) * 10_000,
-            );
+            let wild = sample(f64::from(i % 7) * 1e9, f64::from(i % 3), u64::from(i % 5) * 10_000);
             estimate = next(estimate, &wild, LIMITS);
             assert!((LIMITS.min..=LIMITS.max).contains(&estimate.bitrate));
         }

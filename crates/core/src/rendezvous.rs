@@ -175,12 +175,7 @@ impl Rendezvous {
             ) if version != WIRE_VERSION => {
                 self.refuse(id, Refusal::Version);
             }
-            (
-                Peer::Silent { deadline },
-                Request::Open {
-                    token, max_clients, ..
-                },
-            ) => {
+            (Peer::Silent { deadline }, Request::Open { token, max_clients, .. }) => {
                 self.deadlines.remove(&(deadline, id));
                 self.open(id, token.room_id(), max_clients);
             }
@@ -188,25 +183,13 @@ impl Rendezvous {
                 self.deadlines.remove(&(deadline, id));
                 self.enter(id, room);
             }
-            (
-                Peer::Host(room),
-                Request::Relay {
-                    client: Some(client),
-                    blob,
-                },
-            ) => {
-                self.to_client(room, client, blob);
+            (Peer::Host(room), Request::Relay { client: Some(client), blob }) => {
+                self.relay_to_client(room, client, blob);
             }
             (Peer::Client(room, client), Request::Relay { client: None, blob }) => {
                 if let Some(room) = self.rooms.get(&room) {
                     let host = room.host;
-                    self.send(
-                        host,
-                        &Reply::Relay {
-                            client: Some(client),
-                            blob,
-                        },
-                    );
+                    self.send(host, &Reply::Relay { client: Some(client), blob });
                 }
             }
             (Peer::Host(room), Request::Dismiss { client }) => self.dismiss(room, client),
@@ -227,21 +210,10 @@ impl Rendezvous {
             return self.refuse(id, Refusal::ServerFull);
         }
         let max_clients = max_clients.min(self.config.max_clients_per_room);
-        let room = Room {
-            host: id,
-            clients: BTreeMap::new(),
-            next_client: 1,
-            max_clients,
-        };
+        let room = Room { host: id, clients: BTreeMap::new(), next_client: 1, max_clients };
         self.rooms.insert(room_id, room);
         self.peers.insert(id, Peer::Host(room_id));
-        self.send(
-            id,
-            &Reply::Opened {
-                room: room_id,
-                stun_port: self.config.stun_port,
-            },
-        );
+        self.send(id, &Reply::Opened { room: room_id, stun_port: self.config.stun_port });
     }
 
     fn enter(&mut self, id: ConnectionId, room_id: RoomId) {
@@ -256,33 +228,20 @@ impl Rendezvous {
         room.clients.insert(client, id);
         let host = room.host;
         self.peers.insert(id, Peer::Client(room_id, client));
-        self.send(
-            id,
-            &Reply::Entered {
-                client,
-                stun_port: self.config.stun_port,
-            },
-        );
+        self.send(id, &Reply::Entered { client, stun_port: self.config.stun_port });
         self.send(host, &Reply::Arrived { client });
     }
 
-    fn to_client(&mut self, room: RoomId, client: ClientId, blob: Blob) {
+    fn relay_to_client(&mut self, room: RoomId, client: ClientId, blob: Blob) {
         // A client that has just left is no fault of the host.
-        let to = self
-            .rooms
-            .get(&room)
-            .and_then(|room| room.clients.get(&client))
-            .copied();
+        let to = self.rooms.get(&room).and_then(|room| room.clients.get(&client)).copied();
         if let Some(to) = to {
             self.send(to, &Reply::Relay { client: None, blob });
         }
     }
 
     fn dismiss(&mut self, room: RoomId, client: ClientId) {
-        let to = self
-            .rooms
-            .get_mut(&room)
-            .and_then(|room| room.clients.remove(&client));
+        let to = self.rooms.get_mut(&room).and_then(|room| room.clients.remove(&client));
         if let Some(to) = to {
             self.send(to, &Reply::Dismissed);
             self.peers.remove(&to);
@@ -302,11 +261,8 @@ impl Rendezvous {
                 }
             }
             Some(Peer::Host(room)) => {
-                for (_, client) in self
-                    .rooms
-                    .remove(&room)
-                    .into_iter()
-                    .flat_map(|room| room.clients)
+                for (_, client) in
+                    self.rooms.remove(&room).into_iter().flat_map(|room| room.clients)
                 {
                     self.send(client, &Reply::Closed);
                     self.peers.remove(&client);
@@ -343,10 +299,7 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            Self {
-                server: Rendezvous::new(Config::default()),
-                now: Instant::now(),
-            }
+            Self { server: Rendezvous::new(Config::default()), now: Instant::now() }
         }
 
         fn input(&mut self, input: Input) -> Vec<(u64, Option<Reply>)> {
@@ -372,18 +325,11 @@ mod tests {
     }
 
     fn open(max_clients: u32) -> Request {
-        Request::Open {
-            version: WIRE_VERSION,
-            token: TOKEN,
-            max_clients,
-        }
+        Request::Open { version: WIRE_VERSION, token: TOKEN, max_clients }
     }
 
     fn enter() -> Request {
-        Request::Enter {
-            version: WIRE_VERSION,
-            room: TOKEN.room_id(),
-        }
+        Request::Enter { version: WIRE_VERSION, room: TOKEN.room_id() }
     }
 
     fn refused(id: u64, reason: Refusal) -> Vec<(u64, Option<Reply>)> {
@@ -396,58 +342,26 @@ mod tests {
         f.connect_and_say(1, open(4));
         f.connect_and_say(2, enter());
         let said = f.connect_and_say(3, enter());
-        assert_eq!(
-            said[1],
-            (
-                1,
-                Some(Reply::Arrived {
-                    client: ClientId(2)
-                })
-            )
-        );
+        assert_eq!(said[1], (1, Some(Reply::Arrived { client: ClientId(2) })));
 
         let blob = Blob(vec![1, 2, 3]);
-        let said = f.say(
-            3,
-            Request::Relay {
-                client: None,
-                blob: blob.clone(),
-            },
-        );
-        let relayed = Reply::Relay {
-            client: Some(ClientId(2)),
-            blob: blob.clone(),
-        };
+        let said = f.say(3, Request::Relay { client: None, blob: blob.clone() });
+        let relayed = Reply::Relay { client: Some(ClientId(2)), blob: blob.clone() };
         assert_eq!(said, [(1, Some(relayed))]);
-        let said = f.say(
-            1,
-            Request::Relay {
-                client: Some(ClientId(1)),
-                blob: blob.clone(),
-            },
-        );
+        let said = f.say(1, Request::Relay { client: Some(ClientId(1)), blob: blob.clone() });
         assert_eq!(said, [(2, Some(Reply::Relay { client: None, blob }))]);
     }
 
     #[test]
     fn refusals_have_their_reasons() {
         let mut f = Fixture::new();
-        assert_eq!(
-            f.connect_and_say(1, enter()),
-            refused(1, Refusal::UnknownRoom)
-        );
+        assert_eq!(f.connect_and_say(1, enter()), refused(1, Refusal::UnknownRoom));
         f.connect_and_say(2, open(1));
         f.connect_and_say(3, enter());
         assert_eq!(f.connect_and_say(4, enter()), refused(4, Refusal::RoomFull));
-        let old = Request::Enter {
-            version: 99,
-            room: TOKEN.room_id(),
-        };
+        let old = Request::Enter { version: 99, room: TOKEN.room_id() };
         assert_eq!(f.connect_and_say(5, old), refused(5, Refusal::Version));
-        assert_eq!(
-            f.connect_and_say(6, Request::Close),
-            refused(6, Refusal::BadMessage)
-        );
+        assert_eq!(f.connect_and_say(6, Request::Close), refused(6, Refusal::BadMessage));
         f.input(Input::Connected(ConnectionId(7)));
         let garbage = f.input(Input::Received(ConnectionId(7), "{".into()));
         assert_eq!(garbage, refused(7, Refusal::BadMessage));
@@ -458,19 +372,11 @@ mod tests {
         let mut f = Fixture::new();
         f.connect_and_say(1, open(4));
         f.connect_and_say(2, enter());
-        let forged = Request::Relay {
-            client: Some(ClientId(1)),
-            blob: Blob(vec![]),
-        };
+        let forged = Request::Relay { client: Some(ClientId(1)), blob: Blob(vec![]) };
         assert_eq!(f.say(2, forged)[0], refused(2, Refusal::BadMessage)[0]);
         f.connect_and_say(3, enter());
         assert_eq!(
-            f.say(
-                3,
-                Request::Dismiss {
-                    client: ClientId(1)
-                }
-            )[0],
+            f.say(3, Request::Dismiss { client: ClientId(1) })[0],
             refused(3, Refusal::BadMessage)[0]
         );
     }
@@ -481,12 +387,7 @@ mod tests {
         f.connect_and_say(1, open(4));
         f.connect_and_say(2, enter());
         let said = f.connect_and_say(9, open(4));
-        assert!(said.contains(&(
-            1,
-            Some(Reply::Refused {
-                reason: Refusal::Replaced
-            })
-        )));
+        assert!(said.contains(&(1, Some(Reply::Refused { reason: Refusal::Replaced }))));
         assert!(said.contains(&(2, Some(Reply::Closed))));
         assert_eq!(f.server.rooms(), 1);
         // The dead connection's end must not close the new room.
@@ -500,22 +401,9 @@ mod tests {
         f.connect_and_say(1, open(4));
         f.connect_and_say(2, enter());
         let said = f.input(Input::Disconnected(ConnectionId(2)));
-        assert_eq!(
-            said,
-            [(
-                1,
-                Some(Reply::Departed {
-                    client: ClientId(1)
-                })
-            )]
-        );
+        assert_eq!(said, [(1, Some(Reply::Departed { client: ClientId(1) }))]);
         f.connect_and_say(3, enter());
-        let said = f.say(
-            1,
-            Request::Dismiss {
-                client: ClientId(2),
-            },
-        );
+        let said = f.say(1, Request::Dismiss { client: ClientId(2) });
         assert_eq!(said, [(3, Some(Reply::Dismissed)), (3, None)]);
         assert_eq!(f.input(Input::Disconnected(ConnectionId(3))), []);
         f.connect_and_say(4, enter());
@@ -535,31 +423,14 @@ mod tests {
 
     #[test]
     fn the_limits_hold() {
-        let config = Config {
-            max_rooms: 1,
-            max_connections: 3,
-            ..Config::default()
-        };
-        let mut f = Fixture {
-            server: Rendezvous::new(config),
-            now: Instant::now(),
-        };
+        let config = Config { max_rooms: 1, max_connections: 3, ..Config::default() };
+        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
         f.connect_and_say(1, open(4));
         let other = RoomToken::from_bytes([6; 32]);
-        let second = Request::Open {
-            version: WIRE_VERSION,
-            token: other,
-            max_clients: 1,
-        };
-        assert_eq!(
-            f.connect_and_say(2, second),
-            refused(2, Refusal::ServerFull)
-        );
+        let second = Request::Open { version: WIRE_VERSION, token: other, max_clients: 1 };
+        assert_eq!(f.connect_and_say(2, second), refused(2, Refusal::ServerFull));
         f.connect_and_say(3, enter());
         f.connect_and_say(4, enter());
-        assert_eq!(
-            f.input(Input::Connected(ConnectionId(5))),
-            refused(5, Refusal::ServerFull)
-        );
+        assert_eq!(f.input(Input::Connected(ConnectionId(5))), refused(5, Refusal::ServerFull));
     }
 }

@@ -88,24 +88,21 @@ fn builder() -> Builder<'static> {
 
 fn write(noise: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
     let mut message = vec![0; payload.len() + 32 + TAG_BYTES];
-    let len = noise
-        .write_message(payload, &mut message)
-        .expect("payloads are bounded, the turn is ours");
+    let len =
+        noise.write_message(payload, &mut message).expect("payloads are bounded, the turn is ours");
     message.truncate(len);
     message
 }
 
 fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, SealError> {
     let mut payload = vec![0; message.len()];
-    let len = noise
-        .read_message(message, &mut payload)
-        .map_err(|_| SealError)?;
+    let len = noise.read_message(message, &mut payload).map_err(|_| SealError)?;
     payload.truncate(len);
     Ok(payload)
 }
 
 /// The client's side of a handshake under way.
-pub struct Initiator(HandshakeState);
+pub struct Initiator(Box<HandshakeState>);
 
 impl Initiator {
     /// Begins, and gives the first message with `payload` sealed for the host.
@@ -117,25 +114,22 @@ impl Initiator {
     ) -> (Self, Vec<u8>) {
         let mut noise = builder()
             .prologue(&prologue(room))
-            .and_then(|b| {
-                b.psk(0, secret.as_bytes())?
-                    .remote_public_key(host.as_bytes())
-            })
+            .and_then(|b| b.psk(0, secret.as_bytes())?.remote_public_key(host.as_bytes()))
             .and_then(|b| b.build_initiator())
             .expect("all keys the pattern needs are set");
         let message = write(&mut noise, payload);
-        (Self(noise), message)
+        (Self(Box::new(noise)), message)
     }
 
     /// Takes the host's answer: the channel, and its payload.
     pub fn finish(mut self, message: &[u8]) -> Result<(Channel, Vec<u8>), SealError> {
         let payload = read(&mut self.0, message)?;
-        Ok((Channel::new(self.0), payload))
+        Ok((Channel::new(*self.0), payload))
     }
 }
 
 /// The host's side of a handshake under way: a first message that opened.
-pub struct Responder(HandshakeState);
+pub struct Responder(Box<HandshakeState>);
 
 impl Responder {
     /// Opens a client's first message. Nothing else is built for a client that does not know the secret.
@@ -143,19 +137,18 @@ impl Responder {
         let mut noise = builder()
             .prologue(&prologue(&identity.room()))
             .and_then(|b| {
-                b.psk(0, identity.secret.as_bytes())?
-                    .local_private_key(&identity.private_key)
+                b.psk(0, identity.secret.as_bytes())?.local_private_key(&identity.private_key)
             })
             .and_then(|b| b.build_responder())
             .expect("all keys the pattern needs are set");
         let payload = read(&mut noise, message)?;
-        Ok((Self(noise), payload))
+        Ok((Self(Box::new(noise)), payload))
     }
 
     /// Answers; the channel is open from here.
     pub fn finish(mut self, payload: &[u8]) -> (Channel, Vec<u8>) {
         let message = write(&mut self.0, payload);
-        (Channel::new(self.0), message)
+        (Channel::new(*self.0), message)
     }
 }
 
@@ -169,13 +162,8 @@ impl Channel {
     fn new(noise: HandshakeState) -> Self {
         let mut handshake_hash = [0; 32];
         handshake_hash.copy_from_slice(noise.get_handshake_hash());
-        let noise = noise
-            .into_transport_mode()
-            .expect("both handshake messages are done");
-        Self {
-            noise,
-            handshake_hash,
-        }
+        let noise = noise.into_transport_mode().expect("both handshake messages are done");
+        Self { noise, handshake_hash }
     }
 
     /// Seals the next message. `plaintext` must fit [`lllsi_proto::sealed::MAX_SEALED_BYTES`].
@@ -193,10 +181,7 @@ impl Channel {
     /// Opens the next message.
     pub fn open(&mut self, message: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut plaintext = vec![0; message.len()];
-        let len = self
-            .noise
-            .read_message(message, &mut plaintext)
-            .map_err(|_| SealError)?;
+        let len = self.noise.read_message(message, &mut plaintext).map_err(|_| SealError)?;
         plaintext.truncate(len);
         Ok(plaintext)
     }
@@ -224,10 +209,7 @@ impl std::fmt::Debug for Channel {
 pub(crate) fn derive(seed: &[u8; 32], purpose: &[u8], number: u32) -> [u8; 32] {
     let mut bytes = [0; 32];
     Hkdf::<Sha256>::new(None, seed)
-        .expand_multi_info(
-            &[b"LLLSI ", purpose, b" ", &number.to_be_bytes()],
-            &mut bytes,
-        )
+        .expand_multi_info(&[b"LLLSI ", purpose, b" ", &number.to_be_bytes()], &mut bytes)
         .expect("32 bytes are within HKDF's limit");
     bytes
 }
@@ -279,10 +261,7 @@ impl Binding {
         client_fingerprint: &[u8],
         host_fingerprint: &[u8],
     ) -> [u8; 32] {
-        self.hmac(role, client_fingerprint, host_fingerprint)
-            .finalize()
-            .into_bytes()
-            .into()
+        self.hmac(role, client_fingerprint, host_fingerprint).finalize().into_bytes().into()
     }
 
     /// Whether `role` said this. Constant time.
@@ -293,9 +272,7 @@ impl Binding {
         host_fingerprint: &[u8],
         mac: &[u8],
     ) -> bool {
-        self.hmac(role, client_fingerprint, host_fingerprint)
-            .verify_slice(mac)
-            .is_ok()
+        self.hmac(role, client_fingerprint, host_fingerprint).verify_slice(mac).is_ok()
     }
 }
 
@@ -377,16 +354,11 @@ mod tests {
         let mut okm = [0; 42];
         let salt: Vec<u8> = (0..=0x0c).collect();
         let info: Vec<u8> = (0xf0..=0xf9).collect();
-        Hkdf::<Sha256>::new(Some(&salt), &[0x0b; 22])
-            .expand(&info, &mut okm)
-            .unwrap();
+        Hkdf::<Sha256>::new(Some(&salt), &[0x0b; 22]).expand(&info, &mut okm).unwrap();
         assert_eq!(hex(&okm[..16]), "3cb25f25faacd57a90434f64d0362f2a");
         let mut hmac = Hmac::<Sha256>::new_from_slice(b"Jefe").unwrap();
         hmac.update(b"what do ya want for nothing?");
-        assert_eq!(
-            hex(&hmac.finalize().into_bytes()[..16]),
-            "5bdcc146bf60754e6a042426089575c7"
-        );
+        assert_eq!(hex(&hmac.finalize().into_bytes()[..16]), "5bdcc146bf60754e6a042426089575c7");
     }
 
     fn hex(bytes: &[u8]) -> String {

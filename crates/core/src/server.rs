@@ -61,9 +61,7 @@ impl Server {
 
     fn start(&mut self, now: Instant) {
         self.commands.push_back(SignalCommand::Connect);
-        self.state = State::Connecting {
-            give_up: now + CONNECT_TIMEOUT,
-        };
+        self.state = State::Connecting { give_up: now + CONNECT_TIMEOUT };
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -81,9 +79,7 @@ impl Server {
             return;
         }
         (self.gather, self.answer_due) = (None, None);
-        self.state = State::Pausing {
-            until: now + self.pause,
-        };
+        self.state = State::Pausing { until: now + self.pause };
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 
@@ -98,8 +94,7 @@ impl Server {
 
     pub(crate) fn send(&mut self, request: &Request) {
         if self.is_connected() {
-            self.commands
-                .push_back(SignalCommand::Send(request.to_json()));
+            self.commands.push_back(SignalCommand::Send(request.to_json()));
         }
     }
 
@@ -160,11 +155,7 @@ impl Server {
 
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let (destination, contents) = self.gather.as_mut()?.poll(now)?;
-        Some(Transmit {
-            source: None,
-            destination,
-            contents,
-        })
+        Some(Transmit { source: None, destination, contents })
     }
 
     pub(crate) fn timeout(&self) -> Option<Instant> {

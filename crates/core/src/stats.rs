@@ -56,10 +56,7 @@ mod tests {
         for i in 0..3 * Percentiles::CAPACITY {
             samples.push(i as f64);
         }
-        assert_eq!(
-            samples.percentile(0.0),
-            Some(2.0 * Percentiles::CAPACITY as f64)
-        );
+        assert_eq!(samples.percentile(0.0), Some(2.0 * Percentiles::CAPACITY as f64));
         samples.clear();
         assert_eq!(samples.percentile(50.0), None);
     }

@@ -88,9 +88,8 @@ fn parse(
 
 fn mapped_address(datagram: &[u8], expected: &TransactionId) -> Option<SocketAddr> {
     let (id, mut attributes) = parse(datagram, BINDING_SUCCESS)?;
-    let (_, value) = attributes
-        .find(|(kind, _)| *kind == XOR_MAPPED_ADDRESS)
-        .filter(|_| id == *expected)?;
+    let (_, value) =
+        attributes.find(|(kind, _)| *kind == XOR_MAPPED_ADDRESS).filter(|_| id == *expected)?;
     let (head, octets) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([head[2], head[3]]) ^ 0x2112;
     let ip = match head[1] {
@@ -122,13 +121,7 @@ pub(crate) struct Gather {
 
 impl Gather {
     pub(crate) fn new(now: Instant, server: SocketAddr, id: TransactionId) -> Self {
-        Self {
-            server,
-            id,
-            next_at: now,
-            rto: FIRST_RTO,
-            reflexive: None,
-        }
+        Self { server, id, next_at: now, rto: FIRST_RTO, reflexive: None }
     }
 
     /// Asks again now: the network may have changed.
@@ -184,10 +177,7 @@ mod tests {
 
     #[test]
     fn a_peer_learns_its_reflexive_address_once_and_keeps_it_alive() {
-        let (server, local) = (
-            "192.0.2.1:3478".parse().unwrap(),
-            "10.0.0.2:5000".parse().unwrap(),
-        );
+        let (server, local) = ("192.0.2.1:3478".parse().unwrap(), "10.0.0.2:5000".parse().unwrap());
         let mapped: SocketAddr = "203.0.113.9:41000".parse().unwrap();
         let start = Instant::now();
         let mut gather = Gather::new(start, server, [7; 12]);
@@ -199,24 +189,13 @@ mod tests {
         assert_eq!(to, server);
 
         let response = answer(mapped, &request).unwrap();
-        assert_eq!(
-            gather.handle(again, mapped, local, &response),
-            None,
-            "not from the server"
-        );
-        assert_eq!(
-            gather.handle(again, server, local, &response),
-            Some((mapped, local))
-        );
+        assert_eq!(gather.handle(again, mapped, local, &response), None, "not from the server");
+        assert_eq!(gather.handle(again, server, local, &response), Some((mapped, local)));
         assert_eq!(gather.timeout(), again + REFRESH);
 
         let (_, request) = gather.poll(again + REFRESH).unwrap();
         let response = answer(mapped, &request).unwrap();
-        assert_eq!(
-            gather.handle(again + REFRESH, server, local, &response),
-            None,
-            "nothing new"
-        );
+        assert_eq!(gather.handle(again + REFRESH, server, local, &response), None, "nothing new");
         assert_eq!(gather.reflexive(), Some((mapped, local)));
     }
 
@@ -242,12 +221,7 @@ mod tests {
     #[test]
     fn noise_is_not_answered() {
         let source = "192.0.2.1:1".parse().unwrap();
-        for noise in [
-            &[][..],
-            &[0; 20],
-            &[0xff; 40],
-            &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42],
-        ] {
+        for noise in [&[][..], &[0; 20], &[0xff; 40], &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]] {
             assert_eq!(answer(source, noise), None);
         }
     }

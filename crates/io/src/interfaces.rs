@@ -21,10 +21,7 @@ pub fn local_addresses(port: u16, loopback: bool) -> Vec<SocketAddr> {
         addresses.extend(near);
     }
     addresses.truncate(MAX_ADDRESSES);
-    addresses
-        .into_iter()
-        .map(|ip| SocketAddr::new(ip, port))
-        .collect()
+    addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 #[cfg(test)]
@@ -34,15 +31,9 @@ mod tests {
     #[test]
     fn there_is_always_an_address_and_loopback_only_where_wanted() {
         let with = local_addresses(5, true);
-        assert!(
-            with.iter().any(|a| a.ip().is_loopback() && a.port() == 5),
-            "{with:?}"
-        );
+        assert!(with.iter().any(|a| a.ip().is_loopback() && a.port() == 5), "{with:?}");
         let without = local_addresses(5, false);
         let lonely = without.iter().all(|a| a.ip().is_loopback());
-        assert!(
-            lonely || without.iter().all(|a| !a.ip().is_loopback()),
-            "{without:?}"
-        );
+        assert!(lonely || without.iter().all(|a| !a.ip().is_loopback()), "{without:?}");
     }
 }

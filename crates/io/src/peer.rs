@@ -56,42 +56,26 @@ where
     let (actions, actions_out) = mpsc::channel(ACTIONS);
     let status = Arc::new(Mutex::new(M::Status::default()));
     let shown = Arc::clone(&status);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|source| Error::Thread {
-        name: "net",
-        source,
-    })?;
-    let endpoint = runtime
-        .block_on(async { Endpoint::bind() })
-        .map_err(Error::Socket)?;
-    let thread = std::thread::Builder::new()
-        .name("net".into())
-        .spawn(move || {
-            let machine = make(endpoint.port());
-            let driver = Driver {
-                machine,
-                endpoint,
-                signalling: Signalling::new(server),
-                batch: Batch::default(),
-                outbox,
-                on_overflow,
-                overflowed: false,
-                status: shown,
-                status_at: Instant::now(),
-            };
-            runtime.block_on(driver.run(actions_out));
-        });
-    let thread = thread.map_err(|source| Error::Thread {
-        name: "net",
-        source,
-    })?;
-    Ok(Peer {
-        actions,
-        status,
-        thread: Some(thread),
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Error::Thread { name: "net", source })?;
+    let endpoint = runtime.block_on(async { Endpoint::bind() }).map_err(Error::Socket)?;
+    let thread = std::thread::Builder::new().name("net".into()).spawn(move || {
+        let machine = make(endpoint.port());
+        let driver = Driver {
+            machine,
+            endpoint,
+            signalling: Signalling::new(server),
+            batch: Batch::default(),
+            outbox,
+            on_overflow,
+            overflowed: false,
+            status: shown,
+            status_at: Instant::now(),
+        };
+        runtime.block_on(driver.run(actions_out));
+    });
+    let thread = thread.map_err(|source| Error::Thread { name: "net", source })?;
+    Ok(Peer { actions, status, thread: Some(thread) })
 }
 
 impl<M: Machine> Peer<M> {
@@ -110,10 +94,7 @@ impl<M: Machine> Peer<M> {
     where
         M::Status: Clone,
     {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for the thread to end, after the machine's closing action.
@@ -190,10 +171,8 @@ where
         let deadline = loop {
             match self.machine.poll_output() {
                 Output::Timeout(at) => {
-                    let cue = self
-                        .on_overflow
-                        .clone()
-                        .filter(|_| std::mem::take(&mut self.overflowed));
+                    let cue =
+                        self.on_overflow.clone().filter(|_| std::mem::take(&mut self.overflowed));
                     match cue {
                         Some(action) => self.input(Input::Action(action)),
                         None => break at,
@@ -208,20 +187,11 @@ where
 
     async fn receive(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
-            let Self {
-                endpoint, machine, ..
-            } = self;
+            let Self { endpoint, machine, .. } = self;
             // The machine is drained after each datagram; what it wants sent waits for the end of the batch.
             let mut replies = VecDeque::new();
             let received = endpoint.receive(|source, destination, data| {
-                machine.handle_input(
-                    Instant::now(),
-                    Input::Datagram {
-                        source,
-                        destination,
-                        data,
-                    },
-                );
+                machine.handle_input(Instant::now(), Input::Datagram { source, destination, data });
                 loop {
                     match machine.poll_output() {
                         Output::Timeout(_) => break,

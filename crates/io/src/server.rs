@@ -89,39 +89,21 @@ pub struct Server {
 impl Server {
     /// Binds and starts serving.
     pub fn start(config: Config) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let runtime = runtime.map_err(|source| Error::Thread {
-            name: "server",
-            source,
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
         let tls = config.tls.as_ref().map(load_tls).transpose()?;
         let (tcp, udp) = runtime.block_on(bind(config.listen))?;
-        let failed = |source| Error::Listen {
-            address: config.listen,
-            source,
-        };
+        let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
         let stun = udp.local_addr().map_err(failed)?;
-        let machine = Rendezvous::new(rendezvous::Config {
-            stun_port: stun.port(),
-            ..config.limits
-        });
+        let machine =
+            Rendezvous::new(rendezvous::Config { stun_port: stun.port(), ..config.limits });
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("server".into())
             .spawn(move || runtime.block_on(serve(machine, tcp, udp, tls, stopped)))
-            .map_err(|source| Error::Thread {
-                name: "server",
-                source,
-            })?;
-        Ok(Self {
-            http,
-            stun,
-            stop,
-            thread: Some(thread),
-        })
+            .map_err(|source| Error::Thread { name: "server", source })?;
+        Ok(Self { http, stun, stop, thread: Some(thread) })
     }
 
     /// Where it listens for http(s).
@@ -151,10 +133,7 @@ impl Drop for Server {
 
 /// TCP and UDP at the same port. With port 0 the system picks one that is free for both.
 async fn bind(listen: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
-    let failed = |source| Error::Listen {
-        address: listen,
-        source,
-    };
+    let failed = |source| Error::Listen { address: listen, source };
     let mut attempts = 0;
     loop {
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
@@ -168,10 +147,7 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
 }
 
 fn load_tls(files: &Tls) -> Result<TlsAcceptor, Error> {
-    let failed = |path: &Path, detail: String| Error::Tls {
-        path: path.to_owned(),
-        detail,
-    };
+    let failed = |path: &Path, detail: String| Error::Tls { path: path.to_owned(), detail };
     let certificates: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|e| failed(&files.certificate, e.to_string()))?;
@@ -234,9 +210,8 @@ async fn run_machine(mut machine: Rendezvous, mut told: mpsc::Receiver<Told>) {
         deadline = loop {
             match machine.poll_output() {
                 Output::Send(to, text) => {
-                    let full = connections
-                        .get(&to)
-                        .is_some_and(|texts| texts.try_send(text).is_err());
+                    let full =
+                        connections.get(&to).is_some_and(|texts| texts.try_send(text).is_err());
                     if full {
                         // Its task ends when its queue is dropped, and tells the machine.
                         connections.remove(&to);
@@ -271,10 +246,7 @@ struct Shared {
 }
 
 async fn accept(tcp: TcpListener, tls: Option<TlsAcceptor>, told: mpsc::Sender<Told>) {
-    let shared = Shared {
-        told,
-        next: Arc::default(),
-    };
+    let shared = Shared { told, next: Arc::default() };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
@@ -315,14 +287,9 @@ async fn http(
 ) {
     let mut builder =
         hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(TLS_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);
     let service = TowerToHyperService::new(router);
-    let served = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await;
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
     if let Err(error) = served {
         tracing::debug!(error, "http connection failed");
     }
@@ -339,18 +306,9 @@ async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Res
 
 /// One connection from beginning to end.
 async fn talk(mut socket: WebSocket, shared: Shared) {
-    let id = ConnectionId(
-        shared
-            .next
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed),
-    );
+    let id = ConnectionId(shared.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     let (texts_in, mut texts) = mpsc::channel(CONNECTION_QUEUE);
-    if shared
-        .told
-        .send(Told::Connected(id, texts_in))
-        .await
-        .is_err()
-    {
+    if shared.told.send(Told::Connected(id, texts_in)).await.is_err() {
         return;
     }
     let mut unanswered = 0;

@@ -38,12 +38,7 @@ pub(crate) struct Signalling {
 impl Signalling {
     /// `url` is the server's base URL, `http://…` or `https://…`.
     pub(crate) fn new(url: String) -> Self {
-        Self {
-            url,
-            events: nothing(),
-            texts: None,
-            task: None,
-        }
+        Self { url, events: nothing(), texts: None, task: None }
     }
 
     pub(crate) fn command(&mut self, command: SignalCommand) {
@@ -56,10 +51,7 @@ impl Signalling {
             }
             SignalCommand::Send(text) => {
                 // A server that does not take what it is sent is as good as gone: the task ends, and says so.
-                self.texts = self
-                    .texts
-                    .take()
-                    .filter(|texts| texts.try_send(text).is_ok());
+                self.texts = self.texts.take().filter(|texts| texts.try_send(text).is_ok());
             }
             SignalCommand::Close => (self.texts, self.events) = (None, nothing()),
         }
@@ -114,9 +106,8 @@ async fn connect(url: &str) -> Result<(Socket, SocketAddr), String> {
     let tls = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    let tcp = TcpStream::connect((address, port))
-        .await
-        .map_err(|e| format!("{host}:{port}: {e}"))?;
+    let tcp =
+        TcpStream::connect((address, port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
     let _ = tcp.set_nodelay(true);
     let server = tcp.peer_addr().map_err(|e| e.to_string())?;
     let server = SocketAddr::new(server.ip().to_canonical(), server.port());

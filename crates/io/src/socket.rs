@@ -40,12 +40,7 @@ impl Endpoint {
         let _ = state.set_recv_buffer_size((&socket).into(), BUFFER_BYTES);
         let local = socket.local_addr()?;
         let buffers = (0..RECEIVE_BATCH).map(|_| vec![0; RECEIVE_BYTES]).collect();
-        Ok(Self {
-            socket,
-            state,
-            local,
-            buffers,
-        })
+        Ok(Self { socket, state, local, buffers })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -62,16 +57,10 @@ impl Endpoint {
         mut each: impl FnMut(SocketAddr, SocketAddr, &[u8]),
     ) -> io::Result<usize> {
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
-        let Self {
-            socket,
-            state,
-            buffers,
-            local,
-        } = self;
+        let Self { socket, state, buffers, local } = self;
         let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-        let result = socket.try_io(Interest::READABLE, || {
-            state.recv((&*socket).into(), &mut slices, &mut meta)
-        });
+        let result = socket
+            .try_io(Interest::READABLE, || state.recv((&*socket).into(), &mut slices, &mut meta));
         let received = match result {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
@@ -209,16 +198,7 @@ mod tests {
         let mut batch = Batch::default();
         for (i, size) in sizes.into_iter().enumerate() {
             let contents = vec![i as u8; size];
-            batch
-                .push(
-                    &sender,
-                    &Transmit {
-                        source,
-                        destination,
-                        contents,
-                    },
-                )
-                .await;
+            batch.push(&sender, &Transmit { source, destination, contents }).await;
         }
         batch.flush(&sender).await;
         let mut got = Vec::new();
@@ -231,11 +211,7 @@ mod tests {
                 })
                 .unwrap();
         }
-        let sent: Vec<_> = sizes
-            .iter()
-            .enumerate()
-            .map(|(i, size)| (i as u8, *size))
-            .collect();
+        let sent: Vec<_> = sizes.iter().enumerate().map(|(i, size)| (i as u8, *size)).collect();
         assert_eq!(got, sent);
     }
 }

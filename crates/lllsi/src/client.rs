@@ -146,11 +146,7 @@ impl ClientBuilder {
         };
         let mailbox = Mailbox::new();
         let (player, frames) = play::queue();
-        let outbox = ToApplication {
-            mailbox: mailbox.clone(),
-            player: Some(player),
-            started,
-        };
+        let outbox = ToApplication { mailbox: mailbox.clone(), player: Some(player), started };
         let peer = peer::spawn(server, make, outbox, Some(Action::RequestKeyframe))?;
         let figures = Arc::default();
         let decoder = play::start(
@@ -161,24 +157,14 @@ impl ClientBuilder {
             Arc::clone(&figures),
         )?;
         let stats_at = Mutex::new(started);
-        Ok(Client {
-            peer,
-            decoder: Some(decoder),
-            mailbox,
-            figures,
-            stats_at,
-        })
+        Ok(Client { peer, decoder: Some(decoder), mailbox, figures, stats_at })
     }
 }
 
 impl Client {
     /// Begins to set up a client for an invite link.
     pub fn join(link: impl Into<String>) -> ClientBuilder {
-        ClientBuilder {
-            link: link.into(),
-            name: "viewer".into(),
-            decode: true,
-        }
+        ClientBuilder { link: link.into(), name: "viewer".into(), decode: true }
     }
 
     /// The next event, else the newest frame; waits until `deadline`. `None`: nothing in time, or the session is over
@@ -237,10 +223,7 @@ impl Outbox<machine::Event> for ToApplication {
     fn put(&mut self, event: machine::Event) -> Result<(), Overflow> {
         let event = match event {
             machine::Event::Frame(frame) => {
-                return self
-                    .player
-                    .as_ref()
-                    .map_or(Ok(()), |player| player.put(frame));
+                return self.player.as_ref().map_or(Ok(()), |player| player.put(frame));
             }
             machine::Event::Closed(reason) => {
                 self.player = None;
@@ -250,10 +233,9 @@ impl Outbox<machine::Event> for ToApplication {
             machine::Event::Entered => ClientEvent::Entered,
             machine::Event::Waiting => ClientEvent::Waiting,
             machine::Event::Admitted => ClientEvent::Admitted,
-            machine::Event::Connected(path) => ClientEvent::Connected {
-                path,
-                after: self.started.elapsed(),
-            },
+            machine::Event::Connected(path) => {
+                ClientEvent::Connected { path, after: self.started.elapsed() }
+            }
             machine::Event::PathChanged(path) => ClientEvent::PathChanged(path),
             machine::Event::Restarting => ClientEvent::Restarting,
             machine::Event::ServerLost => ClientEvent::ServerLost,

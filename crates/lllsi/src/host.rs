@@ -177,10 +177,9 @@ impl HostBuilder {
         let server = self.server.ok_or(Error::NoServer)?;
         let (source, scale) = match self.source {
             Source::Screen(display) => (capture::screen(display.as_deref())?, self.size),
-            Source::TestCard => (
-                capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps),
-                None,
-            ),
+            Source::TestCard => {
+                (capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps), None)
+            }
         };
         let identity = HostIdentity::from_random(random()?);
         let link = Invite {
@@ -205,38 +204,22 @@ impl HostBuilder {
             machine::Host::new(Instant::now(), config)
         };
         let (mailbox, desk) = (Mailbox::new(), Desk::default());
-        let outbox = Sorter {
-            mailbox: mailbox.clone(),
-            desk: desk.clone(),
-            connected: HashSet::new(),
-        };
+        let outbox =
+            Sorter { mailbox: mailbox.clone(), desk: desk.clone(), connected: HashSet::new() };
         let peer = peer::spawn(server, make, outbox, None)?;
-        let config = publish::Config {
-            fps: self.fps,
-            bitrate: self.bitrate,
-            size: scale,
-        };
+        let config = publish::Config { fps: self.fps, bitrate: self.bitrate, size: scale };
         let tell = mailbox.clone();
         let failed = move |error| tell.put_event(HostEvent::SourceFailed(error));
         let pipeline = Pipeline::start(source, config, desk.clone(), peer.actions(), failed)?;
         let stats_at = Mutex::new(Instant::now());
-        Ok(Host {
-            _pipeline: pipeline,
-            peer,
-            desk,
-            mailbox,
-            link: link.to_string(),
-            stats_at,
-        })
+        Ok(Host { _pipeline: pipeline, peer, desk, mailbox, link: link.to_string(), stats_at })
     }
 }
 
 /// Whether a server's URL names this machine.
 pub(crate) fn is_loopback(url: &str) -> bool {
     let host = url.split("//").nth(1).unwrap_or(url);
-    ["localhost", "127.", "[::1]"]
-        .iter()
-        .any(|near| host.starts_with(near))
+    ["localhost", "127.", "[::1]"].iter().any(|near| host.starts_with(near))
 }
 
 impl Host {

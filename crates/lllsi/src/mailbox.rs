@@ -26,22 +26,14 @@ pub(crate) enum Mail<E, F> {
 
 impl<E, F> Clone for Mailbox<E, F> {
     fn clone(&self) -> Self {
-        Self {
-            inner: Arc::clone(&self.inner),
-        }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<E, F> Mailbox<E, F> {
     pub(crate) fn new() -> Self {
-        let inner = Inner {
-            events: VecDeque::new(),
-            frame: None,
-            closed: false,
-        };
-        Self {
-            inner: Arc::new((Mutex::new(inner), Condvar::new())),
-        }
+        let inner = Inner { events: VecDeque::new(), frame: None, closed: false };
+        Self { inner: Arc::new((Mutex::new(inner), Condvar::new())) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<E, F>> {
@@ -95,12 +87,8 @@ impl<E, F> Mailbox<E, F> {
             if left.is_zero() || inner.closed {
                 return None;
             }
-            inner = self
-                .inner
-                .1
-                .wait_timeout(inner, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            inner =
+                self.inner.1.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

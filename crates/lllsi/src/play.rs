@@ -63,13 +63,9 @@ pub(crate) fn start(
         mailbox,
         figures,
     };
-    let thread = std::thread::Builder::new()
-        .name("decode".into())
-        .spawn(move || decoding.run(&frames));
-    Ok(thread.map_err(|source| lllsi_io::Error::Thread {
-        name: "decode",
-        source,
-    })?)
+    let thread =
+        std::thread::Builder::new().name("decode".into()).spawn(move || decoding.run(&frames));
+    Ok(thread.map_err(|source| lllsi_io::Error::Thread { name: "decode", source })?)
 }
 
 struct Decoding {
@@ -92,11 +88,7 @@ impl Decoding {
     fn frame(&mut self, frame: &lllsi_core::Frame) {
         let begin = Instant::now();
         let decode = self.keep_decoding || self.size.is_none();
-        let picture = if decode {
-            self.decode(&frame.data)
-        } else {
-            None
-        };
+        let picture = if decode { self.decode(&frame.data) } else { None };
         if decode && picture.is_none() {
             return;
         }
@@ -107,9 +99,8 @@ impl Decoding {
         stages.decode_wait = Some(ms(frame.complete_at, begin));
         stages.decode = Some(ms(begin, done));
         let wait_us = u64::from(frame.info.map_or(0, |info| info.capture_wait_us));
-        let latency_ms = frame
-            .latency_us
-            .map(|us| (us + wait_us) as f64 / 1000.0 + ms(frame.complete_at, done));
+        let latency_ms =
+            frame.latency_us.map(|us| (us + wait_us) as f64 / 1000.0 + ms(frame.complete_at, done));
         self.note(&stages, latency_ms);
         self.mailbox.put_frame(Frame {
             picture: picture.filter(|_| self.keep_decoding),

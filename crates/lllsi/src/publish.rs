@@ -116,12 +116,7 @@ impl Desk {
             if work || orders.stop || left.is_zero() {
                 return orders;
             }
-            orders = self
-                .0
-                .1
-                .wait_timeout(orders, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            orders = self.0.1.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -143,11 +138,8 @@ impl Pipeline {
         failed: impl Fn(lllsi_media::Error) + Clone + Send + 'static,
     ) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut pipeline = Self {
-            desk: desk.clone(),
-            stop: Arc::clone(&stop),
-            threads: Vec::new(),
-        };
+        let mut pipeline =
+            Self { desk: desk.clone(), stop: Arc::clone(&stop), threads: Vec::new() };
         let encoder = Encoding {
             desk: desk.clone(),
             config,
@@ -206,21 +198,14 @@ fn capture(
     while !stop.load(Ordering::Relaxed) {
         // The frame rate is a ceiling: changes that come faster are taken together.
         std::thread::sleep(next_at.saturating_duration_since(Instant::now()).min(IDLE));
-        let Grab::Fresh {
-            changed_at,
-            grabbed_at,
-        } = source.next(Instant::now() + IDLE, &mut picture)?
+        let Grab::Fresh { changed_at, grabbed_at } =
+            source.next(Instant::now() + IDLE, &mut picture)?
         else {
             continue;
         };
         // A little less than the interval, so that a source that keeps the rate itself is never held back.
         next_at = grabbed_at + interval.mul_f64(0.9);
-        picture = desk.put(Grabbed {
-            picture,
-            changed_at,
-            grabbed_at,
-            done_at: Instant::now(),
-        });
+        picture = desk.put(Grabbed { picture, changed_at, grabbed_at, done_at: Instant::now() });
     }
     Ok(())
 }
@@ -265,21 +250,15 @@ impl Encoding {
         // How often the picture has been coded since it changed; none is waiting to be.
         let mut refinements = MAX_REFINEMENTS;
         loop {
-            let deadline = Instant::now()
-                + if refinements < MAX_REFINEMENTS {
-                    REFINE_EVERY
-                } else {
-                    IDLE
-                };
+            let deadline =
+                Instant::now() + if refinements < MAX_REFINEMENTS { REFINE_EVERY } else { IDLE };
             let mut orders = self.desk.wait(deadline);
             if orders.stop {
                 return Ok(());
             }
             let watched = orders.watched;
-            let (grabbed, keyframe) = (
-                orders.grabbed.take(),
-                watched && std::mem::take(&mut orders.keyframe),
-            );
+            let (grabbed, keyframe) =
+                (orders.grabbed.take(), watched && std::mem::take(&mut orders.keyframe));
             if let Some(bitrate) = orders.bitrate.take() {
                 self.config.bitrate = bitrate;
             }
@@ -302,17 +281,9 @@ impl Encoding {
             if !(watched && have_picture && (fresh || keyframe || refine)) {
                 continue;
             }
-            let picture = if self.config.size.is_some() {
-                &scaled
-            } else {
-                &full
-            };
+            let picture = if self.config.size.is_some() { &scaled } else { &full };
             self.encode(picture, keyframe, times, &mut coded)?;
-            refinements = if fresh || keyframe {
-                0
-            } else {
-                refinements + 1
-            };
+            refinements = if fresh || keyframe { 0 } else { refinements + 1 };
             if refine && coded.len() < REFINED_BYTES {
                 refinements = MAX_REFINEMENTS;
             }
@@ -333,11 +304,7 @@ impl Encoding {
                 encoder
             }
             none => {
-                let config = encode::Config {
-                    size,
-                    fps: self.config.fps,
-                    bitrate,
-                };
+                let config = encode::Config { size, fps: self.config.fps, bitrate };
                 &mut none.insert((size, encode::h264(config)?)).1
             }
         };

@@ -60,9 +60,7 @@ impl Stages {
             info.send_queue_us,
         ];
         let in_host = in_host.into_iter().map(f64::from).sum::<f64>() / 1000.0;
-        let network = frame
-            .latency_us
-            .map(|us| (us as f64 / 1000.0 - in_host - reorder).max(0.0));
+        let network = frame.latency_us.map(|us| (us as f64 / 1000.0 - in_host - reorder).max(0.0));
         Self {
             capture_wait: ms(info.capture_wait_us),
             capture: ms(info.capture_us),
@@ -97,10 +95,6 @@ impl Summary {
     pub fn medians(&self) -> Vec<(&'static str, f64)> {
         let names = Stages::default().named();
         let medians = self.stages.iter().map(|samples| samples.percentile(50.0));
-        names
-            .into_iter()
-            .zip(medians)
-            .filter_map(|((name, _), ms)| Some((name, ms?)))
-            .collect()
+        names.into_iter().zip(medians).filter_map(|((name, _), ms)| Some((name, ms?))).collect()
     }
 }

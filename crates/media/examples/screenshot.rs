@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments
-        .next()
-        .ok_or("usage: screenshot FILE.png [test | DISPLAY]")?;
+    let path = arguments.next().ok_or("usage: screenshot FILE.png [test | DISPLAY]")?;
     let mut source: Box<dyn Source> = match arguments.next().as_deref() {
         Some("test") => capture::test_card(Size::new(1280, 720), 30),
         display => capture::screen(display)?,
@@ -26,11 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let size = picture.size();
     let mut file = png::Encoder::new(File::create(path)?, size.width, size.height);
     file.set_color(png::ColorType::Rgb);
-    let rgb: Vec<u8> = picture
-        .data()
-        .chunks(Bgra::PIXEL)
-        .flat_map(|p| [p[2], p[1], p[0]])
-        .collect();
+    let rgb: Vec<u8> =
+        picture.data().chunks(Bgra::PIXEL).flat_map(|p| [p[2], p[1], p[0]]).collect();
     file.write_header()?.write_image_data(&rgb)?;
     Ok(())
 }

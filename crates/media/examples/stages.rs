@@ -42,22 +42,14 @@ fn main() -> Result<(), Error> {
 
 fn measure(mut source: Box<dyn Source>) -> Result<(), Error> {
     println!("{}", source.describe());
-    let (mut capture, mut convert, mut encode, mut decode) = (
-        Stage::default(),
-        Stage::default(),
-        Stage::default(),
-        Stage::default(),
-    );
+    let (mut capture, mut convert, mut encode, mut decode) =
+        (Stage::default(), Stage::default(), Stage::default(), Stage::default());
     let (mut screen, mut picture, mut shown) = (Bgra::default(), I420::default(), I420::default());
     let (mut coded, mut largest, mut total, mut worst) = (Vec::new(), 0, 0, f64::INFINITY);
 
     let size = source.size().even();
     let bitrate = (size.pixels() as f64 * 2.6) as u32;
-    let mut encoder = encode::h264(encode::Config {
-        size,
-        fps: 30,
-        bitrate,
-    })?;
+    let mut encoder = encode::h264(encode::Config { size, fps: 30, bitrate })?;
     let mut decoder = decode::h264()?;
     let started = Instant::now();
     for _ in 0..PICTURES {

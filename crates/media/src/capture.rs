@@ -55,9 +55,7 @@ pub fn screen(display: Option<&str>) -> Result<Box<dyn Source>, Error> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = display;
-        Err(Error::NoScreenCapture {
-            system: std::env::consts::OS,
-        })
+        Err(Error::NoScreenCapture { system: std::env::consts::OS })
     }
 }
 
@@ -81,10 +79,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_display_that_is_not_there_is_named_in_the_error() {
         assert!(matches!(screen(Some("")), Err(Error::NoDisplay)));
-        let error = screen(Some(":9999"))
-            .err()
-            .expect("no such display")
-            .to_string();
+        let error = screen(Some(":9999")).err().expect("no such display").to_string();
         assert!(error.contains(":9999"), "{error}");
     }
 

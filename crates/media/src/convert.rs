@@ -33,15 +33,8 @@ pub fn to_i420(from: &Bgra, into: &mut I420) -> Result<(), Error> {
     };
     let rows = &from.data()[..from.stride() * size.height as usize];
     let stride = from.stride() as u32;
-    yuv::bgra_to_yuv420(
-        &mut planar,
-        rows,
-        stride,
-        RANGE,
-        MATRIX,
-        YuvConversionMode::Balanced,
-    )
-    .map_err(|error| failed(size, error))
+    yuv::bgra_to_yuv420(&mut planar, rows, stride, RANGE, MATRIX, YuvConversionMode::Balanced)
+        .map_err(|error| failed(size, error))
 }
 
 /// Turns a video picture into screen colours, for windows. The fourth byte becomes 255.
@@ -110,33 +103,18 @@ fn planar(picture: &I420) -> YuvPlanarImage<'_, u8> {
     let [y_plane, u_plane, v_plane] = picture.planes();
     let [y_stride, u_stride, v_stride] = picture.strides().map(|stride| stride as u32);
     let Size { width, height } = picture.size();
-    YuvPlanarImage {
-        y_plane,
-        y_stride,
-        u_plane,
-        u_stride,
-        v_plane,
-        v_stride,
-        width,
-        height,
-    }
+    YuvPlanarImage { y_plane, y_stride, u_plane, u_stride, v_plane, v_stride, width, height }
 }
 
 fn not_empty(size: Size) -> Result<Size, Error> {
     if size.is_empty() {
-        return Err(Error::UnusableSize {
-            size,
-            reason: "it must have two columns and two rows",
-        });
+        return Err(Error::UnusableSize { size, reason: "it must have two columns and two rows" });
     }
     Ok(size)
 }
 
 fn failed(size: Size, error: impl std::fmt::Display) -> Error {
-    Error::Convert {
-        size,
-        reason: error.to_string(),
-    }
+    Error::Convert { size, reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -163,10 +141,7 @@ mod tests {
         to_bgra(&video, &mut after).unwrap();
         to_rgb(&video, &mut rgb).unwrap();
         assert_eq!(after.size(), before.size());
-        let pixels = before
-            .data()
-            .chunks_exact(4)
-            .zip(after.data().chunks_exact(4));
+        let pixels = before.data().chunks_exact(4).zip(after.data().chunks_exact(4));
         for ((was, is), rgb) in pixels.zip(rgb.chunks_exact(3)) {
             let near = |a: u8, b: u8| a.abs_diff(b) <= 8;
             assert!((0..3).all(|i| near(was[i], is[i])), "{was:?} became {is:?}");
@@ -203,10 +178,7 @@ mod tests {
         }
         for size in [Size::new(1, 9), Size::new(9, 1), Size::default()] {
             let refused = to_i420(&Bgra::new(size), &mut video);
-            assert!(
-                matches!(refused, Err(Error::UnusableSize { .. })),
-                "{size}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(Error::UnusableSize { .. })), "{size}: {refused:?}");
         }
     }
 
@@ -216,14 +188,8 @@ mod tests {
         to_i420(&gradient(Size::new(320, 240)), &mut large).unwrap();
         to_i420(&gradient(Size::new(160, 120)), &mut small).unwrap();
         let mut scaled = I420::default();
-        Scaler::new()
-            .scale(&large, Size::new(161, 121), &mut scaled)
-            .unwrap();
+        Scaler::new().scale(&large, Size::new(161, 121), &mut scaled).unwrap();
         assert_eq!(scaled.size(), small.size());
-        assert!(
-            scaled.luma_psnr(&small) > 40.0,
-            "{} dB",
-            scaled.luma_psnr(&small)
-        );
+        assert!(scaled.luma_psnr(&small) > 40.0, "{} dB", scaled.luma_psnr(&small));
     }
 }

@@ -49,16 +49,11 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, Error> {
         let side = |digits: &str| {
             let plain = digits.bytes().all(|b| b.is_ascii_digit());
-            digits
-                .parse()
-                .ok()
-                .filter(|n| plain && (1..=16384).contains(n))
+            digits.parse().ok().filter(|n| plain && (1..=16384).contains(n))
         };
         text.split_once('x')
             .and_then(|(width, height)| Some(Self::new(side(width)?, side(height)?)))
-            .ok_or_else(|| Error::NotASize {
-                text: text.to_owned(),
-            })
+            .ok_or_else(|| Error::NotASize { text: text.to_owned() })
     }
 }
 
@@ -76,10 +71,7 @@ impl Bgra {
 
     /// A black picture of `size`.
     pub fn new(size: Size) -> Self {
-        Self {
-            size,
-            data: vec![0; size.pixels() * Self::PIXEL],
-        }
+        Self { size, data: vec![0; size.pixels() * Self::PIXEL] }
     }
 
     /// Makes this a picture of `size`, with whatever content, in the same allocation if it fits.
@@ -169,10 +161,7 @@ impl I420 {
     /// # Panics
     /// When the sizes differ: there is nothing to compare.
     pub fn luma_psnr(&self, other: &Self) -> f64 {
-        assert_eq!(
-            self.size, other.size,
-            "pictures of different sizes cannot be compared"
-        );
+        assert_eq!(self.size, other.size, "pictures of different sizes cannot be compared");
         let pairs = self.planes()[0].iter().zip(other.planes()[0]);
         let squares: u64 = pairs.map(|(&a, &b)| u64::from(a.abs_diff(b)).pow(2)).sum();
         let mean = squares as f64 / self.size.pixels() as f64;
@@ -194,9 +183,9 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_and_named() {
-        for text in [
-            "", "x", "1280", "1280x", "x720", "0x720", "-1x7", "+1x7", "1x2x3", "1 x 2", "99999x1",
-        ] {
+        for text in
+            ["", "x", "1280", "1280x", "x720", "0x720", "-1x7", "+1x7", "1x2x3", "1 x 2", "99999x1"]
+        {
             let error = text.parse::<Size>().unwrap_err();
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }

@@ -87,28 +87,13 @@ impl Message {
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Error> {
         if bytes.len() > MAX_MESSAGE_BYTES {
             let (got, max) = (bytes.len(), MAX_MESSAGE_BYTES);
-            return Err(Error::TooLong {
-                what: "control message",
-                got,
-                max,
-            });
+            return Err(Error::TooLong { what: "control message", got, max });
         }
-        let mut fields = Fields {
-            what: "control message",
-            rest: bytes,
-        };
+        let mut fields = Fields { what: "control message", rest: bytes };
         let message = match fields.u8()? {
-            CONFIRM => Self::Confirm {
-                mac: fields.array()?,
-                verified: fields.u8()? != 0,
-            },
-            PING => Self::Ping {
-                sent_us: fields.u64()?,
-            },
-            PONG => Self::Pong {
-                sent_us: fields.u64()?,
-                received_us: fields.u64()?,
-            },
+            CONFIRM => Self::Confirm { mac: fields.array()?, verified: fields.u8()? != 0 },
+            PING => Self::Ping { sent_us: fields.u64()? },
+            PONG => Self::Pong { sent_us: fields.u64()?, received_us: fields.u64()? },
             REPORT => Self::Report(Report {
                 frame: fields.u32()?,
                 packets: fields.u32()?,
@@ -117,9 +102,7 @@ impl Message {
                 queued_us: fields.u32()?,
                 latency_us: fields.u32()?,
             }),
-            GOODBYE => Self::Goodbye {
-                reason: reason_from_code(fields.u8()?),
-            },
+            GOODBYE => Self::Goodbye { reason: reason_from_code(fields.u8()?) },
             _ => return Ok(None),
         };
         Ok(Some(message))
@@ -138,10 +121,7 @@ impl Message {
                 out.push(PING);
                 out.extend_from_slice(&sent_us.to_be_bytes());
             }
-            Self::Pong {
-                sent_us,
-                received_us,
-            } => {
+            Self::Pong { sent_us, received_us } => {
                 out.push(PONG);
                 out.extend_from_slice(&sent_us.to_be_bytes());
                 out.extend_from_slice(&received_us.to_be_bytes());
@@ -220,15 +200,9 @@ mod tests {
 
     fn samples() -> Vec<Message> {
         let mut samples = vec![
-            Message::Confirm {
-                mac: [7; 32],
-                verified: true,
-            },
+            Message::Confirm { mac: [7; 32], verified: true },
             Message::Ping { sent_us: u64::MAX },
-            Message::Pong {
-                sent_us: 1,
-                received_us: 2,
-            },
+            Message::Pong { sent_us: 1, received_us: 2 },
             Message::Report(Report {
                 frame: 1,
                 packets: 2,
@@ -238,9 +212,7 @@ mod tests {
                 latency_us: 6,
             }),
         ];
-        samples.extend((0..=5).map(|c| Message::Goodbye {
-            reason: reason_from_code(c),
-        }));
+        samples.extend((0..=5).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
         samples
     }
 
@@ -261,16 +233,10 @@ mod tests {
             let bytes = message.to_bytes();
             for end in 0..bytes.len() {
                 let parsed = Message::parse(&bytes[..end]);
-                assert!(
-                    matches!(parsed, Err(Error::Truncated { .. })),
-                    "{message:?} cut at {end}"
-                );
+                assert!(matches!(parsed, Err(Error::Truncated { .. })), "{message:?} cut at {end}");
             }
         }
-        assert!(matches!(
-            Message::parse(&[2; 2000]),
-            Err(Error::TooLong { .. })
-        ));
+        assert!(matches!(Message::parse(&[2; 2000]), Err(Error::TooLong { .. })));
     }
 
     proptest! {

@@ -90,10 +90,7 @@ impl FrameInfo {
         if usize::from(*size) < SEI_PAYLOAD_BYTES || payload.get(..16)? != SEI_UUID {
             return None;
         }
-        let mut fields = Fields {
-            what: "frame information",
-            rest: &payload[16..],
-        };
+        let mut fields = Fields { what: "frame information", rest: &payload[16..] };
         Some(Self {
             number: fields.u32().ok()?,
             captured_us: fields.u64().ok()?,
@@ -139,36 +136,24 @@ pub fn nal_units(annex_b: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = skip_start_code(annex_b);
     std::iter::from_fn(move || {
         let bytes = rest?;
-        let end = bytes
-            .windows(3)
-            .position(|w| w == [0, 0, 1])
-            .unwrap_or(bytes.len());
+        let end = bytes.windows(3).position(|w| w == [0, 0, 1]).unwrap_or(bytes.len());
         rest = skip_start_code(&bytes[end..]);
         // A fourth byte of the next start code, and trailing zero bytes, belong to no NAL unit.
-        let len = bytes[..end]
-            .iter()
-            .rposition(|&b| b != 0)
-            .map_or(0, |last| last + 1);
+        let len = bytes[..end].iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
         Some(&bytes[..len])
     })
     .filter(|nal| !nal.is_empty())
 }
 
 fn skip_start_code(bytes: &[u8]) -> Option<&[u8]> {
-    bytes
-        .windows(3)
-        .position(|w| w == [0, 0, 1])
-        .map(|at| &bytes[at + 3..])
+    bytes.windows(3).position(|w| w == [0, 0, 1]).map(|at| &bytes[at + 3..])
 }
 
 /// Splits a frame into RTP payloads of at most `max_payload` bytes (at least 100). The last one carries the marker.
 ///
 /// Fragments of one NAL unit have equal sizes but for the last, smaller one: what segmentation offload wants.
 pub fn packetize(annex_b: &[u8], info: &FrameInfo, max_payload: usize) -> Vec<Arc<[u8]>> {
-    assert!(
-        max_payload >= 100,
-        "an RTP payload must hold at least the frame information"
-    );
+    assert!(max_payload >= 100, "an RTP payload must hold at least the frame information");
     let sei = info.to_nal();
     let mut payloads = Vec::with_capacity(annex_b.len() / max_payload + 3);
     let mut group: Vec<&[u8]> = Vec::new();
@@ -215,11 +200,7 @@ fn fragment(nal: &[u8], max_payload: usize, payloads: &mut Vec<Arc<[u8]>>) {
     let size = body.len().div_ceil(count);
     for (i, chunk) in body.chunks(size).enumerate() {
         let start = if i == 0 { 0x80 } else { 0 };
-        let end = if (i + 1) * size >= body.len() {
-            0x40
-        } else {
-            0
-        };
+        let end = if (i + 1) * size >= body.len() { 0x40 } else { 0 };
         let mut payload = Vec::with_capacity(2 + chunk.len());
         payload.extend_from_slice(&[header & 0x60 | NAL_FU_A, start | end | header & 0x1f]);
         payload.extend_from_slice(chunk);
@@ -230,9 +211,9 @@ fn fragment(nal: &[u8], max_payload: usize, payloads: &mut Vec<Arc<[u8]>>) {
 /// Whether a payload begins a frame that can be decoded without an earlier one.
 pub fn starts_keyframe(payload: &[u8]) -> bool {
     match payload {
-        [header, rest @ ..] if header & 0x1f == NAL_STAP_A => aggregated(rest)
-            .flatten()
-            .any(|nal| matches!(nal[0] & 0x1f, NAL_SPS | NAL_IDR)),
+        [header, rest @ ..] if header & 0x1f == NAL_STAP_A => {
+            aggregated(rest).flatten().any(|nal| matches!(nal[0] & 0x1f, NAL_SPS | NAL_IDR))
+        }
         [header, ..] => header & 0x1f == NAL_SPS,
         [] => false,
     }
@@ -246,11 +227,7 @@ fn aggregated(mut body: &[u8]) -> impl Iterator<Item = Result<&[u8], Error>> {
             [a, b, rest @ ..] => (usize::from(u16::from_be_bytes([*a, *b])), rest),
             [_] => {
                 body = &[];
-                return Some(Err(Error::Truncated {
-                    what: "STAP-A",
-                    need: 2,
-                    got: 1,
-                }));
+                return Some(Err(Error::Truncated { what: "STAP-A", need: 2, got: 1 }));
             }
         };
         if size == 0 || size > rest.len() {
@@ -278,26 +255,15 @@ impl Depacketizer {
     /// Takes the next payload. After an error the frame is lost: call [`Self::take`] and drop what it gives.
     pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
         let [header, rest @ ..] = payload else {
-            return Err(Error::Truncated {
-                what: "RTP payload",
-                need: 1,
-                got: 0,
-            });
+            return Err(Error::Truncated { what: "RTP payload", need: 1, got: 0 });
         };
         let kind = header & 0x1f;
         if self.in_fragment && kind != NAL_FU_A {
-            return Err(Error::invalid(
-                "RTP payload",
-                "a fragmented NAL unit was not finished",
-            ));
+            return Err(Error::invalid("RTP payload", "a fragmented NAL unit was not finished"));
         }
         if self.data.len() + payload.len() > MAX_FRAME_BYTES {
             let got = self.data.len() + payload.len();
-            return Err(Error::TooLong {
-                what: "frame",
-                got,
-                max: MAX_FRAME_BYTES,
-            });
+            return Err(Error::TooLong { what: "frame", got, max: MAX_FRAME_BYTES });
         }
         match kind {
             1..=23 => self.nal(payload),
@@ -308,10 +274,7 @@ impl Depacketizer {
             }
             NAL_FU_A => return self.fragment(*header, rest),
             kind => {
-                return Err(Error::invalid(
-                    "RTP payload",
-                    format!("NAL unit type {kind}"),
-                ));
+                return Err(Error::invalid("RTP payload", format!("NAL unit type {kind}")));
             }
         }
         Ok(())
@@ -328,11 +291,7 @@ impl Depacketizer {
 
     fn fragment(&mut self, indicator: u8, rest: &[u8]) -> Result<(), Error> {
         let [fu_header, body @ ..] = rest else {
-            return Err(Error::Truncated {
-                what: "FU-A",
-                need: 1,
-                got: 0,
-            });
+            return Err(Error::Truncated { what: "FU-A", need: 1, got: 0 });
         };
         let (start, end) = (fu_header & 0x80 != 0, fu_header & 0x40 != 0);
         if start == self.in_fragment {
@@ -360,19 +319,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn annex_b(nals: &[Vec<u8>]) -> Vec<u8> {
-        nals.iter()
-            .flat_map(|nal| START_CODE.iter().chain(nal))
-            .copied()
-            .collect()
+        nals.iter().flat_map(|nal| START_CODE.iter().chain(nal)).copied().collect()
     }
 
     fn info() -> FrameInfo {
-        FrameInfo {
-            number: 7,
-            captured_us: 1 << 40,
-            encode_us: 3,
-            ..FrameInfo::default()
-        }
+        FrameInfo { number: 7, captured_us: 1 << 40, encode_us: 3, ..FrameInfo::default() }
     }
 
     #[test]

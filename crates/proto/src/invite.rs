@@ -150,12 +150,7 @@ impl fmt::Display for Invite {
     /// Writes the link, its secret included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (room, key) = (self.room.to_base64(), self.host_key.to_base64());
-        write!(
-            f,
-            "{}/#v{WIRE_VERSION}.{room}.{key}.{}",
-            self.server,
-            self.secret.to_base64()
-        )
+        write!(f, "{}/#v{WIRE_VERSION}.{room}.{key}.{}", self.server, self.secret.to_base64())
     }
 }
 
@@ -175,14 +170,9 @@ impl FromStr for Invite {
             Error::invalid("invite link", "no `#`: was it cut off when it was copied?")
         })?;
         let server = server.trim_end_matches('/');
-        let host = server
-            .strip_prefix("https://")
-            .or_else(|| server.strip_prefix("http://"));
+        let host = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
         if host.is_none_or(|h| h.is_empty() || h.contains(char::is_whitespace)) {
-            return Err(Error::invalid(
-                "invite link",
-                "it must begin with https:// or http://",
-            ));
+            return Err(Error::invalid("invite link", "it must begin with https:// or http://"));
         }
         let mut parts = fragment.split('.');
         let mut part = |what| {
@@ -191,10 +181,8 @@ impl FromStr for Invite {
                 .ok_or_else(|| Error::invalid("invite link", format!("the {what} is missing")))
         };
         let version = part("version")?;
-        let version = version
-            .strip_prefix('v')
-            .and_then(|v| v.parse::<u8>().ok())
-            .ok_or_else(|| {
+        let version =
+            version.strip_prefix('v').and_then(|v| v.parse::<u8>().ok()).ok_or_else(|| {
                 Error::invalid("invite link", "the part behind `#` must begin with v1.")
             })?;
         if version != WIRE_VERSION {
@@ -208,19 +196,14 @@ impl FromStr for Invite {
         };
         match parts.next() {
             None => Ok(invite),
-            Some(_) => Err(Error::invalid(
-                "invite link",
-                "something follows the secret",
-            )),
+            Some(_) => Err(Error::invalid("invite link", "something follows the secret")),
         }
     }
 }
 
 /// Decodes base64url without padding. The text itself stays out of the error: it may be a secret.
 pub(crate) fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, Error> {
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| Error::invalid(what, "not base64url"))
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::invalid(what, "not base64url"))
 }
 
 #[cfg(test)]
@@ -250,10 +233,7 @@ mod tests {
         let says = |text: &str, needle: &str| {
             let error = text.parse::<Invite>().unwrap_err().to_string();
             assert!(error.contains(needle), "{error}");
-            assert!(
-                !error.contains(&invite().secret.to_base64()),
-                "secret in an error: {error}"
-            );
+            assert!(!error.contains(&invite().secret.to_base64()), "secret in an error: {error}");
         };
         says("hello", "no `#`");
         says(&link.replace("http:", "ftp:"), "must begin with https://");

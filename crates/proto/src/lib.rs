@@ -66,9 +66,6 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn invalid(what: &'static str, detail: impl ToString) -> Self {
-        Self::Invalid {
-            what,
-            detail: detail.to_string(),
-        }
+        Self::Invalid { what, detail: detail.to_string() }
     }
 }

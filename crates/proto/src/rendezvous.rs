@@ -48,9 +48,7 @@ impl Serialize for Blob {
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        decode("blob", &text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        decode("blob", &text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -169,11 +167,7 @@ pub enum Refusal {
 
 fn parse<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
     if text.len() > MAX_SIGNAL_BYTES {
-        return Err(Error::TooLong {
-            what,
-            got: text.len(),
-            max: MAX_SIGNAL_BYTES,
-        });
+        return Err(Error::TooLong { what, got: text.len(), max: MAX_SIGNAL_BYTES });
     }
     // serde_json quotes at most a field name or number: no secret gets into the message.
     serde_json::from_str(text).map_err(|e| Error::invalid(what, e))
@@ -217,38 +211,18 @@ mod tests {
         let token = RoomToken::from_bytes([1; 32]);
         let blob = Blob(vec![1, 2, 3]);
         for request in [
-            Request::Open {
-                version: 1,
-                token,
-                max_clients: 8,
-            },
-            Request::Enter {
-                version: 1,
-                room: token.room_id(),
-            },
-            Request::Relay {
-                client: Some(ClientId(4)),
-                blob: blob.clone(),
-            },
-            Request::Relay {
-                client: None,
-                blob: blob.clone(),
-            },
-            Request::Dismiss {
-                client: ClientId(9),
-            },
+            Request::Open { version: 1, token, max_clients: 8 },
+            Request::Enter { version: 1, room: token.room_id() },
+            Request::Relay { client: Some(ClientId(4)), blob: blob.clone() },
+            Request::Relay { client: None, blob: blob.clone() },
+            Request::Dismiss { client: ClientId(9) },
             Request::Close,
         ] {
             assert_eq!(Request::parse(&request.to_json()), Ok(request));
         }
         for reply in [
-            Reply::Opened {
-                room: token.room_id(),
-                stun_port: 3478,
-            },
-            Reply::Refused {
-                reason: Refusal::UnknownRoom,
-            },
+            Reply::Opened { room: token.room_id(), stun_port: 3478 },
+            Reply::Refused { reason: Refusal::UnknownRoom },
             Reply::Relay { client: None, blob },
         ] {
             assert_eq!(Reply::parse(&reply.to_json()), Ok(reply));
@@ -258,20 +232,12 @@ mod tests {
     #[test]
     fn a_newer_server_may_refuse_for_reasons_we_do_not_know() {
         let reply = Reply::parse(r#"{"type":"refused","reason":"full_moon","since":3}"#);
-        assert_eq!(
-            reply,
-            Ok(Reply::Refused {
-                reason: Refusal::Unknown
-            })
-        );
+        assert_eq!(reply, Ok(Reply::Refused { reason: Refusal::Unknown }));
     }
 
     #[test]
     fn oversized_messages_are_refused_before_they_are_parsed() {
-        let text = format!(
-            r#"{{"type":"relay","blob":"{}"}}"#,
-            "A".repeat(MAX_SIGNAL_BYTES)
-        );
+        let text = format!(r#"{{"type":"relay","blob":"{}"}}"#, "A".repeat(MAX_SIGNAL_BYTES));
         assert!(matches!(Request::parse(&text), Err(Error::TooLong { .. })));
     }
 

@@ -44,11 +44,7 @@ impl<'a> Envelope<'a> {
     /// Takes a blob apart.
     pub fn parse(blob: &'a [u8]) -> Result<Self, Error> {
         let [version, kind, rest @ ..] = blob else {
-            return Err(Error::Truncated {
-                what: "envelope",
-                need: 2,
-                got: blob.len(),
-            });
+            return Err(Error::Truncated { what: "envelope", need: 2, got: blob.len() });
         };
         match (*kind, rest) {
             // Readable in every version: it says which one the other side has.
@@ -200,11 +196,7 @@ pub fn to_bytes(message: &impl Serialize) -> Vec<u8> {
 /// Reads a message of this module from an opened plaintext.
 pub fn parse<T: DeserializeOwned>(what: &'static str, plaintext: &[u8]) -> Result<T, Error> {
     if plaintext.len() > MAX_SEALED_BYTES {
-        return Err(Error::TooLong {
-            what,
-            got: plaintext.len(),
-            max: MAX_SEALED_BYTES,
-        });
+        return Err(Error::TooLong { what, got: plaintext.len(), max: MAX_SEALED_BYTES });
     }
     serde_json::from_slice(plaintext).map_err(|e| Error::invalid(what, e))
 }
@@ -229,10 +221,7 @@ mod tests {
 
     #[test]
     fn another_version_is_named_and_its_rejection_is_understood() {
-        assert_eq!(
-            Envelope::parse(&[9, KIND_HANDSHAKE, 0]),
-            Err(Error::Version { theirs: 9 })
-        );
+        assert_eq!(Envelope::parse(&[9, KIND_HANDSHAKE, 0]), Err(Error::Version { theirs: 9 }));
         let rejected = Envelope::Rejected(Rejection::Version(9));
         assert_eq!(Envelope::parse(&[9, KIND_REJECTED, 2]), Ok(rejected));
     }
@@ -242,19 +231,12 @@ mod tests {
         let message = br#"{"type":"confetti","colour":"red"}"#;
         assert_eq!(parse("message", message), Ok(ToHost::Unknown));
         let message = br#"{"type":"candidate","candidate":"c","priority":1}"#;
-        assert_eq!(
-            parse("message", message),
-            Ok(ToHost::Candidate {
-                candidate: "c".into()
-            })
-        );
+        assert_eq!(parse("message", message), Ok(ToHost::Candidate { candidate: "c".into() }));
     }
 
     #[test]
     fn a_decision_survives_a_round_trip() {
-        let admission = Admission::Refused {
-            reason: PartReason::RoomFull,
-        };
+        let admission = Admission::Refused { reason: PartReason::RoomFull };
         let message = ToClient::Admission(admission);
         assert_eq!(parse("message", &to_bytes(&message)), Ok(message));
     }

@@ -41,10 +41,7 @@ impl Nat {
 
     /// A datagram leaves: gives its source as the network sees it.
     pub fn outbound(&mut self, source: SocketAddr, destination: SocketAddr) -> SocketAddr {
-        let key = (
-            source,
-            (self.kind == NatKind::Symmetric).then_some(destination),
-        );
+        let key = (source, (self.kind == NatKind::Symmetric).then_some(destination));
         let port = *self.mappings.entry(key).or_insert_with(|| {
             self.next_port += 1;
             self.next_port
@@ -58,10 +55,7 @@ impl Nat {
     pub fn inbound(&self, source: SocketAddr, destination: SocketAddr) -> Option<SocketAddr> {
         let open =
             self.kind == NatKind::FullCone || self.sent.contains(&(destination.port(), source));
-        self.inner
-            .get(&destination.port())
-            .copied()
-            .filter(|_| open)
+        self.inner.get(&destination.port()).copied().filter(|_| open)
     }
 
     /// Forgets all mappings, as a NAT does that restarts: peers appear at new ports from then on.
@@ -79,10 +73,8 @@ mod tests {
     #[test]
     fn kinds_differ_in_mapping_and_filtering() {
         let inner: SocketAddr = "10.0.0.2:5000".parse().unwrap();
-        let (a, b): (SocketAddr, SocketAddr) = (
-            "192.0.2.1:1".parse().unwrap(),
-            "192.0.2.2:2".parse().unwrap(),
-        );
+        let (a, b): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:2".parse().unwrap());
         for (kind, same_port, stranger_enters) in [
             (NatKind::FullCone, true, true),
             (NatKind::PortRestricted, true, false),

@@ -46,11 +46,7 @@ pub struct Conditions {
 impl Default for Conditions {
     /// 5 ms to the core: peers are 20 ms apart, there and back.
     fn default() -> Self {
-        Self {
-            delay: Duration::from_millis(5),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-        }
+        Self { delay: Duration::from_millis(5), jitter: Duration::ZERO, loss: 0.0 }
     }
 }
 
@@ -68,16 +64,11 @@ mod tests {
 
     #[test]
     fn a_seed_reproduces_what_happens() {
-        let conditions = Conditions {
-            jitter: Duration::from_millis(9),
-            loss: 0.3,
-            ..Conditions::default()
-        };
+        let conditions =
+            Conditions { jitter: Duration::from_millis(9), loss: 0.3, ..Conditions::default() };
         let run = |seed| {
             let mut rng = Rng::new(seed);
-            (0..100)
-                .map(|_| conditions.pass(&mut rng))
-                .collect::<Vec<_>>()
+            (0..100).map(|_| conditions.pass(&mut rng)).collect::<Vec<_>>()
         };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));

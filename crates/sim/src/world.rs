@@ -114,19 +114,9 @@ struct Node {
 }
 
 enum Happening {
-    Datagram {
-        source: SocketAddr,
-        destination: SocketAddr,
-        data: Vec<u8>,
-    },
-    Signal {
-        node: NodeId,
-        connection: ConnectionId,
-        event: SignalEvent,
-    },
-    ToServer {
-        input: rendezvous::Input,
-    },
+    Datagram { source: SocketAddr, destination: SocketAddr, data: Vec<u8> },
+    Signal { node: NodeId, connection: ConnectionId, event: SignalEvent },
+    ToServer { input: rendezvous::Input },
     Frame,
 }
 
@@ -191,10 +181,7 @@ impl World {
         world.add(Machine::Host(host, HostView::default()), address, nat);
         world.after(FRAME_EVERY, Happening::Frame);
         let open = |w: &Self| w.host().told(|e| matches!(e, host::Event::RoomOpen));
-        assert!(
-            world.run_until(Duration::from_secs(5), open),
-            "the host could not open its room"
-        );
+        assert!(world.run_until(Duration::from_secs(5), open), "the host could not open its room");
         world
     }
 
@@ -203,30 +190,15 @@ impl World {
         let number = self.nodes.len() as u8 + 1;
         let outer: IpAddr = Ipv4Addr::new(203, 0, 113, number).into();
         self.by_ip.insert(outer, NodeId(self.nodes.len()));
-        let ip = if nat.is_some() {
-            Ipv4Addr::new(10, 0, number, 2).into()
-        } else {
-            outer
-        };
-        (
-            SocketAddr::new(ip, 5000),
-            nat.map(|kind| Nat::new(kind, outer)),
-        )
+        let ip = if nat.is_some() { Ipv4Addr::new(10, 0, number, 2).into() } else { outer };
+        (SocketAddr::new(ip, 5000), nat.map(|kind| Nat::new(kind, outer)))
     }
 
     fn add(&mut self, machine: Machine, address: SocketAddr, nat: Option<Nat>) -> NodeId {
         let id = NodeId(self.nodes.len());
         let conditions = self.setup.conditions;
         let (connection, wake) = (None, self.now);
-        self.nodes.push(Node {
-            machine,
-            address,
-            nat,
-            conditions,
-            connection,
-            wake,
-            alive: true,
-        });
+        self.nodes.push(Node { machine, address, nat, conditions, connection, wake, alive: true });
         self.drain(id);
         id
     }
@@ -327,7 +299,7 @@ impl World {
         self.nodes[id.0].alive = false;
         if let Some(connection) = self.nodes[id.0].connection.take() {
             self.connections.remove(&connection);
-            self.to_server(rendezvous::Input::Disconnected(connection));
+            self.tell_server(rendezvous::Input::Disconnected(connection));
         }
     }
 
@@ -335,17 +307,8 @@ impl World {
     pub fn kill_server(&mut self) {
         self.server = None;
         for (connection, node) in std::mem::take(&mut self.connections) {
-            let event = SignalEvent::Disconnected {
-                reason: "the server vanished".into(),
-            };
-            self.after(
-                Duration::ZERO,
-                Happening::Signal {
-                    node,
-                    connection,
-                    event,
-                },
-            );
+            let event = SignalEvent::Disconnected { reason: "the server vanished".into() };
+            self.after(Duration::ZERO, Happening::Signal { node, connection, event });
         }
     }
 
@@ -362,14 +325,7 @@ impl World {
     /// Somebody sends a peer a datagram from a forged address.
     pub fn forge(&mut self, source: SocketAddr, id: NodeId, data: &[u8]) {
         let destination = self.nodes[id.0].address;
-        self.input(
-            id,
-            Stimulus::Datagram {
-                source,
-                destination,
-                data,
-            },
-        );
+        self.input(id, Stimulus::Datagram { source, destination, data });
     }
 
     /// A peer's NAT forgets its mappings.
@@ -396,11 +352,8 @@ impl World {
             let next_wake = self.nodes.iter().filter(|n| n.alive).map(|n| n.wake).min();
             let next_event = self.schedule.peek().map(|Reverse((at, _))| *at);
             let times = [next_wake, next_event, Some(self.server_wake)];
-            let next = times
-                .into_iter()
-                .flatten()
-                .min()
-                .expect("the server's wake is always there");
+            let next =
+                times.into_iter().flatten().min().expect("the server's wake is always there");
             if next > end {
                 self.now = end;
                 return done(self);
@@ -441,16 +394,10 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Datagram {
-                source,
-                destination,
-                data,
-            } => self.arrive(source, destination, &data),
-            Happening::Signal {
-                node,
-                connection,
-                event,
-            } => {
+            Happening::Datagram { source, destination, data } => {
+                self.arrive(source, destination, &data)
+            }
+            Happening::Signal { node, connection, event } => {
                 let current = self.nodes[node.0].connection == Some(connection);
                 if self.nodes[node.0].alive && current {
                     if matches!(event, SignalEvent::Disconnected { .. }) {
@@ -476,15 +423,10 @@ impl World {
         };
         view.frames += 1;
         view.keyframes += u32::from(keyframe);
-        let info = FrameInfo {
-            number: view.frames,
-            ..FrameInfo::default()
-        };
+        let info = FrameInfo { number: view.frames, ..FrameInfo::default() };
         let data = if keyframe {
             [
-                &[
-                    0, 0, 0, 1, 0x67, 66, 0, 31, 0, 0, 0, 1, 0x68, 206, 0, 0, 0, 1, 0x65,
-                ][..],
+                &[0, 0, 0, 1, 0x67, 66, 0, 31, 0, 0, 0, 1, 0x68, 206, 0, 0, 0, 1, 0x65][..],
                 &[1; KEYFRAME_BYTES],
             ]
             .concat()
@@ -492,13 +434,7 @@ impl World {
             [&[0, 0, 0, 1, 0x41][..], &[1; FRAME_BYTES]].concat()
         };
         let (captured_at, encoded_at) = (self.now, self.now);
-        let frame = CodedFrame {
-            data: Arc::from(data),
-            keyframe,
-            captured_at,
-            encoded_at,
-            info,
-        };
+        let frame = CodedFrame { data: Arc::from(data), keyframe, captured_at, encoded_at, info };
         self.tell_host(host::Action::Send(frame));
     }
 
@@ -512,9 +448,8 @@ impl World {
         };
         let to = self.by_ip.get(&transmit.destination.ip()).copied();
         let out = node.conditions.pass(&mut self.rng);
-        let on = to.map_or(Some(Duration::ZERO), |to| {
-            self.nodes[to.0].conditions.pass(&mut self.rng)
-        });
+        let on =
+            to.map_or(Some(Duration::ZERO), |to| self.nodes[to.0].conditions.pass(&mut self.rng));
         let (Some(out), Some(on)) = (out, on) else {
             return;
         };
@@ -528,21 +463,13 @@ impl World {
 
     fn arrive(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
         if destination == SERVER {
-            let answer = self
-                .server
-                .is_some()
-                .then(|| stun::answer(source, data))
-                .flatten();
+            let answer = self.server.is_some().then(|| stun::answer(source, data)).flatten();
             if let (Some(data), Some(to)) = (answer, self.by_ip.get(&source.ip())) {
                 let back = self.nodes[to.0].conditions.pass(&mut self.rng);
                 if let Some(delay) = back {
                     self.after(
                         delay,
-                        Happening::Datagram {
-                            source: SERVER,
-                            destination: source,
-                            data,
-                        },
+                        Happening::Datagram { source: SERVER, destination: source, data },
                     );
                 }
             }
@@ -558,14 +485,7 @@ impl World {
             None => (destination == node.address).then_some(destination),
         };
         if let (Some(destination), true) = (inner, node.alive) {
-            self.input(
-                id,
-                Stimulus::Datagram {
-                    source,
-                    destination,
-                    data,
-                },
-            );
+            self.input(id, Stimulus::Datagram { source, destination, data });
         }
     }
 
@@ -580,21 +500,12 @@ impl World {
                 self.nodes[node.0].connection = Some(connection);
                 let event = if self.server.is_some() {
                     self.connections.insert(connection, node);
-                    self.to_server(rendezvous::Input::Connected(connection));
+                    self.tell_server(rendezvous::Input::Connected(connection));
                     SignalEvent::Connected { server: SERVER }
                 } else {
-                    SignalEvent::Disconnected {
-                        reason: "connection refused".into(),
-                    }
+                    SignalEvent::Disconnected { reason: "connection refused".into() }
                 };
-                self.after(
-                    2 * delay,
-                    Happening::Signal {
-                        node,
-                        connection,
-                        event,
-                    },
-                );
+                self.after(2 * delay, Happening::Signal { node, connection, event });
             }
             SignalCommand::Send(text) => {
                 if let Some(connection) = self.nodes[node.0].connection {
@@ -613,7 +524,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, input: rendezvous::Input) {
+    fn tell_server(&mut self, input: rendezvous::Input) {
         self.after(Duration::ZERO, Happening::ToServer { input });
     }
 
@@ -634,11 +545,11 @@ impl World {
             match output {
                 rendezvous::Output::Send(connection, text) => {
                     self.transcript.push(text.clone());
-                    self.to_peer(connection, SignalEvent::Received(text));
+                    self.tell_peer(connection, SignalEvent::Received(text));
                 }
                 rendezvous::Output::Close(connection) => {
                     let reason = "the server closed the connection".into();
-                    self.to_peer(connection, SignalEvent::Disconnected { reason });
+                    self.tell_peer(connection, SignalEvent::Disconnected { reason });
                     self.connections.remove(&connection);
                 }
                 rendezvous::Output::Timeout(_) => unreachable!("ends the loop above"),
@@ -646,17 +557,10 @@ impl World {
         }
     }
 
-    fn to_peer(&mut self, connection: ConnectionId, event: SignalEvent) {
+    fn tell_peer(&mut self, connection: ConnectionId, event: SignalEvent) {
         if let Some(&node) = self.connections.get(&connection) {
             let delay = self.nodes[node.0].conditions.delay;
-            self.after(
-                delay,
-                Happening::Signal {
-                    node,
-                    connection,
-                    event,
-                },
-            );
+            self.after(delay, Happening::Signal { node, connection, event });
         }
     }
 
@@ -713,11 +617,7 @@ fn server() -> Rendezvous {
 
 enum Stimulus<'a> {
     Timeout,
-    Datagram {
-        source: SocketAddr,
-        destination: SocketAddr,
-        data: &'a [u8],
-    },
+    Datagram { source: SocketAddr, destination: SocketAddr, data: &'a [u8] },
     Signal(SignalEvent),
 }
 
@@ -725,15 +625,9 @@ impl<'a> Stimulus<'a> {
     fn into_input<A>(self) -> Input<'a, A> {
         match self {
             Self::Timeout => Input::Timeout,
-            Self::Datagram {
-                source,
-                destination,
-                data,
-            } => Input::Datagram {
-                source,
-                destination,
-                data,
-            },
+            Self::Datagram { source, destination, data } => {
+                Input::Datagram { source, destination, data }
+            }
             Self::Signal(event) => Input::Signal(event),
         }
     }

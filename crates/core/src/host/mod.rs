@@ -217,10 +217,7 @@ impl Host {
     pub fn new(now: Instant, config: Config) -> Self {
         let max = f64::from(config.max_bitrate);
         let mut host = Self {
-            limits: Limits {
-                min: MIN_BITRATE.min(max),
-                max,
-            },
+            limits: Limits { min: MIN_BITRATE.min(max), max },
             bitrate: config.max_bitrate,
             server: Server::connect(now, &config.random_seed),
             config,
@@ -271,11 +268,8 @@ impl Host {
         if self.server.handle_timeout(now) {
             self.server_lost("it does not answer".into());
         }
-        let due: Vec<_> = self
-            .deadlines
-            .range(..=(now, ViewerId(u32::MAX)))
-            .map(|(_, id)| *id)
-            .collect();
+        let due: Vec<_> =
+            self.deadlines.range(..=(now, ViewerId(u32::MAX))).map(|(_, id)| *id).collect();
         for id in due {
             self.with_viewer(id, |viewer, now| viewer.handle_timeout(now));
         }
@@ -306,18 +300,14 @@ impl Host {
     }
 
     fn waiting(&self) -> impl Iterator<Item = ViewerId> + '_ {
-        self.viewers
-            .iter()
-            .filter(|(_, v)| v.is_waiting())
-            .map(|(id, _)| *id)
+        self.viewers.iter().filter(|(_, v)| v.is_waiting()).map(|(id, _)| *id)
     }
 
     // --- Datagrams ---
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
         if let Some((mapped, base)) =
-            self.server
-                .handle_datagram(self.now, source, destination, data)
+            self.server.handle_datagram(self.now, source, destination, data)
         {
             return self.reflexive(mapped, base);
         }
@@ -340,11 +330,7 @@ impl Host {
 
     /// Notes that a viewer has proved itself at an address.
     fn claim(&mut self, source: SocketAddr, id: ViewerId) {
-        if self
-            .viewers
-            .get(&id)
-            .is_some_and(|viewer| viewer.knows(source))
-        {
+        if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
             let claimants = self.by_source.entry(source).or_default();
             if !claimants.contains(&id) && claimants.len() < MAX_CLAIMANTS {
                 claimants.push(id);
@@ -365,20 +351,14 @@ impl Host {
         self.frames += 1;
         let mut info = frame.info;
         info.captured_us = micros_since(self.epoch, frame.captured_at);
-        info.send_queue_us = self
-            .now
-            .saturating_duration_since(frame.encoded_at)
-            .as_micros() as u32;
+        info.send_queue_us =
+            self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
         let payloads = packetize(&frame.data, &info, MAX_PAYLOAD);
         if frame.keyframe {
             self.keyframe_wanted = false;
         }
-        let ids: Vec<_> = self
-            .viewers
-            .iter()
-            .filter(|(_, v)| v.is_up())
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<_> =
+            self.viewers.iter().filter(|(_, v)| v.is_up()).map(|(id, _)| *id).collect();
         for id in ids {
             self.with_viewer(id, |viewer, now| {
                 viewer.send_frame(now, frame.captured_at, frame.keyframe, &payloads);
@@ -397,10 +377,7 @@ impl Host {
 
     /// One encode serves all viewers, so the narrowest path that still reports decides.
     fn reconsider_bitrate(&mut self) {
-        let allowed = self
-            .viewers
-            .values()
-            .filter_map(|v| v.allowed_bitrate(self.now));
+        let allowed = self.viewers.values().filter_map(|v| v.allowed_bitrate(self.now));
         let bitrate = allowed.fold(self.limits.max, f64::min) as u32;
         let changed = bitrate.abs_diff(self.bitrate) > self.bitrate / 20
             || bitrate == self.config.max_bitrate;
@@ -417,16 +394,9 @@ impl Host {
             SignalEvent::Connected { server } => {
                 self.server.connected(self.now, server);
                 let token = self.config.identity.token;
-                let max_clients = self
-                    .config
-                    .max_viewers
-                    .saturating_mul(2)
-                    .saturating_add(SPARE_CLIENTS);
-                self.server.send(&Request::Open {
-                    version: WIRE_VERSION,
-                    token,
-                    max_clients,
-                });
+                let max_clients =
+                    self.config.max_viewers.saturating_mul(2).saturating_add(SPARE_CLIENTS);
+                self.server.send(&Request::Open { version: WIRE_VERSION, token, max_clients });
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
@@ -466,10 +436,7 @@ impl Host {
                     self.with_viewer(id, |viewer, _| viewer.departed());
                 }
             }
-            Reply::Relay {
-                client: Some(client),
-                blob,
-            } => self.blob(client, &blob.0),
+            Reply::Relay { client: Some(client), blob } => self.blob(client, &blob.0),
             Reply::Refused { reason } => self.refused(reason),
             reply => tracing::warn!(?reply, "message from the rendezvous server ignored"),
         }
@@ -507,10 +474,7 @@ impl Host {
     fn reject(&mut self, client: ClientId, rejection: Rejection) {
         self.event(Event::Rejected);
         let blob = Blob(Envelope::Rejected(rejection).to_bytes());
-        self.server.send(&Request::Relay {
-            client: Some(client),
-            blob,
-        });
+        self.server.send(&Request::Relay { client: Some(client), blob });
         self.server.send(&Request::Dismiss { client });
     }
 
@@ -564,31 +528,24 @@ impl Host {
     // --- Viewers ---
 
     fn admit(&mut self, id: ViewerId) {
-        let Some(viewer) = self
-            .viewers
-            .get(&id)
-            .filter(|v| v.is_waiting_for_admission())
-        else {
+        let Some(viewer) = self.viewers.get(&id).filter(|v| v.is_waiting_for_admission()) else {
             return;
         };
         if self.viewers.values().filter(|v| v.is_linked()).count()
             >= self.config.max_viewers as usize
         {
             // Who waits in the lobby may be let in when another has left.
-            return if viewer.is_waiting() {
-                ()
-            } else {
-                self.refuse(id, PartReason::RoomFull)
-            };
+            if !viewer.is_waiting() {
+                self.refuse(id, PartReason::RoomFull);
+            }
+            return;
         }
         let (config, reflexive) = (self.config.clone(), self.server.reflexive());
-        self.with_viewer(id, |viewer, now| {
-            match viewer.admit(now, &config, reflexive) {
-                Ok(()) => Step::Stay,
-                Err(error) => {
-                    viewer.refuse(PartReason::Protocol);
-                    Step::Leave(error.into())
-                }
+        self.with_viewer(id, |viewer, now| match viewer.admit(now, &config, reflexive) {
+            Ok(()) => Step::Stay,
+            Err(error) => {
+                viewer.refuse(PartReason::Protocol);
+                Step::Leave(error.into())
             }
         });
     }
@@ -606,11 +563,7 @@ impl Host {
         let Some(viewer) = self.viewers.get_mut(&id) else {
             return;
         };
-        let before = (
-            viewer.deadline(),
-            viewer.client(),
-            viewer.ufrag().map(str::to_owned),
-        );
+        let before = (viewer.deadline(), viewer.client(), viewer.ufrag().map(str::to_owned));
         let step = guarded(|| {
             let step = act(viewer, self.now);
             if let Step::Restarted = step {
@@ -625,10 +578,7 @@ impl Host {
             self.outputs.push_back(Output::Transmit(transmit));
         }
         while let (Some(blob), Some(client)) = (viewer.poll_blob(), before.1) {
-            self.server.send(&Request::Relay {
-                client: Some(client),
-                blob,
-            });
+            self.server.send(&Request::Relay { client: Some(client), blob });
         }
         while let Some(event) = viewer.poll_event() {
             if let Event::KeyframeWanted = event {
@@ -638,8 +588,7 @@ impl Host {
             }
         }
         if viewer.ufrag() != before.2.as_deref() {
-            self.by_ufrag
-                .extend(viewer.ufrag().map(|ufrag| (ufrag.to_owned(), id)));
+            self.by_ufrag.extend(viewer.ufrag().map(|ufrag| (ufrag.to_owned(), id)));
             before.2.map(|old| self.by_ufrag.remove(&old));
         }
         if let (Some(client), None) = (before.1, viewer.client())
@@ -729,11 +678,9 @@ impl Machine for Host {
         }
         match input {
             Input::Timeout => self.expire(),
-            Input::Datagram {
-                source,
-                destination,
-                data,
-            } => self.datagram(source, destination, data),
+            Input::Datagram { source, destination, data } => {
+                self.datagram(source, destination, data)
+            }
             Input::Signal(event) => self.signal(event),
             Input::Action(action) => self.action(action),
         }
@@ -744,17 +691,12 @@ impl Machine for Host {
     }
 
     fn poll_output(&mut self) -> Output<Event> {
-        self.outputs
-            .pop_front()
-            .unwrap_or_else(|| Output::Timeout(self.timeout()))
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 
     /// All viewers and waiting clients.
     fn status(&self) -> Vec<ViewerStatus> {
-        self.viewers
-            .iter()
-            .map(|(id, viewer)| viewer.status(*id))
-            .collect()
+        self.viewers.iter().map(|(id, viewer)| viewer.status(*id)).collect()
     }
 
     fn is_closed(&self) -> bool {

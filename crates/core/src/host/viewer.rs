@@ -111,11 +111,7 @@ impl Viewer {
                 tracing::warn!(%error, "a client that knows the secret broke the protocol");
                 let nonce = Nonce::from_bytes([0; 32]);
                 (
-                    Hello {
-                        name: String::new(),
-                        offer: String::new(),
-                        nonce,
-                    },
+                    Hello { name: String::new(), offer: String::new(), nonce },
                     Step::Leave(PartReason::Protocol.into()),
                 )
             }
@@ -225,9 +221,7 @@ impl Viewer {
 
     pub(super) fn allowed_bitrate(&self, now: Instant) -> Option<f64> {
         let fresh = now < self.report.1 + REPORT_STALE;
-        self.estimate
-            .filter(|_| self.is_up() && fresh)
-            .map(|e| e.bitrate)
+        self.estimate.filter(|_| self.is_up() && fresh).map(|e| e.bitrate)
     }
 
     // --- Admission ---
@@ -242,10 +236,7 @@ impl Viewer {
             self.stage = Stage::Waiting(channel);
         }
         self.announced = true;
-        self.events.push_back(Event::ViewerWaiting {
-            id: self.id,
-            name: self.hello.name.clone(),
-        });
+        self.events.push_back(Event::ViewerWaiting { id: self.id, name: self.hello.name.clone() });
     }
 
     pub(super) fn admit(
@@ -277,19 +268,14 @@ impl Viewer {
     fn answer(&mut self, admission: Admission) -> Option<(Channel, Binding)> {
         let channel = match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Greeted(responder) => {
-                let welcome = Welcome {
-                    nonce: self.nonce,
-                    admission,
-                };
+                let welcome = Welcome { nonce: self.nonce, admission };
                 let (channel, message) = responder.finish(&sealed::to_bytes(&welcome));
-                self.blobs
-                    .push_back(Blob(Envelope::Handshake(&message).to_bytes()));
+                self.blobs.push_back(Blob(Envelope::Handshake(&message).to_bytes()));
                 channel
             }
             Stage::Waiting(mut channel) => {
                 let sealed = channel.seal(&sealed::to_bytes(&ToClient::Admission(admission)));
-                self.blobs
-                    .push_back(Blob(Envelope::Sealed(&sealed).to_bytes()));
+                self.blobs.push_back(Blob(Envelope::Sealed(&sealed).to_bytes()));
                 channel
             }
             Stage::Linked(..) | Stage::Gone => return None,
@@ -308,8 +294,7 @@ impl Viewer {
     fn seal(&mut self, message: &ToClient) {
         if let Some(channel) = self.channel() {
             let sealed = channel.seal(&sealed::to_bytes(message));
-            self.blobs
-                .push_back(Blob(Envelope::Sealed(&sealed).to_bytes()));
+            self.blobs.push_back(Blob(Envelope::Sealed(&sealed).to_bytes()));
         }
     }
 
@@ -351,11 +336,7 @@ impl Viewer {
     /// What came through the server is not what the client sent. Nothing on the channel opens any more; a link that is
     /// up does not need it.
     pub(super) fn garbled(&mut self) -> Step {
-        if self.is_up() {
-            self.departed()
-        } else {
-            Step::Leave(LeftReason::Tampered)
-        }
+        if self.is_up() { self.departed() } else { Step::Leave(LeftReason::Tampered) }
     }
 
     fn remote_candidate(&mut self, now: Instant, candidate: String) {
@@ -468,8 +449,7 @@ impl Viewer {
 
     fn collect(&mut self) {
         if let Stage::Linked(link, _) = &mut self.stage {
-            self.transmits
-                .extend(std::iter::from_fn(|| link.poll_transmit()));
+            self.transmits.extend(std::iter::from_fn(|| link.poll_transmit()));
         }
     }
 
@@ -486,17 +466,12 @@ impl Viewer {
                 self.estimate = Some(Estimate::new(limits));
                 self.report.1 = now;
                 let name = self.hello.name.clone();
-                self.events.push_back(Event::ViewerConnected {
-                    id: self.id,
-                    name,
-                    path,
-                });
+                self.events.push_back(Event::ViewerConnected { id: self.id, name, path });
                 self.events.push_back(Event::KeyframeWanted);
             }
             LinkEvent::PathChanged(path) => {
                 self.path = Some(path);
-                self.events
-                    .push_back(Event::ViewerPath { id: self.id, path });
+                self.events.push_back(Event::ViewerPath { id: self.id, path });
             }
             LinkEvent::KeyframeWanted if now < self.keyframe_at => {}
             LinkEvent::KeyframeWanted => {
@@ -505,10 +480,7 @@ impl Viewer {
                 self.events.push_back(Event::KeyframeWanted);
             }
             LinkEvent::Message(Message::Ping { sent_us }) => {
-                let pong = Message::Pong {
-                    sent_us,
-                    received_us: micros_since(epoch, now),
-                };
+                let pong = Message::Pong { sent_us, received_us: micros_since(epoch, now) };
                 if let Stage::Linked(link, _) = &mut self.stage {
                     link.send(now, &pong);
                 }

@@ -36,12 +36,7 @@ pub(super) struct TestCard {
 impl TestCard {
     pub(super) fn new(size: Size, fps: u32) -> Self {
         let canvas = background(size);
-        Self {
-            canvas,
-            fps: fps.max(1),
-            started: Instant::now(),
-            frame: 0,
-        }
+        Self { canvas, fps: fps.max(1), started: Instant::now(), frame: 0 }
     }
 
     fn due(&self, frame: u64) -> Instant {
@@ -61,21 +56,10 @@ impl TestCard {
         let layout = Layout::new(size);
         let text = glyphs::line(CLOCK.len() as u32, layout.dot);
         fill(&mut self.canvas, layout.clock, text, INK);
-        glyphs::write(
-            &mut self.canvas,
-            &clock(time),
-            layout.clock,
-            layout.dot,
-            WHITE,
-        );
+        glyphs::write(&mut self.canvas, &clock(time), layout.clock, layout.dot, WHITE);
 
         let (track, block) = (layout.track, layout.block);
-        fill(
-            &mut self.canvas,
-            (0, track),
-            Size::new(size.width, block),
-            INK,
-        );
+        fill(&mut self.canvas, (0, track), Size::new(size.width, block), INK);
         // Once across in four seconds, and at least by a pixel from each picture to the next;
         // in whole steps, or two pictures around a turn could be the same.
         let way = u64::from(size.width.saturating_sub(block)).max(1);
@@ -83,12 +67,7 @@ impl TestCard {
         let way = way - way % step;
         let at = frame * step % (2 * way);
         let x = at.min(2 * way - at) as u32; // there and back
-        fill(
-            &mut self.canvas,
-            (x, track),
-            Size::new(block, block),
-            BARS[frame as usize / 7 % 7],
-        );
+        fill(&mut self.canvas, (x, track), Size::new(block, block), BARS[frame as usize / 7 % 7]);
     }
 }
 
@@ -113,10 +92,7 @@ impl Source for TestCard {
         self.frame = frame + 1;
         into.reset(self.canvas.size());
         into.data_mut().copy_from_slice(self.canvas.data());
-        Ok(Grab::Fresh {
-            changed_at: self.due(frame),
-            grabbed_at,
-        })
+        Ok(Grab::Fresh { changed_at: self.due(frame), grabbed_at })
     }
 }
 
@@ -155,12 +131,7 @@ fn background(size: Size) -> Bgra {
     fill(&mut picture, (0, bars), Size::new(w, ramp - bars), INK);
     for (bar, colour) in (0..).zip(BARS) {
         let left = w * bar / 7;
-        fill(
-            &mut picture,
-            (left, 0),
-            Size::new(w * (bar + 1) / 7 - left, bars),
-            colour,
-        );
+        fill(&mut picture, (left, 0), Size::new(w * (bar + 1) / 7 - left, bars), colour);
     }
     for x in 0..w {
         let grey = (u64::from(x) * 255 / u64::from(w)) as u8;
@@ -176,20 +147,13 @@ fn background(size: Size) -> Bgra {
 
 /// Time since midnight UTC.
 fn time_of_day() -> Duration {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::new(now.as_secs() % 86_400, now.subsec_nanos())
 }
 
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
-    let (h, m, s, ms) = (
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-        time.subsec_millis(),
-    );
+    let (h, m, s, ms) = (seconds / 3600, seconds / 60 % 60, seconds % 60, time.subsec_millis());
     format!("{h:02}:{m:02}:{s:02}.{ms:03} UTC")
 }
 
@@ -198,14 +162,8 @@ mod tests {
     use super::*;
 
     fn shown(source: &mut TestCard, picture: &mut Bgra) -> (Instant, Instant) {
-        match source
-            .next(Instant::now() + Duration::from_secs(5), picture)
-            .unwrap()
-        {
-            Grab::Fresh {
-                changed_at,
-                grabbed_at,
-            } => (changed_at, grabbed_at),
+        match source.next(Instant::now() + Duration::from_secs(5), picture).unwrap() {
+            Grab::Fresh { changed_at, grabbed_at } => (changed_at, grabbed_at),
             Grab::Unchanged => panic!("the card stands still"),
         }
     }
@@ -219,12 +177,7 @@ mod tests {
 
     #[test]
     fn every_picture_differs_even_when_the_clock_stands_still() {
-        for size in [
-            Size::new(320, 180),
-            Size::new(64, 64),
-            Size::new(2, 2),
-            Size::new(1, 1),
-        ] {
+        for size in [Size::new(320, 180), Size::new(64, 64), Size::new(2, 2), Size::new(1, 1)] {
             let mut card = TestCard::new(size, 30);
             let mut before = card.canvas.clone();
             for frame in 0..300 {
@@ -267,10 +220,7 @@ mod tests {
         shown(&mut card, &mut picture);
         let mut untouched = Bgra::default();
         let deadline = Instant::now() + Duration::from_millis(5);
-        assert_eq!(
-            card.next(deadline, &mut untouched).unwrap(),
-            Grab::Unchanged
-        );
+        assert_eq!(card.next(deadline, &mut untouched).unwrap(), Grab::Unchanged);
         assert!(Instant::now() >= deadline && untouched.size().is_empty());
     }
 }

@@ -83,15 +83,11 @@ impl Screen {
         let from_session = || std::env::var("DISPLAY").ok();
         let name = named.or_else(from_session).filter(|name| !name.is_empty());
         let name = name.ok_or(Error::NoDisplay)?;
-        let (connection, screen) =
-            RustConnection::connect(Some(&name)).map_err(|error| Error::OpenDisplay {
-                display: name.clone(),
-                reason: error.to_string(),
-            })?;
-        let unsupported = |reason: String| Error::UnsupportedDisplay {
-            display: name.clone(),
-            reason,
-        };
+        let (connection, screen) = RustConnection::connect(Some(&name)).map_err(|error| {
+            Error::OpenDisplay { display: name.clone(), reason: error.to_string() }
+        })?;
+        let unsupported =
+            |reason: String| Error::UnsupportedDisplay { display: name.clone(), reason };
         // Whoever names such a display may run a whole desktop inside it.
         if display.is_none() && is_wayland(&connection) {
             return Err(unsupported(
@@ -108,10 +104,7 @@ impl Screen {
         let (damage, pointer_period) = subscribe(&connection, root).map_err(unsupported)?;
         let store =
             Store::new(&connection, size).map_err(|error| unsupported(error.to_string()))?;
-        let mut pending = Pending {
-            reshaped: true,
-            ..Pending::default()
-        };
+        let mut pending = Pending { reshaped: true, ..Pending::default() };
         pending.note_rows(0..size.height);
         Ok(Self {
             connection,
@@ -128,10 +121,7 @@ impl Screen {
     }
 
     fn lost(&self, reason: impl Display) -> Error {
-        Error::DisplayLost {
-            display: self.name.clone(),
-            reason: reason.to_string(),
-        }
+        Error::DisplayLost { display: self.name.clone(), reason: reason.to_string() }
     }
 
     /// Takes all events that have come.
@@ -173,17 +163,9 @@ impl Screen {
         }
         self.pending.moved = false;
         self.pointer_seen = Instant::now();
-        let asked = self
-            .connection
-            .query_pointer(self.root)
-            .map_err(ReplyError::from);
-        let reply = asked
-            .and_then(|cookie| cookie.reply())
-            .map_err(|error| self.lost(error))?;
-        if self
-            .pointer
-            .move_to((reply.root_x.into(), reply.root_y.into()))
-        {
+        let asked = self.connection.query_pointer(self.root).map_err(ReplyError::from);
+        let reply = asked.and_then(|cookie| cookie.reply()).map_err(|error| self.lost(error))?;
+        if self.pointer.move_to((reply.root_x.into(), reply.root_y.into())) {
             self.pending.note();
         }
         Ok(())
@@ -207,17 +189,14 @@ impl Screen {
             self.follow_size()?;
         }
         if std::mem::take(&mut self.pending.reshaped) {
-            self.pointer
-                .set(self.connection.xfixes_get_cursor_image()?.reply()?);
+            self.pointer.set(self.connection.xfixes_get_cursor_image()?.reply()?);
         }
         if let Some(rows) = self.pending.rows.take() {
             let rows = rows.start..rows.end.min(self.size.height);
             // Before the read: what changes during it is reported again.
-            self.connection
-                .damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)?;
+            self.connection.damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)?;
             if !rows.is_empty() {
-                self.store
-                    .read(&self.connection, self.root, self.size, rows)?;
+                self.store.read(&self.connection, self.root, self.size, rows)?;
             }
         }
         Ok(())
@@ -258,12 +237,7 @@ impl Source for Screen {
     }
 
     fn describe(&self) -> String {
-        format!(
-            "X11 display {}, {}, {}",
-            self.name,
-            self.size,
-            self.store.describe()
-        )
+        format!("X11 display {}, {}, {}", self.name, self.size, self.store.describe())
     }
 
     fn next(&mut self, deadline: Instant, into: &mut Bgra) -> Result<Grab, Error> {
@@ -284,10 +258,7 @@ impl Source for Screen {
         into.reset(self.size);
         into.data_mut().copy_from_slice(self.store.bytes());
         self.pointer.draw(into);
-        Ok(Grab::Fresh {
-            changed_at,
-            grabbed_at,
-        })
+        Ok(Grab::Fresh { changed_at, grabbed_at })
     }
 }
 
@@ -300,14 +271,8 @@ fn is_wayland(connection: &RustConnection) -> bool {
 fn check_pixels(setup: &xproto::Setup, screen: usize) -> Result<(), String> {
     let screen = &setup.roots[screen];
     let depth = screen.root_depth;
-    let format = setup
-        .pixmap_formats
-        .iter()
-        .find(|format| format.depth == depth);
-    let mut visuals = screen
-        .allowed_depths
-        .iter()
-        .flat_map(|depth| &depth.visuals);
+    let format = setup.pixmap_formats.iter().find(|format| format.depth == depth);
+    let mut visuals = screen.allowed_depths.iter().flat_map(|depth| &depth.visuals);
     let visual = visuals.find(|visual| visual.visual_id == screen.root_visual);
     let fits = setup.image_byte_order == xproto::ImageOrder::LSB_FIRST
         && format.is_some_and(|format| format.bits_per_pixel == 32)
@@ -319,9 +284,7 @@ fn check_pixels(setup: &xproto::Setup, screen: usize) -> Result<(), String> {
     if fits {
         return Ok(());
     }
-    Err(format!(
-        "its pixels ({depth} bits deep) are of an unknown kind; set it to 24-bit colour"
-    ))
+    Err(format!("its pixels ({depth} bits deep) are of an unknown kind; set it to 24-bit colour"))
 }
 
 /// Asks for all events; answers the damage to clear and how often to look at the pointer.
@@ -338,14 +301,7 @@ fn subscribe(
     }
     let damage = subscribe_to_changes(connection, root).map_err(|error| error.to_string())?;
     let tells_motion = subscribe_to_motion(connection, root).unwrap_or(false);
-    Ok((
-        damage,
-        if tells_motion {
-            WARP_PERIOD
-        } else {
-            POINTER_PERIOD
-        },
-    ))
+    Ok((damage, if tells_motion { WARP_PERIOD } else { POINTER_PERIOD }))
 }
 
 fn subscribe_to_changes(
@@ -356,16 +312,10 @@ fn subscribe_to_changes(
     connection.xfixes_query_version(2, 0)?.reply()?;
     let size_changes =
         xproto::ChangeWindowAttributesAux::new().event_mask(xproto::EventMask::STRUCTURE_NOTIFY);
-    connection
-        .change_window_attributes(root, &size_changes)?
-        .check()?;
-    connection
-        .xfixes_select_cursor_input(root, CursorNotifyMask::DISPLAY_CURSOR)?
-        .check()?;
+    connection.change_window_attributes(root, &size_changes)?.check()?;
+    connection.xfixes_select_cursor_input(root, CursorNotifyMask::DISPLAY_CURSOR)?.check()?;
     let damage = connection.generate_id()?;
-    connection
-        .damage_create(damage, root, ReportLevel::BOUNDING_BOX)?
-        .check()?;
+    connection.damage_create(damage, root, ReportLevel::BOUNDING_BOX)?.check()?;
     Ok(damage)
 }
 
@@ -374,18 +324,13 @@ fn subscribe_to_motion(
     connection: &RustConnection,
     root: xproto::Window,
 ) -> Result<bool, ReplyError> {
-    if connection
-        .extension_information(xinput::X11_EXTENSION_NAME)?
-        .is_none()
-    {
+    if connection.extension_information(xinput::X11_EXTENSION_NAME)?.is_none() {
         return Ok(false);
     }
     // From 2.1 on, motion is told even while a program holds the pointer.
     let version = connection.xinput_xi_query_version(2, 2)?.reply()?;
-    let mask = xinput::EventMask {
-        deviceid: ALL_MASTER_DEVICES,
-        mask: vec![XIEventMask::RAW_MOTION],
-    };
+    let mask =
+        xinput::EventMask { deviceid: ALL_MASTER_DEVICES, mask: vec![XIEventMask::RAW_MOTION] };
     connection.xinput_xi_select_events(root, &[mask])?.check()?;
     Ok((version.major_version, version.minor_version) >= (2, 1))
 }

@@ -54,10 +54,8 @@ impl Handle {
         // SAFETY: the object is alive; this option takes a pointer to such a function pointer.
         unsafe { set(raw.0, DECODER_OPTION_TRACE_CALLBACK, value) };
 
-        let mut parameters = SDecodingParam {
-            eEcActiveIdc: ERROR_CON_DISABLE,
-            ..SDecodingParam::default()
-        };
+        let mut parameters =
+            SDecodingParam { eEcActiveIdc: ERROR_CON_DISABLE, ..SDecodingParam::default() };
         parameters.sVideoProperty.eVideoBsType = VIDEO_BITSTREAM_AVC;
         let initialize = raw.table().Initialize.expect("OpenH264 fills its table");
         // SAFETY: the object is alive and copies the parameters.
@@ -76,10 +74,7 @@ impl Handle {
 
 impl Decoder {
     pub(super) fn new() -> Result<Self, Error> {
-        Ok(Self {
-            raw: Handle::new()?,
-            needs_keyframe: true,
-        })
+        Ok(Self { raw: Handle::new()?, needs_keyframe: true })
     }
 
     /// Starts over: after some kinds of damage OpenH264 would refuse even a good keyframe.
@@ -96,28 +91,14 @@ impl Decoder {
     fn feed(&mut self, annex_b: &[u8], length: c_int) -> (DECODING_STATE, SBufferInfo) {
         let mut planes = [ptr::null_mut::<u8>(); 3];
         let mut shown = SBufferInfo::default();
-        let decode = self
-            .raw
-            .table()
-            .DecodeFrameNoDelay
-            .expect("OpenH264 fills its table");
+        let decode = self.raw.table().DecodeFrameNoDelay.expect("OpenH264 fills its table");
         // SAFETY: the object is alive, `length` is the slice's, the rest is filled by the call.
         let mut state = unsafe {
-            decode(
-                self.raw.0,
-                annex_b.as_ptr(),
-                length,
-                planes.as_mut_ptr(),
-                &mut shown,
-            )
+            decode(self.raw.0, annex_b.as_ptr(), length, planes.as_mut_ptr(), &mut shown)
         };
         if state == dsErrorFree && shown.iBufferStatus != 1 {
             // Outside Baseline it holds a picture back in case a later one is to be shown first.
-            let flush = self
-                .raw
-                .table()
-                .FlushFrame
-                .expect("OpenH264 fills its table");
+            let flush = self.raw.table().FlushFrame.expect("OpenH264 fills its table");
             // SAFETY: the object is alive, the rest is filled by the call.
             state = unsafe { flush(self.raw.0, planes.as_mut_ptr(), &mut shown) };
         }
@@ -177,12 +158,7 @@ unsafe fn copy(shown: &SBufferInfo, out: &mut I420) -> bool {
     out.reset(size);
     let widths = out.strides();
     let strides = [buffer.iStride[0], buffer.iStride[1], buffer.iStride[1]];
-    let planes = out
-        .planes_mut()
-        .into_iter()
-        .zip(widths)
-        .zip(shown.pDst)
-        .zip(strides);
+    let planes = out.planes_mut().into_iter().zip(widths).zip(shown.pDst).zip(strides);
     for (((into, width), from), stride) in planes {
         for (row, into) in into.chunks_exact_mut(width).enumerate() {
             // SAFETY: each plane has `iHeight` (half of it for chroma) rows of at least `width`
@@ -199,20 +175,14 @@ unsafe fn copy(shown: &SBufferInfo, out: &mut I420) -> bool {
 fn usable_size(buffer: &SSysMEMBuffer) -> Option<Size> {
     let side = |length: c_int| u32::try_from(length).ok().filter(|&length| length >= 2);
     let size = Size::new(side(buffer.iWidth)?, side(buffer.iHeight)?);
-    let [luma, chroma] = buffer
-        .iStride
-        .map(|stride| u32::try_from(stride).unwrap_or(0));
+    let [luma, chroma] = buffer.iStride.map(|stride| u32::try_from(stride).unwrap_or(0));
     (size.width <= luma && size.width / 2 <= chroma).then_some(size)
 }
 
 fn setup(step: &'static str, code: c_long) -> Error {
     // `c_long` has 32 bits on some systems.
     #[allow(clippy::useless_conversion)]
-    Error::CodecSetup {
-        codec: "decoder",
-        step,
-        code: code.into(),
-    }
+    Error::CodecSetup { codec: "decoder", step, code: code.into() }
 }
 
 #[cfg(test)]

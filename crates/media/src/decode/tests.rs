@@ -9,11 +9,7 @@ const SIZE: Size = Size::new(160, 96);
 
 /// A keyframe and the pictures after it: a bright square that wanders.
 fn stream(count: usize) -> Vec<Vec<u8>> {
-    let config = encode::Config {
-        size: SIZE,
-        fps: 30,
-        bitrate: 300_000,
-    };
+    let config = encode::Config { size: SIZE, fps: 30, bitrate: 300_000 };
     let mut encoder = encode::h264(config).unwrap();
     let encode = |n| {
         let mut picture = I420::new(SIZE);
@@ -22,14 +18,7 @@ fn stream(count: usize) -> Vec<Vec<u8>> {
             row[n..n + 40].fill(200);
         }
         let mut coded = Vec::new();
-        encoder
-            .encode(
-                &picture,
-                n == 0,
-                Duration::from_millis(33 * n as u64),
-                &mut coded,
-            )
-            .unwrap();
+        encoder.encode(&picture, n == 0, Duration::from_millis(33 * n as u64), &mut coded).unwrap();
         coded
     };
     (0..count).map(encode).collect()
@@ -47,10 +36,7 @@ fn each_access_unit_gives_its_picture_at_once() {
         assert!(decoder.decode(unit, &mut out).unwrap());
         let luma = |x: usize| out.planes()[0][(n + 20) * 160 + x];
         assert_eq!(out.size(), SIZE);
-        assert!(
-            luma(n + 4) > 180 && luma(n + 46) < 40,
-            "picture {n} is not shown yet"
-        );
+        assert!(luma(n + 4) > 180 && luma(n + 46) < 40, "picture {n} is not shown yet");
     }
 }
 
@@ -67,10 +53,7 @@ fn other_profiles_are_shown_at_once_too() {
 #[test]
 fn parameter_sets_may_come_on_their_own() {
     let unit = &stream(1)[0];
-    let slice = unit
-        .windows(5)
-        .position(|bytes| bytes == [0, 0, 0, 1, 0x65])
-        .unwrap();
+    let slice = unit.windows(5).position(|bytes| bytes == [0, 0, 0, 1, 0x65]).unwrap();
     let (sets, slice) = unit.split_at(slice);
     let mut decoder = h264().unwrap();
     let mut out = I420::default();
@@ -115,17 +98,9 @@ fn truncated_pictures_are_errors() {
         let answer = decoder.decode(&units[0][..keep], &mut out);
         // Cut within the parameter sets, there is no picture to miss yet.
         assert!(!matches!(answer, Ok(true)), "{keep}: {answer:?}");
-        assert!(
-            decoder.decode(&units[0], &mut out).unwrap(),
-            "healed after {keep}"
-        );
-        assert!(damaged(
-            &decoder.decode(&units[1][..units[1].len() / 2], &mut out)
-        ));
-        assert!(
-            damaged(&decoder.decode(&units[1], &mut out)),
-            "went on without a keyframe"
-        );
+        assert!(decoder.decode(&units[0], &mut out).unwrap(), "healed after {keep}");
+        assert!(damaged(&decoder.decode(&units[1][..units[1].len() / 2], &mut out)));
+        assert!(damaged(&decoder.decode(&units[1], &mut out)), "went on without a keyframe");
     }
 }
 

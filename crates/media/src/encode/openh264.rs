@@ -84,10 +84,7 @@ impl Encoder {
         unsafe { raw.set(ENCODER_OPTION_TRACE_CALLBACK, &mut sink) };
 
         let mut defaults = SEncParamExt::default();
-        let fill = raw
-            .table()
-            .GetDefaultParams
-            .expect("OpenH264 fills its table");
+        let fill = raw.table().GetDefaultParams.expect("OpenH264 fills its table");
         // SAFETY: the object is alive and `defaults` is what it fills.
         let code = unsafe { fill(raw.0, &mut defaults) };
         if code != 0 {
@@ -101,10 +98,7 @@ impl Encoder {
         if code != 0 {
             return Err(setup("initialise", code));
         }
-        Ok(Self {
-            raw,
-            size: config.size,
-        })
+        Ok(Self { raw, size: config.size })
     }
 }
 
@@ -118,43 +112,27 @@ impl super::Encoder for Encoder {
     ) -> Result<Encoded, Error> {
         out.clear();
         if picture.size() != self.size {
-            return Err(Error::SizeChanged {
-                expected: self.size,
-                found: picture.size(),
-            });
+            return Err(Error::SizeChanged { expected: self.size, found: picture.size() });
         }
         if keyframe {
-            let force = self
-                .raw
-                .table()
-                .ForceIntraFrame
-                .expect("OpenH264 fills its table");
+            let force = self.raw.table().ForceIntraFrame.expect("OpenH264 fills its table");
             // SAFETY: the object is alive.
             let code = unsafe { force(self.raw.0, true) };
             succeeded("keyframe request", code)?;
         }
         let source = source(picture, timestamp);
         let mut coded = SFrameBSInfo::default();
-        let encode = self
-            .raw
-            .table()
-            .EncodeFrame
-            .expect("OpenH264 fills its table");
+        let encode = self.raw.table().EncodeFrame.expect("OpenH264 fills its table");
         // SAFETY: `source` describes planes that `picture` keeps alive, and they are only read.
         let code = unsafe { encode(self.raw.0, &source, &mut coded) };
         succeeded("encode", code)?;
         // SAFETY: `coded` was just filled, and the object is not touched before its next use.
         unsafe { append(&coded, out) };
-        Ok(Encoded {
-            keyframe: coded.eFrameType == videoFrameTypeIDR,
-        })
+        Ok(Encoded { keyframe: coded.eFrameType == videoFrameTypeIDR })
     }
 
     fn set_bitrate(&mut self, bps: u32) -> Result<(), Error> {
-        let mut value = SBitrateInfo {
-            iLayer: SPATIAL_LAYER_ALL,
-            iBitrate: bits_a_second(bps),
-        };
+        let mut value = SBitrateInfo { iLayer: SPATIAL_LAYER_ALL, iBitrate: bits_a_second(bps) };
         // SAFETY: this option takes an `SBitrateInfo`.
         let code = unsafe { self.raw.set(ENCODER_OPTION_BITRATE, &mut value) };
         succeeded("bit rate change", code)
@@ -164,22 +142,13 @@ impl super::Encoder for Encoder {
 fn check(config: &Config) -> Result<(), Error> {
     let size = config.size;
     if size != size.even() {
-        return Err(Error::UnusableSize {
-            size,
-            reason: "both sides must be even",
-        });
+        return Err(Error::UnusableSize { size, reason: "both sides must be even" });
     }
     if !SIDES.contains(&size.width) || !SIDES.contains(&size.height) {
-        return Err(Error::UnusableSize {
-            size,
-            reason: "each side must be 16 to 4096",
-        });
+        return Err(Error::UnusableSize { size, reason: "each side must be 16 to 4096" });
     }
     if !(1..=MOST_FPS).contains(&config.fps) {
-        return Err(Error::FrameRate {
-            fps: config.fps,
-            most: MOST_FPS,
-        });
+        return Err(Error::FrameRate { fps: config.fps, most: MOST_FPS });
     }
     Ok(())
 }
@@ -271,20 +240,9 @@ fn bits_a_second(bps: u32) -> c_int {
 }
 
 fn succeeded(step: &'static str, code: c_int) -> Result<(), Error> {
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(Error::Encode {
-            step,
-            code: code.into(),
-        })
-    }
+    if code == 0 { Ok(()) } else { Err(Error::Encode { step, code: code.into() }) }
 }
 
 fn setup(step: &'static str, code: c_int) -> Error {
-    Error::CodecSetup {
-        codec: "encoder",
-        step,
-        code: code.into(),
-    }
+    Error::CodecSetup { codec: "encoder", step, code: code.into() }
 }

@@ -18,12 +18,7 @@ struct Bench {
 impl Bench {
     fn new(size: Size, bitrate: u32) -> Self {
         Self {
-            encoder: h264(Config {
-                size,
-                fps: 30,
-                bitrate,
-            })
-            .unwrap(),
+            encoder: h264(Config { size, fps: 30, bitrate }).unwrap(),
             decoder: decode::h264().unwrap(),
             coded: Vec::new(),
             shown: I420::default(),
@@ -35,10 +30,7 @@ impl Bench {
     fn send(&mut self, picture: &I420, keyframe: bool) -> bool {
         let timestamp = Duration::from_secs(1) * self.frame / 30;
         self.frame += 1;
-        let encoded = self
-            .encoder
-            .encode(picture, keyframe, timestamp, &mut self.coded)
-            .unwrap();
+        let encoded = self.encoder.encode(picture, keyframe, timestamp, &mut self.coded).unwrap();
         assert!(!self.coded.is_empty(), "skipped a picture");
         assert!(self.decoder.decode(&self.coded, &mut self.shown).unwrap());
         encoded.keyframe
@@ -50,8 +42,7 @@ fn pictures(size: Size, count: usize) -> Vec<I420> {
     let mut card = test_card(size, 120);
     let mut screen = Bgra::default();
     let grab = |_| {
-        card.next(Instant::now() + Duration::from_secs(5), &mut screen)
-            .unwrap();
+        card.next(Instant::now() + Duration::from_secs(5), &mut screen).unwrap();
         let mut picture = I420::default();
         convert::to_i420(&screen, &mut picture).unwrap();
         picture
@@ -116,11 +107,7 @@ fn a_still_picture_becomes_sharp_within_ten() {
     }
     let quality = picture.luma_psnr(&bench.shown);
     assert!(quality >= 42.0, "{quality} dB");
-    assert!(
-        bench.coded.len() < 3000,
-        "{} bytes for nothing new",
-        bench.coded.len()
-    );
+    assert!(bench.coded.len() < 3000, "{} bytes for nothing new", bench.coded.len());
 }
 
 #[test]
@@ -148,10 +135,7 @@ fn the_bit_rate_can_change_on_the_way() {
             bytes += if n >= 20 { bench.coded.len() } else { 0 };
         }
         let due = bitrate as usize / 8 / 30 * 10;
-        assert!(
-            bytes.abs_diff(due) < due / 10,
-            "{bytes} bytes, {due} were due"
-        );
+        assert!(bytes.abs_diff(due) < due / 10, "{bytes} bytes, {due} were due");
     }
     bench.encoder.set_bitrate(0).unwrap(); // raised to what is possible
     bench.send(&noise(size, 0), false);
@@ -159,11 +143,7 @@ fn the_bit_rate_can_change_on_the_way() {
 
 #[test]
 fn impossible_configurations_are_refused() {
-    let config = |width, height, fps| Config {
-        size: Size::new(width, height),
-        fps,
-        bitrate: 1,
-    };
+    let config = |width, height, fps| Config { size: Size::new(width, height), fps, bitrate: 1 };
     for (config, word) in [
         (config(321, 240, 30), "even"),
         (config(14, 240, 30), "16"),
@@ -182,8 +162,6 @@ fn another_size_needs_another_encoder() {
     let mut bench = Bench::new(Size::new(320, 240), 500_000);
     let picture = I420::new(Size::new(240, 320));
     let mut out = vec![1];
-    let refused = bench
-        .encoder
-        .encode(&picture, false, Duration::ZERO, &mut out);
+    let refused = bench.encoder.encode(&picture, false, Duration::ZERO, &mut out);
     assert!(matches!(refused, Err(Error::SizeChanged { .. })) && out.is_empty());
 }

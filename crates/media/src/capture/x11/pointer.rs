@@ -32,10 +32,7 @@ impl Pointer {
     pub(super) fn draw(&self, picture: &mut Bgra) {
         let size = picture.size();
         let stride = picture.stride();
-        let (left, top) = (
-            self.place.0 - self.hot_spot.0,
-            self.place.1 - self.hot_spot.1,
-        );
+        let (left, top) = (self.place.0 - self.hot_spot.0, self.place.1 - self.hot_spot.1);
         for (y, row) in (top..).zip(self.image.chunks_exact(self.width.max(1))) {
             for (x, &colour) in (left..).zip(row) {
                 let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else {

@@ -96,11 +96,7 @@ impl Store {
 fn share(connection: &RustConnection, length: usize) -> Result<Option<Store>, ReplyOrIdError> {
     // Descriptors travel over Unix sockets only; trying elsewhere breaks the connection.
     let is_local = socket_domain(connection.stream()) == Ok(AddressFamily::UNIX);
-    if !is_local
-        || connection
-            .extension_information(shm::X11_EXTENSION_NAME)?
-            .is_none()
-    {
+    if !is_local || connection.extension_information(shm::X11_EXTENSION_NAME)?.is_none() {
         return Ok(None);
     }
     let version = connection.shm_query_version()?.reply()?;
