@@ -1,9 +1,12 @@
-//! The host's clock as a client sees it.
+//! The host's clock as a client sees it, and how long the way from there is.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// Samples kept: ten seconds at two a second.
 const WINDOW: usize = 20;
+/// The shortest delay of a path is looked for over two of these.
+const DELAY_WINDOW: Duration = Duration::from_secs(5);
 
 /// Estimates the offset between two clocks from pings: the sample with the shortest round trip of the last ten seconds
 /// is the least disturbed (the clock filter of RFC 5905, section 10, in its simplest form).
@@ -48,7 +51,31 @@ impl ClockSync {
     }
 }
 
+/// The shortest one-way delay seen lately, in a clock difference that is unknown but constant.
+#[derive(Debug, Default)]
+pub(crate) struct DelayWindow {
+    previous: Option<i64>,
+    current: Option<i64>,
+    turn_at: Option<Instant>,
+}
+
+impl DelayWindow {
+    /// How far `delay_us` stands above the shortest of the last five to ten seconds, microseconds.
+    pub(crate) fn above_shortest(&mut self, now: Instant, delay_us: i64) -> u32 {
+        let turn_at = *self.turn_at.get_or_insert(now + DELAY_WINDOW);
+        if now >= turn_at {
+            self.previous = self.current.take();
+            self.turn_at = Some(now + DELAY_WINDOW);
+        }
+        self.current = Some(self.current.map_or(delay_us, |least| least.min(delay_us)));
+        let shortest =
+            [self.previous, self.current].into_iter().flatten().min().unwrap_or(delay_us);
+        delay_us.saturating_sub(shortest).clamp(0, u32::MAX.into()) as u32
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 mod tests {
     use super::*;
 
@@ -69,5 +96,19 @@ mod tests {
         clock.sample(u64::MAX, 0, 5);
         clock.sample(0, u64::MAX, 5);
         let _ = clock.age_us(0, u64::MAX);
+    }
+
+    #[test]
+    fn a_standing_queue_shows_and_an_old_minimum_is_forgotten() {
+        let now = Instant::now();
+        let mut delay = DelayWindow::default();
+        assert_eq!(delay.above_shortest(now, -5_000), 0);
+        assert_eq!(delay.above_shortest(now, 35_000), 40_000);
+        // The path became longer for good.
+        let later = now + 3 * DELAY_WINDOW;
+        delay.above_shortest(now + DELAY_WINDOW, 35_000);
+        delay.above_shortest(now + 2 * DELAY_WINDOW, 35_000);
+        assert_eq!(delay.above_shortest(later, 36_000), 1_000);
+        assert_eq!(delay.above_shortest(later, i64::MAX), u32::MAX);
     }
 }

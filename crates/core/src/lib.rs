@@ -23,8 +23,6 @@ pub mod stun;
 
 mod assemble;
 mod clock;
-mod description;
-mod dtls;
 mod link;
 mod server;
 

@@ -16,8 +16,10 @@
 
 pub mod nat;
 pub mod net;
+mod view;
 mod world;
 
 pub use nat::NatKind;
 pub use net::Conditions;
-pub use world::{ClientView, HostView, NodeId, Setup, World};
+pub use view::{ClientView, HostView};
+pub use world::{NodeId, Setup, World};

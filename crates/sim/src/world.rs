@@ -1,13 +1,13 @@
 //! Virtual time, and everything that happens in it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_core::client::{self, Client};
-use lllsi_core::host::{self, Host, ViewerId};
+use lllsi_core::host::{self, Host};
 use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
 use lllsi_core::{
@@ -19,6 +19,7 @@ use lllsi_proto::invite::Invite;
 
 use crate::nat::{Nat, NatKind};
 use crate::net::{Conditions, Rng};
+use crate::view::{ClientView, HostView};
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 36542);
 const FRAME_EVERY: Duration = Duration::from_micros(33_333);
@@ -62,40 +63,6 @@ pub struct NodeId(usize);
 impl NodeId {
     /// The host.
     pub const HOST: Self = Self(0);
-}
-
-/// What the host has told so far.
-#[derive(Debug, Default)]
-pub struct HostView {
-    /// All events.
-    pub events: Vec<host::Event>,
-    /// Viewers connected at present.
-    pub connected: BTreeMap<ViewerId, String>,
-    /// Frames handed to the host.
-    pub frames: u32,
-    /// Keyframes among them.
-    pub keyframes: u32,
-    /// The newest bitrate asked of the encoder.
-    pub bitrate: Option<u32>,
-}
-
-/// What a client has told so far.
-#[derive(Debug, Default)]
-pub struct ClientView {
-    /// All events but frames, with the time since the world began.
-    pub events: Vec<(Duration, client::Event)>,
-    /// Frames delivered.
-    pub frames: u32,
-    /// When the newest one was delivered.
-    pub last_frame_at: Option<Duration>,
-    /// The longest time between two frames.
-    pub longest_gap: Duration,
-    /// Newest frame's latency, as the client knows it.
-    pub latency: Option<Duration>,
-    /// Why it ended, if it did.
-    pub closed: Option<client::CloseReason>,
-    /// Whether its link has been up.
-    pub connected_at: Option<Duration>,
 }
 
 enum Machine {
@@ -645,49 +612,5 @@ fn plain<E>(output: Output<E>) -> Plain {
         Output::Signal(command) => Plain::Signal(command),
         Output::Timeout(at) => Plain::Timeout(at),
         Output::Event(_) => unreachable!("taken by the caller"),
-    }
-}
-
-impl HostView {
-    fn note(&mut self, event: host::Event) {
-        match &event {
-            host::Event::ViewerConnected { id, name, .. } => {
-                drop(self.connected.insert(*id, name.clone()))
-            }
-            host::Event::ViewerLeft { id, .. } => drop(self.connected.remove(id)),
-            host::Event::Bitrate(bitrate) => self.bitrate = Some(*bitrate),
-            _ => {}
-        }
-        self.events.push(event);
-    }
-
-    /// Whether the host has told something like this.
-    pub fn told(&self, matches: impl Fn(&host::Event) -> bool) -> bool {
-        self.events.iter().any(matches)
-    }
-}
-
-impl ClientView {
-    fn note(&mut self, at: Duration, event: client::Event) {
-        match event {
-            client::Event::Frame(frame) => {
-                self.frames += 1;
-                self.latency = frame.latency_us.map(Duration::from_micros);
-                if let Some(last) = self.last_frame_at {
-                    self.longest_gap = self.longest_gap.max(at - last);
-                }
-                self.last_frame_at = Some(at);
-                return;
-            }
-            client::Event::Connected(_) => self.connected_at = Some(at),
-            client::Event::Closed(ref reason) => self.closed = Some(reason.clone()),
-            _ => {}
-        }
-        self.events.push((at, event));
-    }
-
-    /// Whether the client has told something like this.
-    pub fn told(&self, matches: impl Fn(&client::Event) -> bool) -> bool {
-        self.events.iter().any(|(_, event)| matches(event))
     }
 }

@@ -18,10 +18,10 @@
 //! assert!(matches!(host.poll_output(), Output::Signal(SignalCommand::Connect)));
 //! ```
 
+mod api;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -32,14 +32,13 @@ use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
 
 use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
-use crate::seal::HostIdentity;
 use crate::server::Server;
 use crate::{
-    Certificate, CodedFrame, FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalCommand,
-    SignalEvent, micros_since, stun,
+    CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalCommand, SignalEvent, micros_since, stun,
 };
 use viewer::{Step, Viewer};
 
+pub use api::{Action, CloseReason, Config, Event, LeftReason, ViewerId};
 pub use viewer::{ViewerState, ViewerStatus};
 
 /// Below this the picture is not worth sending, bit/s.
@@ -56,132 +55,6 @@ const MAX_CLAIMANTS: usize = 4;
 const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 /// How often the common bitrate is reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
-
-/// What a host needs to know.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Keys of the room.
-    pub identity: HostIdentity,
-    /// Our addresses with the port of our socket.
-    pub locals: Vec<SocketAddr>,
-    /// Our certificate.
-    pub certificate: Certificate,
-    /// 32 fresh random bytes.
-    pub random_seed: [u8; 32],
-    /// Whether clients wait until they are admitted.
-    pub lobby: bool,
-    /// Viewers at once.
-    pub max_viewers: u32,
-    /// The most that is sent to one viewer, bit/s.
-    pub max_bitrate: u32,
-}
-
-/// Names a viewer; not reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ViewerId(pub u32);
-
-impl fmt::Display for ViewerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What a host may be told to do.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// Let one waiting client in.
-    Admit(ViewerId),
-    /// Let all waiting clients in, and later ones at once.
-    Start,
-    /// Remove a viewer or waiting client.
-    Kick(ViewerId),
-    /// Send a frame to all viewers.
-    Send(CodedFrame),
-    /// End the stream for all.
-    Close,
-}
-
-/// What a host tells.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// The room is open at the server: the first time, or again.
-    RoomOpen,
-    /// The server is gone; it is tried again. Established links do not need it.
-    ServerLost(String),
-    /// A client waits to be admitted.
-    ViewerWaiting {
-        /// The client.
-        id: ViewerId,
-        /// What it calls itself; not verified.
-        name: String,
-    },
-    /// A viewer's link is up, encrypted and confirmed.
-    ViewerConnected {
-        /// The viewer.
-        id: ViewerId,
-        /// What it calls itself; not verified.
-        name: String,
-        /// The link's path.
-        path: Path,
-    },
-    /// A viewer's link runs over another path.
-    ViewerPath {
-        /// The viewer.
-        id: ViewerId,
-        /// The new path.
-        path: Path,
-    },
-    /// A viewer or waiting client is gone.
-    ViewerLeft {
-        /// The viewer.
-        id: ViewerId,
-        /// Why.
-        reason: LeftReason,
-    },
-    /// Somebody knocked who does not know the link's secret.
-    Rejected,
-    /// The next frame should be a keyframe.
-    KeyframeWanted,
-    /// The encoder should aim at this rate, bit/s.
-    Bitrate(u32),
-    /// It is over; no event follows.
-    Closed(CloseReason),
-}
-
-/// Why a viewer is gone.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LeftReason {
-    /// It or we said so.
-    #[error(transparent)]
-    Parted(#[from] PartReason),
-    /// Its link failed.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// It left the server while it waited.
-    #[error("it left while it waited")]
-    Departed,
-    /// Its link hit a fault in this program. The other links go on.
-    #[error("a fault in this program ended its link")]
-    Fault,
-    /// A sealed message did not open.
-    #[error("its sealed messages were altered on their way")]
-    Tampered,
-}
-
-/// Why a host's session ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// We closed.
-    #[error("the stream was ended")]
-    Closed,
-    /// The server cannot be reached at all.
-    #[error("the rendezvous server cannot be reached: {0}")]
-    ServerUnreachable(String),
-    /// The server refused us.
-    #[error("the rendezvous server refused: {0}")]
-    Refused(Refusal),
-}
 
 /// The host's machine. See the [crate documentation](crate) for how to drive it.
 pub struct Host {

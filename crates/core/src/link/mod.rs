@@ -3,33 +3,35 @@
 //! A link carries nothing until both ends have confirmed over it, with the key of their sealed signalling, whose
 //! certificates they see ([`Binding`]): until then media is not sent and whatever arrives is dropped.
 
+mod description;
+mod dtls;
+mod profile;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::control::{CONTROL_CHANNEL, Message, PULSE_CHANNEL};
+use lllsi_proto::control::Message;
 use lllsi_proto::sealed::PartReason;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::channel::{ChannelConfig, ChannelId, Reliability};
-use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::channel::ChannelId;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::rtp::RtpWrite;
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
 use crate::assemble::Packet;
-use crate::description::{self, MAX_CANDIDATES};
-use crate::dtls;
 use crate::seal::{Binding, Role};
 use crate::{Transmit, stun};
+use description::MAX_CANDIDATES;
+use profile::{VIDEO_PT, add_host_candidates, channels, config};
+
+pub use profile::Certificate;
 
 /// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
 /// 50 ms.
 const PUNCH_TICK: Duration = Duration::from_millis(5);
-/// A check that is not answered is repeated after this, then after twice that, and so on. The first ones often meet a
-/// NAT that the other side has not opened yet.
-const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
 /// How long a path is looked for, after the other side's description is known.
 const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often [`Message::Confirm`] is repeated until the other side has verified it.
@@ -46,29 +48,6 @@ pub(crate) const MAX_PAYLOAD: usize = 1160;
 const RESEND_PACKETS: usize = 2048;
 const RESEND_AGE: Duration = Duration::from_secs(2);
 const RESEND_SHARE: f32 = 0.5;
-
-const VIDEO_PT: u8 = 102;
-const VIDEO_RESEND_PT: u8 = 103;
-/// Constrained baseline, level 3.1: what every WebRTC peer decodes. The true level stands in the stream.
-const H264_PROFILE: u32 = 0x42e01f;
-
-/// The certificate of a host's or client's links. Made once, used for all of them: making one costs milliseconds.
-#[derive(Clone)]
-pub struct Certificate(DtlsCert);
-
-impl Certificate {
-    /// Makes a self-signed certificate with a fresh key.
-    pub fn generate() -> Self {
-        let certificate = dtls::provider().dtls_provider.generate_certificate();
-        Self(certificate.expect("the built-in provider makes certificates"))
-    }
-}
-
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Certificate(..)")
-    }
-}
 
 /// The addresses a link runs between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -622,50 +601,6 @@ impl Link {
             self.confirm_at = Some(now + CONFIRM_EVERY);
             self.write_confirm();
             self.handle_timeout(now);
-        }
-    }
-}
-
-fn config(certificate: &Certificate) -> RtcConfig {
-    let mut config = RtcConfig::new()
-        .clear_codecs()
-        .clear_extension_map()
-        .set_extension(1, Extension::RtpMid)
-        .set_dtls_cert(certificate.0.clone())
-        .set_crypto_provider(Arc::new(dtls::provider()))
-        // 1.3 where the other side knows it: a round trip less.
-        .set_dtls_version(DtlsVersion::Auto)
-        .set_rtp_mode(true)
-        // SCTP's handshake travels in the descriptions, where the other side knows how (draft-hancke-tsvwg-snap).
-        .set_snap_enabled(true);
-    config.set_initial_stun_rto(FIRST_CHECK_RTO);
-    let resend = Some(Pt::new_with_value(VIDEO_RESEND_PT));
-    config.codec_config().add_h264(Pt::new_with_value(VIDEO_PT), resend, true, H264_PROFILE);
-    config
-}
-
-/// Out-of-band negotiated: they are open as soon as SCTP is.
-fn channels() -> [ChannelConfig; 2] {
-    let control = ChannelConfig {
-        label: "control".into(),
-        negotiated: Some(CONTROL_CHANNEL),
-        ..ChannelConfig::default()
-    };
-    let pulse = ChannelConfig {
-        label: "pulse".into(),
-        ordered: false,
-        reliability: Reliability::MaxRetransmits { retransmits: 0 },
-        negotiated: Some(PULSE_CHANNEL),
-        ..ChannelConfig::default()
-    };
-    [control, pulse]
-}
-
-fn add_host_candidates(rtc: &mut Rtc, locals: &[SocketAddr]) {
-    for &addr in locals {
-        match Candidate::host(addr, "udp") {
-            Ok(candidate) => drop(rtc.add_local_candidate(candidate)),
-            Err(error) => tracing::debug!(%addr, %error, "local address not usable"),
         }
     }
 }

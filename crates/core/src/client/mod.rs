@@ -20,6 +20,8 @@
 //! assert!(matches!(client.poll_output(), Output::Signal(SignalCommand::Connect)));
 //! ```
 
+mod api;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -33,15 +35,16 @@ use lllsi_proto::sealed::{
     Welcome,
 };
 
-use crate::assemble::{Arrivals, Assembler};
-use crate::clock::ClockSync;
-use crate::link::{Link, LinkEvent, SILENCE};
+use crate::assemble::Assembler;
+use crate::clock::{ClockSync, DelayWindow};
+use crate::link::{Link, LinkEvent};
 use crate::seal::{Channel, Initiator, derive};
 use crate::server::Server;
 use crate::{
-    Certificate, FAR_FUTURE, Frame, Input, LinkError, Machine, Output, Path, SignalCommand,
-    SignalEvent, micros_since,
+    FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalCommand, SignalEvent, micros_since,
 };
+
+pub use api::{Action, CloseReason, Config, Event, Status};
 
 /// From the start to the host's first answer.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,125 +55,6 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 /// The first pings come quickly, so that latency is known from the first frames on.
 const FIRST_PINGS: u32 = 5;
 const FIRST_PING_EVERY: Duration = Duration::from_millis(20);
-/// The shortest delay of a path is looked for over two of these.
-const DELAY_WINDOW: Duration = Duration::from_secs(5);
-
-/// What a client needs to know.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The link.
-    pub invite: Invite,
-    /// What the host is shown; cut to [`MAX_NAME_BYTES`].
-    pub name: String,
-    /// Our addresses with the port of our socket.
-    pub locals: Vec<SocketAddr>,
-    /// Our certificate.
-    pub certificate: Certificate,
-    /// 32 fresh random bytes.
-    pub random_seed: [u8; 32],
-}
-
-/// What a client may be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Leave the room.
-    Leave,
-    /// A frame could not be decoded: go on with a keyframe.
-    RequestKeyframe,
-}
-
-/// What a client tells.
-#[derive(Debug)]
-pub enum Event {
-    /// The server let us into the room.
-    Entered,
-    /// The host lets us wait.
-    Waiting,
-    /// The host lets us in; a path is being looked for.
-    Admitted,
-    /// The link is up, encrypted and confirmed.
-    Connected(Path),
-    /// The link runs over another path now.
-    PathChanged(Path),
-    /// The path is dead; another is looked for.
-    Restarting,
-    /// The server is gone. An established link does not need it.
-    ServerLost,
-    /// A frame, in decoding order.
-    Frame(Frame),
-    /// It is over; no event follows.
-    Closed(CloseReason),
-}
-
-/// Why a client's session ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// We left.
-    #[error("you left")]
-    Left,
-    /// The server cannot be reached.
-    #[error("the rendezvous server cannot be reached: {0}")]
-    ServerUnreachable(String),
-    /// The server knows no such room.
-    #[error("there is no such room")]
-    UnknownRoom,
-    /// The room is full.
-    #[error("the room is full")]
-    RoomFull,
-    /// The link's secret is not the host's.
-    #[error("the link's secret is wrong")]
-    WrongSecret,
-    /// Somebody on the way altered, dropped or repeated sealed messages.
-    #[error("sealed messages were altered on their way")]
-    Tampered,
-    /// The other side speaks another wire version.
-    #[error("the {who} speaks another wire version than ours ({WIRE_VERSION})")]
-    Version {
-        /// `host` or `server`.
-        who: &'static str,
-    },
-    /// The host did not answer.
-    #[error("the host does not answer")]
-    NoAnswer,
-    /// The host removed us, or did not let us in.
-    #[error("the host removed you")]
-    Kicked,
-    /// The host ended the stream.
-    #[error("the host ended the stream")]
-    HostClosed,
-    /// The host is not heard any more.
-    #[error("the host vanished: nothing was heard from it for {} s", SILENCE.as_secs())]
-    HostVanished,
-    /// No path was found.
-    #[error("{}", LinkError::NoPath)]
-    NoPath,
-    /// The link failed.
-    #[error(transparent)]
-    Link(LinkError),
-    /// The server refused.
-    #[error("the rendezvous server refused: {0}")]
-    Refused(Refusal),
-    /// The host or server said something that makes no sense.
-    #[error("the {who} broke the protocol: {detail}")]
-    Protocol {
-        /// `host` or `server`.
-        who: &'static str,
-        /// What was wrong.
-        detail: String,
-    },
-}
-
-/// What a client knows about its session.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Status {
-    /// What arrived.
-    pub arrivals: Arrivals,
-    /// Shortest recent round trip to the host.
-    pub rtt: Option<Duration>,
-    /// The link's path.
-    pub path: Option<Path>,
-}
 
 enum Phase {
     Entering,
@@ -672,29 +556,6 @@ impl Machine for Client {
 
     fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed) && self.outputs.is_empty()
-    }
-}
-
-/// The shortest one-way delay seen lately, in a clock difference that is unknown but constant.
-#[derive(Debug, Default)]
-struct DelayWindow {
-    previous: Option<i64>,
-    current: Option<i64>,
-    turn_at: Option<Instant>,
-}
-
-impl DelayWindow {
-    /// How far `delay_us` stands above the shortest of the last five to ten seconds, microseconds.
-    fn above_shortest(&mut self, now: Instant, delay_us: i64) -> u32 {
-        let turn_at = *self.turn_at.get_or_insert(now + DELAY_WINDOW);
-        if now >= turn_at {
-            self.previous = self.current.take();
-            self.turn_at = Some(now + DELAY_WINDOW);
-        }
-        self.current = Some(self.current.map_or(delay_us, |least| least.min(delay_us)));
-        let shortest =
-            [self.previous, self.current].into_iter().flatten().min().unwrap_or(delay_us);
-        delay_us.saturating_sub(shortest).clamp(0, u32::MAX.into()) as u32
     }
 }
 

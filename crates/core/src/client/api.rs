@@ -1,0 +1,129 @@
+//! What a client is given, told and tells.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lllsi_proto::WIRE_VERSION;
+use lllsi_proto::invite::Invite;
+use lllsi_proto::rendezvous::Refusal;
+
+use crate::assemble::Arrivals;
+use crate::link::SILENCE;
+use crate::{Certificate, Frame, LinkError, Path};
+
+/// What a client needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The link.
+    pub invite: Invite,
+    /// What the host is shown; cut to [`lllsi_proto::sealed::MAX_NAME_BYTES`].
+    pub name: String,
+    /// Our addresses with the port of our socket.
+    pub locals: Vec<SocketAddr>,
+    /// Our certificate.
+    pub certificate: Certificate,
+    /// 32 fresh random bytes.
+    pub random_seed: [u8; 32],
+}
+
+/// What a client may be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Leave the room.
+    Leave,
+    /// A frame could not be decoded: go on with a keyframe.
+    RequestKeyframe,
+}
+
+/// What a client tells.
+#[derive(Debug)]
+pub enum Event {
+    /// The server let us into the room.
+    Entered,
+    /// The host lets us wait.
+    Waiting,
+    /// The host lets us in; a path is being looked for.
+    Admitted,
+    /// The link is up, encrypted and confirmed.
+    Connected(Path),
+    /// The link runs over another path now.
+    PathChanged(Path),
+    /// The path is dead; another is looked for.
+    Restarting,
+    /// The server is gone. An established link does not need it.
+    ServerLost,
+    /// A frame, in decoding order.
+    Frame(Frame),
+    /// It is over; no event follows.
+    Closed(CloseReason),
+}
+
+/// Why a client's session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// We left.
+    #[error("you left")]
+    Left,
+    /// The server cannot be reached.
+    #[error("the rendezvous server cannot be reached: {0}")]
+    ServerUnreachable(String),
+    /// The server knows no such room.
+    #[error("there is no such room")]
+    UnknownRoom,
+    /// The room is full.
+    #[error("the room is full")]
+    RoomFull,
+    /// The link's secret is not the host's.
+    #[error("the link's secret is wrong")]
+    WrongSecret,
+    /// Somebody on the way altered, dropped or repeated sealed messages.
+    #[error("sealed messages were altered on their way")]
+    Tampered,
+    /// The other side speaks another wire version.
+    #[error("the {who} speaks another wire version than ours ({WIRE_VERSION})")]
+    Version {
+        /// `host` or `server`.
+        who: &'static str,
+    },
+    /// The host did not answer.
+    #[error("the host does not answer")]
+    NoAnswer,
+    /// The host removed us, or did not let us in.
+    #[error("the host removed you")]
+    Kicked,
+    /// The host ended the stream.
+    #[error("the host ended the stream")]
+    HostClosed,
+    /// The host is not heard any more.
+    #[error("the host vanished: nothing was heard from it for {} s", SILENCE.as_secs())]
+    HostVanished,
+    /// No path was found.
+    #[error("{}", LinkError::NoPath)]
+    NoPath,
+    /// The link failed.
+    #[error(transparent)]
+    Link(LinkError),
+    /// The server refused.
+    #[error("the rendezvous server refused: {0}")]
+    Refused(Refusal),
+    /// The host or server said something that makes no sense.
+    #[error("the {who} broke the protocol: {detail}")]
+    Protocol {
+        /// `host` or `server`.
+        who: &'static str,
+        /// What was wrong.
+        detail: String,
+    },
+}
+
+/// What a client knows about its session.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Status {
+    /// What arrived.
+    pub arrivals: Arrivals,
+    /// Shortest recent round trip to the host.
+    pub rtt: Option<Duration>,
+    /// The link's path.
+    pub path: Option<Path>,
+}
