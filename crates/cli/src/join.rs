@@ -125,6 +125,7 @@ impl View {
             "fps": rounded(fps),
             "latency_ms": {"p50": p50, "p95": p95},
             "stages_ms": stages(&stats.stages),
+            "longest_gap_ms": rounded(stats.longest_gap.as_secs_f64() * 1000.0),
             "lost": arrivals.lost,
             "missed": arrivals.missed,
             "frames_lost": arrivals.frames_lost,

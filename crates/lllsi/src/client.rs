@@ -72,6 +72,8 @@ pub struct ClientStats {
     pub frames: u64,
     /// Frames the decoder refused.
     pub decode_errors: u64,
+    /// The longest time between two frames.
+    pub longest_gap: Duration,
     /// Capture to decoded picture, milliseconds.
     pub latency_ms: Percentiles,
     /// Median time by stage.
@@ -186,12 +188,12 @@ impl Client {
         let now = Instant::now();
         let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
         let interval = now - std::mem::replace(&mut *at, now);
-        let figures =
-            std::mem::take(&mut *self.figures.lock().unwrap_or_else(PoisonError::into_inner));
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).take();
         ClientStats {
             interval,
             frames: figures.frames,
             decode_errors: figures.decode_errors,
+            longest_gap: figures.longest_gap,
             latency_ms: figures.latency_ms,
             stages: figures.summary,
             status: self.peer.status(),

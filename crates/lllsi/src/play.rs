@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lllsi_core::client::Action;
 use lllsi_core::stats::Percentiles;
@@ -24,8 +24,19 @@ const QUEUE: usize = 30;
 pub(crate) struct Figures {
     pub(crate) frames: u64,
     pub(crate) decode_errors: u64,
+    /// The longest time between two frames.
+    pub(crate) longest_gap: Duration,
+    last_frame_at: Option<Instant>,
     pub(crate) latency_ms: Percentiles,
     pub(crate) summary: Summary,
+}
+
+impl Figures {
+    /// Takes the figures and begins anew; a gap that is open goes on.
+    pub(crate) fn take(&mut self) -> Self {
+        let fresh = Self { last_frame_at: self.last_frame_at, ..Self::default() };
+        std::mem::replace(self, fresh)
+    }
 }
 
 /// The net thread's end: takes frames, never waits.
@@ -137,6 +148,9 @@ impl Decoding {
     fn note(&self, stages: &Stages, latency_ms: Option<f64>) {
         let mut figures = self.figures();
         figures.frames += 1;
+        let now = Instant::now();
+        let gap = figures.last_frame_at.replace(now).map_or(Duration::ZERO, |last| now - last);
+        figures.longest_gap = figures.longest_gap.max(gap);
         figures.summary.push(stages);
         if let Some(ms) = latency_ms {
             figures.latency_ms.push(ms);
