@@ -45,9 +45,9 @@ pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(),
             None => {}
         }
         if until.second() {
-            let line = host::stats(&host.take_stats(), report);
-            view.second(&client.take_stats(), report);
-            report.status(&line);
+            let sent = host::stats(&host.take_stats(), report);
+            let seen = view.second(&client.take_stats(), report);
+            report.status(&format!("{sent} · {seen}"));
         }
     };
     view.total += client.take_stats().frames;

@@ -34,7 +34,8 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
             None => {}
         }
         if until.second() {
-            view.second(&client.take_stats(), report);
+            let line = view.second(&client.take_stats(), report);
+            report.status(&line);
         }
     };
     view.total += client.take_stats().frames;
@@ -111,11 +112,11 @@ impl View {
         }
     }
 
-    /// Says how it goes, once a second.
-    pub(crate) fn second(&mut self, stats: &ClientStats, report: &Report) {
+    /// Says how it goes, once a second; gives the same for the status line.
+    pub(crate) fn second(&mut self, stats: &ClientStats, report: &Report) -> String {
         self.total += stats.frames;
         if !self.seen {
-            return;
+            return "connecting".into();
         }
         let fps = stats.frames as f64 / stats.interval.as_secs_f64();
         let [p50, p95] = [50.0, 95.0].map(|p| stats.latency_ms.percentile(p).map(rounded));
@@ -133,24 +134,20 @@ impl View {
             "decode_errors": stats.decode_errors,
             "rtt_ms": stats.status.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1000.0)),
         }));
-        report.status(&self.status_line(fps, p50, stats));
+        self.status_line(fps, p50, stats)
     }
 
-    pub(crate) fn status_line(&self, fps: f64, p50: Option<f64>, stats: &ClientStats) -> String {
+    fn status_line(&self, fps: f64, p50: Option<f64>, stats: &ClientStats) -> String {
         let latency = p50.map_or("–".into(), |ms| format!("{ms:.1} ms"));
-        let slow: Vec<_> = stats
+        let stages: Vec<_> = stats
             .stages
             .medians()
             .into_iter()
             .filter(|(_, ms)| *ms >= 0.05)
-            .map(|(n, ms)| format!("{n} {ms:.1}"))
+            .map(|(name, ms)| format!("{} {ms:.1}", name.replace('_', " ")))
             .collect();
-        let path = self.path.map_or("–".into(), |p| format!("direct to {}", p.remote));
-        format!(
-            "{fps:.0} fps · latency {latency} ({}) · {path} · lost {}",
-            slow.join(", "),
-            stats.status.arrivals.lost
-        )
+        let path = self.path.map_or("–".into(), |path| format!("direct to {}", path.remote));
+        format!("{fps:.0} fps seen · {latency} behind ({}) · {path}", stages.join(", "))
     }
 
     fn snapshot(&self, path: &Path) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 
 use serde_json::{Value, json};
+use terminal_size::{Width, terminal_size};
 
 use crate::failure::Failure;
 
@@ -40,9 +41,11 @@ impl Report {
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
-    /// Renews the line at the bottom of a terminal.
+    /// Renews the line at the bottom of a terminal, cut to its width.
     pub(crate) fn status(&self, text: &str) {
         if !self.json && self.terminal {
+            let columns = terminal_size().map_or(80, |(Width(columns), _)| usize::from(columns));
+            let text: String = text.chars().take(columns.saturating_sub(1)).collect();
             let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
             self.status.set(true);
         }

@@ -203,8 +203,9 @@ fn capture(
         else {
             continue;
         };
-        // A little less than the interval, so that a source that keeps the rate itself is never held back.
-        next_at = grabbed_at + interval.mul_f64(0.9);
+        // Counted from when it was due, so that a source that keeps the rate itself is never held back; after a pause,
+        // from the grab.
+        next_at = (next_at + interval).max(grabbed_at + interval / 2);
         picture = desk.put(Grabbed { picture, changed_at, grabbed_at, done_at: Instant::now() });
     }
     Ok(())
