@@ -92,6 +92,7 @@ impl fmt::Display for Failure {
 impl From<lllsi::Error> for Failure {
     fn from(error: lllsi::Error) -> Self {
         let code = match &error {
+            lllsi::Error::Link(lllsi::LinkTextError::Version { .. }) => Code::Version,
             lllsi::Error::Link(_) => Code::BadLink,
             lllsi::Error::Io(io) => return io_failure(io, &error),
             lllsi::Error::Media(_) => Code::Source,

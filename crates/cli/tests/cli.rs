@@ -1,0 +1,328 @@
+//! The program as its users see it: the real binary, on loopback, by its JSON.
+
+mod util;
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use util::{Program, alone, free_port, lllsi, number, text};
+
+/// A host of a small test card with a server of its own, and its link.
+fn host(more: &[&str]) -> (Program, String) {
+    let mut args = vec!["host", "--source", "test", "--size", "320x180"];
+    args.extend_from_slice(more);
+    if !more.contains(&"--server") {
+        args.extend(["--listen", "127.0.0.1:0"]);
+    }
+    let mut host = Program::start(&args);
+    let link = text(&host.event("ready"), "link");
+    (host, link)
+}
+
+fn join(link: &str, more: &[&str]) -> Program {
+    let mut args = vec!["join", link, "--headless"];
+    args.extend_from_slice(more);
+    Program::start(&args)
+}
+
+fn serve(port: u16) -> Program {
+    let mut server = Program::start(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    server.event("ready");
+    server
+}
+
+/// The link with one letter of its `n`th part changed; 1 is the room, 3 the secret.
+fn spoilt(link: &str, n: usize) -> String {
+    let (server, fragment) = link.split_once('#').expect("a link has a fragment");
+    let mut parts: Vec<_> = fragment.split('.').map(str::to_owned).collect();
+    let other = if parts[n].starts_with('A') { "B" } else { "A" };
+    parts[n].replace_range(..1, other);
+    format!("{server}#{}", parts.join("."))
+}
+
+/// Next figures without a gap: frames come, none was ever lost, no keyframe was asked for.
+fn unharmed(viewer: &mut Program) {
+    let stats = viewer.event("stats");
+    let losses = ["lost", "missed", "frames_lost", "keyframe_requests"];
+    if number(&stats, "fps") <= 0.0 || losses.iter().any(|member| stats[member] != 0) {
+        viewer.fail(&format!("harmed: {stats}"));
+    }
+}
+
+fn viewer_state<'a>(state: &'a str, id: &'a Value) -> impl Fn(&Value) -> bool + 'a {
+    move |e| e["event"] == "viewer" && e["state"] == state && (id.is_null() || e["id"] == *id)
+}
+
+#[test]
+fn a_server_answers_health_checks_and_ends_on_sigterm() {
+    let mut server = Program::start(&["serve", "--listen", "127.0.0.1:0"]);
+    let ready = server.event("ready");
+    let address = text(&ready, "http").replace("http://", "");
+    assert_eq!(address, text(&ready, "stun"));
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.ends_well();
+}
+
+#[test]
+fn the_demo_streams_to_itself() {
+    let _alone = alone();
+    let mut demo = Program::start(&[
+        "demo",
+        "--headless",
+        "--seconds",
+        "3",
+        "--source",
+        "test",
+        "--size",
+        "640x360",
+    ]);
+    assert_eq!(demo.event("connected")["path"], "direct");
+    let first = demo.event("first_frame");
+    assert_eq!((&first["width"], &first["height"]), (&640.into(), &360.into()));
+    let stats = demo.wait_for("viewer's stats", |e| e.get("decode_errors").is_some());
+    assert!(number(&stats, "fps") > 0.0, "{stats}");
+    assert_eq!(stats["decode_errors"], 0);
+    let end = demo.event("end");
+    assert_eq!(end["reason"], "left");
+    assert!(number(&end, "frames") > 0.0, "{end}");
+    assert_eq!(demo.exit_code(), 0);
+}
+
+#[test]
+fn eight_viewers_cost_one_encode_per_frame_and_do_not_disturb_each_other() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--fps", "30"]);
+    let decode: [&[&str]; 2] = [&[], &["--no-decode"]];
+    let mut viewers: Vec<_> = (0..8)
+        .map(|n| join(&link, &[&["--name", &format!("viewer {n}")], decode[n % 2]].concat()))
+        .collect();
+    for viewer in &mut viewers {
+        viewer.event("first_frame");
+    }
+    for viewer in &mut viewers {
+        unharmed(viewer);
+    }
+    let stats = host.wait_for("eight viewers", |e| e["viewers"] == 8);
+    let stats = [stats, host.event("stats")];
+    let most = stats.map(|stats| number(&stats, "fps")).into_iter().fold(0.0, f64::max);
+    assert!(most > 0.0 && most < 40.0, "{most} encodes a second for 30 frames\n{host}");
+
+    let victim = host
+        .said()
+        .into_iter()
+        .find(|e| viewer_state("connected", &Value::Null)(e) && e["name"] == "viewer 3")
+        .expect("it is connected");
+    viewers.remove(3).kill();
+    let killed = Instant::now();
+    viewers.iter_mut().for_each(Program::forget);
+    host.wait_for("end of the killed viewer", viewer_state("left", &victim["id"]));
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(6), "dropped after {took:?}\n{host}");
+    for viewer in &mut viewers {
+        viewer.forget();
+        unharmed(viewer);
+    }
+}
+
+#[test]
+fn a_session_outlives_its_server_and_the_old_link_works_at_the_next() {
+    let _alone = alone();
+    let port = free_port();
+    let mut server = serve(port);
+    let (mut host, link) = host(&["--server", &format!("http://127.0.0.1:{port}")]);
+    let mut viewer = join(&link, &[]);
+    viewer.event("first_frame");
+    server.kill();
+    host.event("server_lost");
+    viewer.event("server_lost");
+    for _second in 0..5 {
+        unharmed(&mut viewer);
+    }
+    let _server = serve(port);
+    host.event("server_back");
+    let mut late = join(&link, &[]);
+    late.event("first_frame");
+    viewer.forget();
+    unharmed(&mut viewer);
+    let said = viewer.said();
+    let disturbed =
+        |e: &&Value| ["path", "restarting", "end", "error"].iter().any(|n| e["event"] == *n);
+    assert_eq!(said.iter().find(disturbed), None, "{viewer}");
+}
+
+#[test]
+fn a_lobby_keeps_clients_waiting_until_the_host_admits_them_and_it_can_kick() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--lobby"]);
+    let mut viewer = join(&link, &["--name", "Ada"]);
+    viewer.event("waiting");
+    let waiting = host.wait_for("knock", viewer_state("waiting", &Value::Null));
+    assert_eq!(waiting["name"], "Ada");
+    host.type_line(&format!("admit {}", waiting["id"]));
+    viewer.event("admitted");
+    viewer.event("first_frame");
+    host.wait_for("viewer", viewer_state("connected", &waiting["id"]));
+    host.type_line(&format!("kick {}", waiting["id"]));
+    assert_eq!(viewer.event("end")["reason"], "kicked");
+    viewer.fails("kicked", 9, "Ask the host");
+    host.wait_for("its end", viewer_state("left", &waiting["id"]));
+
+    let mut waiting = join(&link, &[]);
+    waiting.event("waiting");
+    host.type_line("start");
+    waiting.event("first_frame");
+}
+
+#[test]
+fn clients_in_the_lobby_learn_how_their_wait_ended() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--lobby"]);
+    let mut kicked = join(&link, &[]);
+    kicked.event("waiting");
+    host.type_line("kick 1");
+    kicked.fails("kicked", 9, "Ask the host");
+    let mut left = join(&link, &[]);
+    left.event("waiting");
+    host.ends_well();
+    left.fails("host_closed", 10, "The stream is over");
+}
+
+#[test]
+fn a_wrong_room_a_wrong_secret_and_a_damaged_link_are_told_apart() {
+    let _alone = alone();
+    let (mut host, link) = host(&[]);
+    join(&spoilt(&link, 1), &[]).fails("unknown_room", 5, "Ask the host");
+    join(&spoilt(&link, 3), &[]).fails("wrong_secret", 6, "Copy the whole link");
+    host.event("rejected");
+    join(&link[..link.len() - 9], &[]).fails("bad_link", 3, "Copy the whole invite link");
+    join("nonsense", &[]).fails("bad_link", 3, "Copy the whole invite link");
+    join(&link, &[]).event("first_frame");
+}
+
+#[test]
+fn a_link_of_another_version_is_told() {
+    let key = "A".repeat(43);
+    let link = format!("http://127.0.0.1:1/#v2.{key}.{key}.{key}");
+    join(&link, &[]).fails("version", 8, "Install the same version");
+}
+
+#[test]
+fn errors_show_no_secret() {
+    let _alone = alone();
+    let (_host, link) = host(&[]);
+    let secret = link.rsplit('.').next().expect("the last part is the secret");
+    for link in [spoilt(&link, 1), link.replace("#v1.", "#v9."), format!("{link}.more")] {
+        let mut viewer = join(&link, &[]);
+        viewer.exit_code();
+        assert!(!viewer.to_string().contains(secret), "{viewer}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let mut host = Program::start(&["host", "--source", "test", "--server", &nowhere]);
+    host.fails("server_unreachable", 4, "Check the address");
+    let key = "A".repeat(43);
+    let link = format!("{nowhere}/#v1.{key}.{key}.{key}");
+    join(&link, &[]).fails("server_unreachable", 4, "Check the address");
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("some port is free");
+    for address in [tcp.local_addr(), udp.local_addr()] {
+        let address = address.expect("it is bound").to_string();
+        let next = "choose another port";
+        Program::start(&["serve", "--listen", &address]).fails("listen", 14, next);
+        let args = ["host", "--source", "test", "--listen", &address];
+        Program::start(&args).fails("listen", 14, next);
+    }
+}
+
+#[test]
+fn a_full_room_admits_again_when_a_viewer_leaves() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--max-viewers", "1"]);
+    let mut first = join(&link, &["--no-decode"]);
+    first.event("first_frame");
+    join(&link, &[]).fails("room_full", 7, "Try again when a viewer has left");
+    first.ends_well();
+    host.wait_for("its end", viewer_state("left", &1.into()));
+    join(&link, &[]).event("first_frame");
+}
+
+#[test]
+fn viewers_learn_that_the_host_closed_or_vanished() {
+    let _alone = alone();
+    let (mut closing, link) = host(&[]);
+    let mut viewer = join(&link, &[]);
+    viewer.event("first_frame");
+    closing.ends_well();
+    viewer.fails("host_closed", 10, "The stream is over");
+
+    let (mut vanishing, link) = host(&[]);
+    let mut viewer = join(&link, &[]);
+    viewer.event("first_frame");
+    vanishing.kill();
+    let killed = Instant::now();
+    viewer.fails("host_vanished", 11, "Check your network");
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(8), "noticed after {took:?}\n{viewer}");
+}
+
+#[test]
+fn the_link_may_come_from_stdin_or_the_environment() {
+    let _alone = alone();
+    let mut nothing = Program::start(&["join", "--headless"]);
+    nothing.close_stdin();
+    nothing.fails("bad_link", 3, "Copy the whole invite link");
+
+    let (_host, link) = host(&[]);
+    let mut typed = Program::start(&["join", "--headless"]);
+    typed.type_line(&link);
+    typed.event("first_frame");
+    let mut command = lllsi(&["join", "--headless"]);
+    Program::spawn("join", command.env("LLLSI_LINK", &link)).event("first_frame");
+}
+
+#[test]
+fn a_snapshot_is_a_png_of_the_streams_size() {
+    let _alone = alone();
+    let (_host, link) = host(&[]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("snapshot.png");
+    let mut viewer = join(&link, &["--snapshot", path.to_str().expect("it is UTF-8")]);
+    viewer.event("first_frame");
+    // The event goes out on the first frame; the figures tell that its picture is there too.
+    viewer.event("stats");
+    viewer.ends_well();
+    let file = BufReader::new(File::open(&path).expect("it was written"));
+    let reader = png::Decoder::new(file).read_info().expect("it is a PNG");
+    assert_eq!((reader.info().width, reader.info().height), (320, 180));
+
+    let mut viewer = join(&link, &["--seconds", "1", "--snapshot", "/nowhere/snapshot.png"]);
+    viewer.fails("file", 18, "Check the path");
+}
+
+#[test]
+fn people_get_words_on_stderr_instead_of_json() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lllsi"));
+    let output =
+        command.args(["join", "nonsense"]).stdin(Stdio::null()).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("Copy the whole invite link"), "{words}");
+}
