@@ -1,0 +1,128 @@
+#!/bin/sh
+# Two home networks behind routers, and a server on the internet between them, in network namespaces. Needs root.
+#
+#   lab/nat.sh up NAME KIND KIND    build NAME-inet, NAME-{a,b}-router, NAME-{a,b}-home; NATs of these kinds for a and b
+#   lab/nat.sh down NAME            kill what runs in it, and remove it
+#
+#       home a ────── router a ────────── inet ────────── router b ────── home b
+#       10.0.1.2 .1 ──────── 192.0.2.2 .1 ──── 198.51.100.1 .2 ──────── .1 10.0.2.2
+#                                      203.0.113.1, for the server
+#
+# Kinds, in the words of RFC 4787 (mapping / filtering):
+#   none        a router without NAT
+#   port        endpoint-independent / address and port-dependent: the usual good home router
+#   symmetric   address and port-dependent / address and port-dependent: a new, random port for each peer
+#
+#   ip netns exec NAME-inet lllsi serve --listen 203.0.113.1:36542
+#   ip netns exec NAME-a-home lllsi host --source test --server http://203.0.113.1:36542
+#   ip netns exec NAME-b-home lllsi join LINK
+set -eu
+
+usage() {
+    sed -n '2,/^set/s/^# \{0,3\}//p' "$0" >&2
+    exit 2
+}
+
+inside() {
+    where=$name-$1
+    shift
+    ip netns exec "$where" "$@"
+}
+
+# The packet filter of router $1, whose outer address is $2, with NAT of kind $3.
+rules() {
+    case $3 in
+    none) return ;;
+    # One outer port for each inner address and port, whatever the peer; through a map, since `offset` swaps bytes.
+    port) udp="snat ip to $2:jhash ip saddr . udp sport mod 16384 seed 0x5eed1 map @ports" other="snat ip to $2" ;;
+    symmetric) udp="snat ip to $2 fully-random" other=$udp ;;
+    *) usage ;;
+    esac
+    ports=$(awk 'BEGIN { for (i = 0; i < 16384; i++) printf "%s%d : %d", i ? ", " : "", i, 40000 + i }')
+    inside "$1-router" nft -f - <<RULES
+table ip nat {
+    map ports {
+        typeof numgen inc mod 16384 : udp dport
+        elements = { $ports }
+    }
+    chain post {
+        type nat hook postrouting priority srcnat
+        oifname wan ip protocol udp $udp
+        oifname wan $other
+    }
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname wan drop
+        ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } drop
+        oifname wan accept
+    }
+    # Accepting here would let a peer's early packet take the mapping's place in the table: punching would fail.
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iifname { lan, lo } accept
+        ct state established,related accept
+        ip protocol icmp accept
+    }
+}
+RULES
+}
+
+# Side $1: inet's address $2, the router's outer $3 and inner $4, the home's $5, the home's network $6; NAT of kind $7.
+side() {
+    router=$name-$1-router home=$name-$1-home
+    ip netns add "$router"
+    ip netns add "$home"
+    ip link add name "to-$1" netns "$name-inet" type veth peer name wan netns "$router"
+    ip link add name lan netns "$router" type veth peer name eth netns "$home"
+    address inet "to-$1" "$2"
+    address "$1-router" wan "$3"
+    address "$1-router" lan "$4"
+    address "$1-home" eth "$5"
+    forwards "$1-router"
+    inside "$1-router" ip route add default via "$2"
+    inside "$1-home" ip route add default via "$4"
+    # Used by `none` only: a NAT keeps its home's addresses to itself.
+    inside inet ip route add "$6" via "$3"
+    rules "$1" "$3" "$7"
+}
+
+# In namespace $1: interface $2 gets address $3.
+address() {
+    inside "$1" ip link set lo up
+    inside "$1" ip address add "$3/24" dev "$2"
+    inside "$1" ip link set "$2" up
+}
+
+forwards() {
+    inside "$1" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+}
+
+up() {
+    ip netns add "$name-inet"
+    forwards inet
+    address inet lo 203.0.113.1
+    side a 192.0.2.1 192.0.2.2 10.0.1.1 10.0.1.2 10.0.1.0/24 "$1"
+    side b 198.51.100.1 198.51.100.2 10.0.2.1 10.0.2.2 10.0.2.0/24 "$2"
+}
+
+down() {
+    for netns in inet a-router a-home b-router b-home; do
+        for pid in $(ip netns pids "$name-$netns" 2>/dev/null); do
+            kill -9 "$pid" 2>/dev/null || true
+        done
+        ip netns delete "$name-$netns" 2>/dev/null || true
+    done
+}
+
+[ $# -gt 0 ] || usage
+[ "$(id -u)" = 0 ] || { echo "lab/nat.sh: network namespaces need root" >&2; exit 1; }
+for tool in ip nft; do
+    command -v "$tool" >/dev/null || { echo "lab/nat.sh: $tool is missing (packages iproute2, nftables)" >&2; exit 1; }
+done
+name=${2-}
+case $# in
+2) [ "$1" = down ] || usage; down ;;
+4) [ "$1" = up ] || usage; up "$3" "$4" ;;
+*) usage ;;
+esac
