@@ -78,14 +78,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut message = self.message.chars();
-        let first = message.next().into_iter().flat_map(char::to_uppercase);
-        write!(
-            f,
-            "{}{}. {}",
-            first.collect::<String>(),
-            message.as_str().trim_end_matches('.'),
-            self.code.next_step()
-        )
+        let first: String = message.next().into_iter().flat_map(char::to_uppercase).collect();
+        let stop = if self.message.ends_with(['.', '?', '!']) { "" } else { "." };
+        write!(f, "{first}{}{stop} {}", message.as_str(), self.code.next_step())
     }
 }
 

@@ -8,7 +8,7 @@ use lllsi_proto::rendezvous::Request;
 
 use crate::seal::derive;
 use crate::stun::Gather;
-use crate::{SignalCommand, Transmit};
+use crate::{Output, SignalCommand, Transmit};
 
 /// The first pause before a new attempt; it doubles until [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -149,13 +149,12 @@ impl Server {
         true
     }
 
-    pub(crate) fn poll_command(&mut self) -> Option<SignalCommand> {
-        self.commands.pop_front()
-    }
-
-    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let (destination, contents) = self.gather.as_mut()?.poll(now)?;
-        Some(Transmit { source: None, destination, contents })
+    /// Hands over what is to be sent and done.
+    pub(crate) fn collect<E>(&mut self, now: Instant, outputs: &mut VecDeque<Output<E>>) {
+        if let Some((destination, contents)) = self.gather.as_mut().and_then(|g| g.poll(now)) {
+            outputs.push_back(Output::Transmit(Transmit { source: None, destination, contents }));
+        }
+        outputs.extend(self.commands.drain(..).map(Output::Signal));
     }
 
     pub(crate) fn timeout(&self) -> Option<Instant> {

@@ -60,7 +60,7 @@ where
     let runtime = runtime.map_err(|source| Error::Thread { name: "net", source })?;
     let endpoint = runtime.block_on(async { Endpoint::bind() }).map_err(Error::Socket)?;
     let thread = std::thread::Builder::new().name("net".into()).spawn(move || {
-        let machine = make(endpoint.port());
+        let machine = make(endpoint.local().port());
         let driver = Driver {
             machine,
             endpoint,

@@ -25,15 +25,16 @@ use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lllsi_core::rendezvous::{self, ConnectionId, Input, Output, Rendezvous};
-use lllsi_core::stun;
+use lllsi_core::{Transmit, stun};
 use lllsi_proto::MAX_SIGNAL_BYTES;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::socket::{Batch, Endpoint};
 use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH};
 
 /// Messages that may wait for one connection.
@@ -45,8 +46,8 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Unanswered, it is gone.
 const MAX_UNANSWERED: u32 = 3;
-/// How long connections get to read the last words when the server stops.
-const STOP_GRACE: Duration = Duration::from_millis(300);
+/// When the server stops: how long last words are passed on, and then written.
+const STOP_GRACE: Duration = Duration::from_millis(150);
 
 /// Certificate and key for https, as PEM files.
 #[derive(Debug, Clone)]
@@ -95,7 +96,7 @@ impl Server {
         let (tcp, udp) = runtime.block_on(bind(config.listen))?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
-        let stun = udp.local_addr().map_err(failed)?;
+        let stun = udp.local();
         let machine =
             Rendezvous::new(rendezvous::Config { stun_port: stun.port(), ..config.limits });
         let (stop, stopped) = watch::channel(false);
@@ -132,13 +133,13 @@ impl Drop for Server {
 }
 
 /// TCP and UDP at the same port. With port 0 the system picks one that is free for both.
-async fn bind(listen: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, Endpoint), Error> {
     let failed = |source| Error::Listen { address: listen, source };
     let mut attempts = 0;
     loop {
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
-        match UdpSocket::bind(address).await {
+        match Endpoint::bind_to(address) {
             Ok(udp) => return Ok((tcp, udp)),
             Err(_) if listen.port() == 0 && attempts < 10 => attempts += 1,
             Err(source) => return Err(failed(source)),
@@ -171,7 +172,7 @@ enum Told {
 async fn serve(
     machine: Rendezvous,
     tcp: TcpListener,
-    udp: UdpSocket,
+    udp: Endpoint,
     tls: Option<TlsAcceptor>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -180,9 +181,10 @@ async fn serve(
     let stun = tokio::spawn(answer_stun(udp));
     let accept = tokio::spawn(accept(tcp, tls, told));
     let _ = stopped.wait_for(|stop| *stop).await;
-    // Without the listener and the machine, every connection's task ends.
     accept.abort();
     stun.abort();
+    // What peers have said last is still passed on. Then, without the machine, every connection's task says goodbye.
+    tokio::time::sleep(STOP_GRACE).await;
     machine.abort();
     tokio::time::sleep(STOP_GRACE).await;
 }
@@ -224,18 +226,28 @@ async fn run_machine(mut machine: Rendezvous, mut told: mpsc::Receiver<Told>) {
     }
 }
 
-async fn answer_stun(socket: UdpSocket) {
-    let mut buffer = [0; 1500];
+/// Answers from the address that was asked: a NAT lets nothing else in.
+async fn answer_stun(mut socket: Endpoint) {
+    let mut batch = Batch::default();
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((len, source)) => {
-                if let Some(answer) = stun::answer(source, &buffer[..len]) {
-                    // Lost answers are asked for again.
-                    let _ = socket.send_to(&answer, source).await;
-                }
-            }
-            Err(error) => tracing::debug!(%error, "receiving for STUN failed"),
+        let mut answers = Vec::new();
+        let received = match socket.readable().await {
+            Ok(()) => socket.receive(|source, destination, request| {
+                answers.extend(stun::answer(source, request).map(|contents| Transmit {
+                    source: Some(destination),
+                    destination: source,
+                    contents,
+                }));
+            }),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = received {
+            tracing::debug!(%error, "receiving for STUN failed");
         }
+        for answer in &answers {
+            batch.push(&socket, answer).await;
+        }
+        batch.flush(&socket).await;
     }
 }
 

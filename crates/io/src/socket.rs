@@ -31,7 +31,17 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Binds to a port of the system's choice, for IPv6 and IPv4 where both are there.
     pub(crate) fn bind() -> io::Result<Self> {
-        let socket = bind_dual().or_else(|_| bind_v4())?;
+        Self::bind_to((Ipv6Addr::UNSPECIFIED, 0).into())
+            .or_else(|_| Self::bind_to((Ipv4Addr::UNSPECIFIED, 0).into()))
+    }
+
+    /// Binds to an address; the IPv6 wildcard stands for IPv4 too.
+    pub(crate) fn bind_to(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())?;
         socket.set_nonblocking(true)?;
         let socket = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&socket).into())?;
@@ -43,8 +53,8 @@ impl Endpoint {
         Ok(Self { socket, state, local, buffers })
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.local.port()
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
     }
 
     pub(crate) async fn readable(&self) -> io::Result<()> {
@@ -109,19 +119,6 @@ impl Endpoint {
             tracing::debug!(%destination, %error, datagrams = batch.segments, "not sent");
         }
     }
-}
-
-fn bind_dual() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_only_v6(false)?;
-    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
-    Ok(socket)
-}
-
-fn bind_v4() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
-    Ok(socket)
 }
 
 /// IPv4 as IPv4, however the socket shows it.
@@ -192,8 +189,8 @@ mod tests {
     async fn batches_keep_datagrams_their_order_and_their_local_address() {
         let sender = Endpoint::bind().unwrap();
         let mut receiver = Endpoint::bind().unwrap();
-        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.port()));
-        let source = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, sender.port())));
+        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.local().port()));
+        let source = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, sender.local().port())));
         let sizes = [1200, 1200, 1200, 300, 1200, 1400, 50, 50];
         let mut batch = Batch::default();
         for (i, size) in sizes.into_iter().enumerate() {

@@ -52,15 +52,9 @@ impl Stages {
         };
         let ms = |us: u32| Some(f64::from(us) / 1000.0);
         let reorder = (frame.complete_at - frame.first_packet_at).as_secs_f64() * 1000.0;
-        let in_host = [
-            info.capture_us,
-            info.convert_us,
-            info.encode_wait_us,
-            info.encode_us,
-            info.send_queue_us,
-        ];
-        let in_host = in_host.into_iter().map(f64::from).sum::<f64>() / 1000.0;
-        let network = frame.latency_us.map(|us| (us as f64 / 1000.0 - in_host - reorder).max(0.0));
+        let network = frame
+            .latency_us
+            .map(|us| ((us as f64 - info.in_host_us() as f64) / 1000.0 - reorder).max(0.0));
         Self {
             capture_wait: ms(info.capture_wait_us),
             capture: ms(info.capture_us),

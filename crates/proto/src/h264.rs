@@ -60,6 +60,14 @@ pub struct FrameInfo {
 }
 
 impl FrameInfo {
+    /// From the grab to the host's socket, microseconds.
+    pub fn in_host_us(&self) -> u64 {
+        [self.capture_us, self.convert_us, self.encode_wait_us, self.encode_us, self.send_queue_us]
+            .into_iter()
+            .map(u64::from)
+            .sum()
+    }
+
     fn to_nal(self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(SEI_PAYLOAD_BYTES);
         payload.extend_from_slice(&SEI_UUID);

@@ -11,6 +11,7 @@ use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
 use lllsi_proto::sealed::{self, Envelope, Hello, PartReason};
 use lllsi_sim::{Conditions, NatKind, NodeId, Setup, World};
 
+/// How many, unless `LLLSI_SEEDS` says otherwise: `.ci/long` runs more.
 const SEEDS: u64 = 50;
 
 fn secs(secs: u64) -> Duration {
@@ -23,11 +24,12 @@ fn ms(ms: u64) -> Duration {
 
 /// Runs a scenario over all seeds, on two threads, and names the seed that fails.
 fn for_seeds(scenario: impl Fn(u64) + Sync) {
+    let seeds = std::env::var("LLLSI_SEEDS").map_or(SEEDS, |n| n.parse().expect("a number"));
     std::thread::scope(|scope| {
         for half in 0..2 {
             let scenario = &scenario;
             scope.spawn(move || {
-                for seed in (half..SEEDS).step_by(2) {
+                for seed in (half..seeds).step_by(2) {
                     let failed =
                         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario(seed)));
                     assert!(failed.is_ok(), "seed {seed} failed, see above");

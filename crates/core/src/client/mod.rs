@@ -40,9 +40,7 @@ use crate::clock::{ClockSync, DelayWindow};
 use crate::link::{Link, LinkEvent};
 use crate::seal::{Channel, Initiator, derive};
 use crate::server::Server;
-use crate::{
-    FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalCommand, SignalEvent, micros_since,
-};
+use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalEvent, micros_since};
 
 pub use api::{Action, CloseReason, Config, Event, Status};
 
@@ -395,16 +393,8 @@ impl Client {
                 let latency = self.clock.age_us(info.captured_us, complete_us);
                 frame.latency_us = latency.map(|us| us.max(0) as u64);
                 self.latency_us = frame.latency_us.unwrap_or(0).min(u32::MAX.into()) as u32;
-                let in_host = [
-                    info.capture_us,
-                    info.convert_us,
-                    info.encode_wait_us,
-                    info.encode_us,
-                    info.send_queue_us,
-                ];
-                let in_host: i64 = in_host.into_iter().map(i64::from).sum();
                 // Wrapping: the host may claim any time.
-                let sent_us = (info.captured_us as i64).wrapping_add(in_host);
+                let sent_us = (info.captured_us as i64).wrapping_add(info.in_host_us() as i64);
                 let delay_us = (complete_us as i64).wrapping_sub(sent_us);
                 self.queued_us = self.delay.above_shortest(self.now, delay_us);
             }
@@ -505,16 +495,7 @@ impl Client {
         while let Some(transmit) = self.link.poll_transmit() {
             self.outputs.push_back(Output::Transmit(transmit));
         }
-        while let Some(transmit) = self.server.poll_transmit(self.now) {
-            self.outputs.push_back(Output::Transmit(transmit));
-        }
-        while let Some(command) = self.server.poll_command() {
-            let close = command == SignalCommand::Close;
-            self.outputs.push_back(Output::Signal(command));
-            if close {
-                break;
-            }
-        }
+        self.server.collect(self.now, &mut self.outputs);
     }
 }
 

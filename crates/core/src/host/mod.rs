@@ -33,10 +33,8 @@ use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
 use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
 use crate::server::Server;
-use crate::{
-    CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalCommand, SignalEvent, micros_since, stun,
-};
-use viewer::{Step, Viewer};
+use crate::{CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalEvent, micros_since, stun};
+use viewer::{Renamed, Step, Viewer};
 
 pub use api::{Action, CloseReason, Config, Event, LeftReason, ViewerId};
 pub use viewer::{ViewerState, ViewerStatus};
@@ -49,8 +47,8 @@ const SPARE_CLIENTS: u32 = 16;
 const REMEMBERED_HELLOS: usize = 4096;
 /// A client that has arrived at the server has this long to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
-/// Viewers that may be behind one address.
-const MAX_CLAIMANTS: usize = 4;
+/// Viewers that may be behind one address: more than one where a NAT gave its port to another, or somebody forges.
+type Claimants = [Option<ViewerId>; 4];
 /// Keyframes made at the viewers' request, at most one in this time.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 /// How often the common bitrate is reconsidered.
@@ -67,7 +65,7 @@ pub struct Host {
     /// The server's numbers begin anew when it restarts: they count for one connection.
     by_client: HashMap<ClientId, ViewerId>,
     /// Who may be meant by a datagram from there. Mostly one; what is not meant for a link does not open in it.
-    by_source: HashMap<SocketAddr, Vec<ViewerId>>,
+    by_source: HashMap<SocketAddr, Claimants>,
     by_ufrag: HashMap<String, ViewerId>,
     /// One entry per viewer, at its [`Viewer::deadline`].
     deadlines: BTreeSet<(Instant, ViewerId)>,
@@ -112,7 +110,7 @@ impl Host {
             outputs: VecDeque::new(),
             now,
         };
-        host.collect_server();
+        host.server.collect(now, &mut host.outputs);
         host
     }
 
@@ -194,7 +192,8 @@ impl Host {
             }
             return;
         }
-        for id in self.by_source.get(&source).cloned().unwrap_or_default() {
+        let claimants = self.by_source.get(&source).copied().unwrap_or_default();
+        for id in claimants.into_iter().flatten() {
             self.with_viewer(id, |viewer, now| {
                 viewer.handle_datagram(now, source, destination, data)
             });
@@ -205,8 +204,9 @@ impl Host {
     fn claim(&mut self, source: SocketAddr, id: ViewerId) {
         if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
             let claimants = self.by_source.entry(source).or_default();
-            if !claimants.contains(&id) && claimants.len() < MAX_CLAIMANTS {
-                claimants.push(id);
+            let free = claimants.iter().position(Option::is_none);
+            if let (false, Some(free)) = (claimants.contains(&Some(id)), free) {
+                claimants[free] = Some(id);
             }
         }
     }
@@ -436,7 +436,7 @@ impl Host {
         let Some(viewer) = self.viewers.get_mut(&id) else {
             return;
         };
-        let before = (viewer.deadline(), viewer.client(), viewer.ufrag().map(str::to_owned));
+        let (deadline, client) = (viewer.deadline(), viewer.client());
         let step = guarded(|| {
             let step = act(viewer, self.now);
             if let Step::Restarted = step {
@@ -450,8 +450,10 @@ impl Host {
         while let Some(transmit) = viewer.poll_transmit() {
             self.outputs.push_back(Output::Transmit(transmit));
         }
-        while let (Some(blob), Some(client)) = (viewer.poll_blob(), before.1) {
-            self.server.send(&Request::Relay { client: Some(client), blob });
+        while let Some(blob) = viewer.poll_blob() {
+            if client.is_some() {
+                self.server.send(&Request::Relay { client, blob });
+            }
         }
         while let Some(event) = viewer.poll_event() {
             if let Event::KeyframeWanted = event {
@@ -460,21 +462,23 @@ impl Host {
                 self.outputs.push_back(Output::Event(event));
             }
         }
-        if viewer.ufrag() != before.2.as_deref() {
-            self.by_ufrag.extend(viewer.ufrag().map(|ufrag| (ufrag.to_owned(), id)));
-            before.2.map(|old| self.by_ufrag.remove(&old));
+        if let Some(Renamed { old, new }) = viewer.take_renamed() {
+            self.by_ufrag.insert(new, id);
+            if let Some(old) = old {
+                self.by_ufrag.remove(&old);
+            }
         }
-        if let (Some(client), None) = (before.1, viewer.client())
+        if let (Some(client), None) = (client, viewer.client())
             && self.by_client.remove(&client).is_some()
         {
             self.server.send(&Request::Dismiss { client });
         }
         if let Step::Leave(reason) = step {
-            return self.remove(id, before.0, reason);
+            return self.remove(id, deadline, reason);
         }
         let after = viewer.deadline();
-        if after != before.0 {
-            self.deadlines.remove(&(before.0, id));
+        if after != deadline {
+            self.deadlines.remove(&(deadline, id));
             self.deadlines.insert((after, id));
         }
     }
@@ -486,13 +490,17 @@ impl Host {
         self.deadlines.remove(&(deadline, id));
         for source in viewer.sources() {
             if let Some(claimants) = self.by_source.get_mut(&source) {
-                claimants.retain(|claimant| *claimant != id);
-                if claimants.is_empty() {
+                for claimant in claimants.iter_mut() {
+                    *claimant = claimant.filter(|claimant| *claimant != id);
+                }
+                if *claimants == Claimants::default() {
                     self.by_source.remove(&source);
                 }
             }
         }
-        viewer.ufrag().map(|ufrag| self.by_ufrag.remove(ufrag));
+        if let Some(ufrag) = viewer.ufrag() {
+            self.by_ufrag.remove(ufrag);
+        }
         if let Some(client) = viewer.client() {
             self.by_client.remove(&client);
             self.server.send(&Request::Dismiss { client });
@@ -509,27 +517,13 @@ impl Host {
         }
         self.server.send(&Request::Close);
         self.server.close();
-        self.collect_server();
+        self.server.collect(self.now, &mut self.outputs);
         self.closed = true;
         self.event(Event::Closed(reason));
     }
 
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-
-    /// Gathers what the connection to the server wants sent.
-    fn collect_server(&mut self) {
-        while let Some(transmit) = self.server.poll_transmit(self.now) {
-            self.outputs.push_back(Output::Transmit(transmit));
-        }
-        while let Some(command) = self.server.poll_command() {
-            let close = command == SignalCommand::Close;
-            self.outputs.push_back(Output::Signal(command));
-            if close {
-                break;
-            }
-        }
     }
 }
 
@@ -559,7 +553,7 @@ impl Machine for Host {
         }
         if !self.closed {
             self.ask_for_keyframe();
-            self.collect_server();
+            self.server.collect(self.now, &mut self.outputs);
         }
     }
 

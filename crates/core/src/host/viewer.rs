@@ -36,6 +36,12 @@ pub(super) enum Step {
     Leave(LeftReason),
 }
 
+/// Connectivity checks reach a viewer by another name from now on.
+pub(super) struct Renamed {
+    pub(super) old: Option<String>,
+    pub(super) new: String,
+}
+
 /// Where a viewer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ViewerState {
@@ -87,6 +93,7 @@ pub(super) struct Viewer {
     report: (Report, Instant),
     estimate: Option<Estimate>,
     ufrag: Option<String>,
+    renamed: Option<Renamed>,
     restart_at: Instant,
     keyframe_at: Instant,
     deadline: Instant,
@@ -135,6 +142,7 @@ impl Viewer {
             report: (Report::default(), now),
             estimate: None,
             ufrag: None,
+            renamed: None,
             restart_at: now,
             keyframe_at: now,
             deadline: now + FAR_FUTURE,
@@ -177,6 +185,16 @@ impl Viewer {
     /// The name by which connectivity checks reach it.
     pub(super) fn ufrag(&self) -> Option<&str> {
         self.ufrag.as_deref()
+    }
+
+    fn rename(&mut self, ufrag: String) {
+        let old = self.ufrag.replace(ufrag.clone());
+        self.renamed = Some(Renamed { old, new: ufrag });
+    }
+
+    /// The change of its name that has not been taken over yet.
+    pub(super) fn take_renamed(&mut self) -> Option<Renamed> {
+        self.renamed.take()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -256,7 +274,7 @@ impl Viewer {
             return Err(LinkError::Closed);
         };
         link.set_binding(now, binding);
-        self.ufrag = Some(link.ufrag());
+        self.rename(link.ufrag());
         self.stage = Stage::Linked(Box::new(link), Some(channel));
         if let Some(candidate) = candidate {
             self.seal(&ToClient::Candidate { candidate });
@@ -359,7 +377,8 @@ impl Viewer {
         self.restart_at = now + RESTART_PAUSE;
         match link.accept_restart(now, offer) {
             Ok(answer) => {
-                self.ufrag = Some(link.ufrag());
+                let ufrag = link.ufrag();
+                self.rename(ufrag);
                 self.seal(&ToClient::Restarted { answer });
                 Step::Restarted
             }

@@ -1,6 +1,6 @@
 //! DTLS as str0m does it by default, but for its patience: a lost handshake packet is sent again after a quarter of a
-//! second, not a whole one, and more often. RFC 9147 (5.8.2) asks for a second where nothing is known of the path; ICE
-//! has just measured it.
+//! second, and then at least once a second. RFC 9147 (5.8.2) asks for a second that doubles where nothing is known of the
+//! path; ICE has just measured it, and goes on checking it at the same pace.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,9 +10,12 @@ use str0m::crypto::dtls::{DtlsInstance, DtlsProvider, DtlsVersion};
 use str0m::crypto::{CryptoError, CryptoProvider};
 
 const FIRST_RTO: Duration = Duration::from_millis(250);
-/// Doubling from [`FIRST_RTO`], so that the last attempt comes after 16 s.
-const RETRIES: usize = 6;
-
+/// dimpl doubles its timer with each retry. Its clock is put forward instead of waiting longer than this.
+const MAX_RTO: Duration = Duration::from_secs(1);
+/// Timers further away than this are none of a handshake's.
+const NOT_A_RETRY: Duration = Duration::from_secs(120);
+/// The link's limit of time comes first.
+const RETRIES: usize = 64;
 /// It counts from when the client made its offer, and the client may wait in the lobby for long. The link has a limit of
 /// its own for the time after.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -48,55 +51,71 @@ impl DtlsProvider for PatientDtls {
         }
         let config = config.build().map_err(|e| CryptoError::Other(e.to_string()))?;
         let (config, certificate) = (Arc::new(config), certificate.clone());
-        Ok(Box::new(Instance(match version {
+        let dtls = match version {
             DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
             DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
             _ => Dtls::new_auto(config, certificate, now),
-        })))
+        };
+        Ok(Box::new(Instance { dtls, now, ahead: Duration::ZERO }))
     }
 }
 
 #[derive(Debug)]
-struct Instance(Dtls);
+struct Instance {
+    dtls: Dtls,
+    now: Instant,
+    /// How far dimpl's clock has been put forward.
+    ahead: Duration,
+}
 
 impl DtlsInstance for Instance {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), Error> {
-        self.0.handle_packet(packet)
+        self.dtls.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> Output<'a> {
-        self.0.poll_output(buf)
+        match self.dtls.poll_output(buf) {
+            Output::Timeout(theirs) => {
+                let wait = theirs.saturating_duration_since(self.now + self.ahead);
+                if wait > MAX_RTO && wait < NOT_A_RETRY {
+                    self.ahead += wait - MAX_RTO;
+                }
+                Output::Timeout(theirs.checked_sub(self.ahead).unwrap_or(theirs))
+            }
+            output => output,
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        self.0.handle_timeout(now)
+        self.now = now;
+        self.dtls.handle_timeout(now + self.ahead)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, Error> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        self.0.close()
+        self.dtls.close()
     }
 }

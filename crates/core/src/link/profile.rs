@@ -16,6 +16,10 @@ use super::dtls;
 /// A check that is not answered is repeated after this, then after twice that, and so on. The first ones often meet a
 /// NAT that the other side has not opened yet.
 const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
+/// Up to this; it is also how often a path in use is checked.
+const MAX_CHECK_RTO: Duration = Duration::from_secs(1);
+/// So that checks go on for about 13 s.
+const MAX_CHECKS: usize = 16;
 pub(super) const VIDEO_PT: u8 = 102;
 const VIDEO_RESEND_PT: u8 = 103;
 /// Constrained baseline, level 3.1: what every WebRTC peer decodes. The true level stands in the stream.
@@ -52,6 +56,8 @@ pub(super) fn config(certificate: &Certificate) -> RtcConfig {
         // SCTP's handshake travels in the descriptions, where the other side knows how (draft-hancke-tsvwg-snap).
         .set_snap_enabled(true);
     config.set_initial_stun_rto(FIRST_CHECK_RTO);
+    config.set_max_stun_rto(MAX_CHECK_RTO);
+    config.set_max_stun_retransmits(MAX_CHECKS);
     let resend = Some(Pt::new_with_value(VIDEO_RESEND_PT));
     config.codec_config().add_h264(Pt::new_with_value(VIDEO_PT), resend, true, H264_PROFILE);
     config
