@@ -194,18 +194,19 @@ fn capture(
 ) -> Result<(), lllsi_media::Error> {
     let interval = Duration::from_secs(1) / fps.max(1);
     let mut picture = Bgra::default();
-    let mut next_at = Instant::now();
+    let mut due_at = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         // The frame rate is a ceiling: changes that come faster are taken together.
-        std::thread::sleep(next_at.saturating_duration_since(Instant::now()).min(IDLE));
+        let wait = due_at.saturating_duration_since(Instant::now() + interval / 2);
+        std::thread::sleep(wait.min(IDLE));
         let Grab::Fresh { changed_at, grabbed_at } =
             source.next(Instant::now() + IDLE, &mut picture)?
         else {
             continue;
         };
-        // Counted from when it was due, so that a source that keeps the rate itself is never held back; after a pause,
-        // from the grab.
-        next_at = (next_at + interval).max(grabbed_at + interval / 2);
+        // The frame rate holds over time; a single picture may be half an interval early, so that a source which keeps
+        // the rate itself is never held back.
+        due_at = due_at.max(grabbed_at) + interval;
         picture = desk.put(Grabbed { picture, changed_at, grabbed_at, done_at: Instant::now() });
     }
     Ok(())
