@@ -190,6 +190,8 @@ fn the_server_may_die_after_the_punch_and_come_back() {
         );
         assert_eq!(world.host().connected.len(), 2);
         assert_eq!(world.status(ada).arrivals.frames_lost, 0);
+        let lost = world.host().events.iter().filter(|e| matches!(e, host::Event::ServerLost(_)));
+        assert_eq!(lost.count(), 1, "told once, not with each attempt");
     });
 }
 

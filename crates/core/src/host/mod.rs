@@ -59,6 +59,7 @@ pub struct Host {
     config: Config,
     limits: Limits,
     server: Server,
+    room_is_open: bool,
     room_was_open: bool,
     viewers: BTreeMap<ViewerId, Viewer>,
     next_viewer: u32,
@@ -92,6 +93,7 @@ impl Host {
             bitrate: config.max_bitrate,
             server: Server::connect(now, &config.random_seed),
             config,
+            room_is_open: false,
             room_was_open: false,
             viewers: BTreeMap::new(),
             next_viewer: 1,
@@ -290,14 +292,17 @@ impl Host {
         for (_, id) in std::mem::take(&mut self.by_client) {
             self.with_viewer(id, |viewer, _| viewer.departed());
         }
-        self.event(Event::ServerLost(reason));
+        // Told once, not with each attempt that fails.
+        if std::mem::take(&mut self.room_is_open) {
+            self.event(Event::ServerLost(reason));
+        }
     }
 
     fn reply(&mut self, reply: Reply) {
         match reply {
             Reply::Opened { stun_port, .. } => {
                 self.server.accepted(self.now, stun_port);
-                self.room_was_open = true;
+                (self.room_is_open, self.room_was_open) = (true, true);
                 self.event(Event::RoomOpen);
             }
             // Nothing is built for a client before its first message has opened.
