@@ -10,7 +10,7 @@ use crate::failure::EXIT_CODES;
 
 /// Low latency live streams, peer to peer and encrypted, that no server can see.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "lllsi", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -66,7 +66,7 @@ pub(crate) struct Host {
     /// A name for this stream, shown in the status line.
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Viewers at once.
+    /// Viewers at once, 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) max_viewers: u32,
     /// End after this many seconds.
@@ -76,13 +76,13 @@ pub(crate) struct Host {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Picture {
-    /// Frames per second at most.
+    /// Frames per second at most, 1 to 60.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub(crate) fps: u32,
-    /// Bits per second at most for each viewer, such as `5M` or `800k`.
+    /// Bits per second at most for each viewer, such as `5M` or `800k`; 100k to 200M.
     #[arg(long, value_name = "RATE", default_value = "5M", value_parser = bitrate)]
     pub(crate) bitrate: u32,
-    /// Size of the test card, or what the screen is scaled to.
+    /// Size of the test card (default 1280x720), or what the screen is scaled to.
     #[arg(long, value_name = "WxH")]
     pub(crate) size: Option<Size>,
 }
@@ -93,7 +93,7 @@ pub(crate) struct Join {
     /// asked for it, or put it into the environment variable LLLSI_LINK.
     #[arg(env = "LLLSI_LINK", hide_env_values = true)]
     pub(crate) link: Option<String>,
-    /// Show no window. There is none yet: this is the only way so far.
+    /// Show no window. Without effect so far: there is no window yet.
     #[arg(long)]
     pub(crate) headless: bool,
     /// What the host is shown.
@@ -102,7 +102,7 @@ pub(crate) struct Join {
     /// Leave after this many seconds.
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u64>,
-    /// Write the last picture to this PNG file when leaving.
+    /// Write the last picture to this PNG file at the end.
     #[arg(long, value_name = "FILE.png", conflicts_with = "no_decode")]
     pub(crate) snapshot: Option<PathBuf>,
     /// Receive without decoding, for measurements with many viewers.
@@ -112,7 +112,7 @@ pub(crate) struct Join {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
-    /// Show no window. There is none yet: this is the only way so far.
+    /// Show no window. Without effect so far: there is no window yet.
     #[arg(long)]
     pub(crate) headless: bool,
     /// End after this many seconds; without it, Ctrl-C ends it.
@@ -153,7 +153,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)))
         .or_else(|_| text.parse().map(|port| SocketAddr::from(([0u16; 8], port))))
         .map_err(|_: std::num::ParseIntError| {
-            "use ADDRESS:PORT, such as 0.0.0.0:36542 or [::]:36542".into()
+            "use ADDRESS:PORT, ADDRESS or PORT, such as 0.0.0.0:36542".into()
         })
 }
 

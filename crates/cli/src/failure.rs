@@ -32,7 +32,8 @@ macro_rules! codes {
 
         /// For the help.
         pub(crate) const EXIT_CODES: &str = concat!(
-            "Exit codes: 0 all went well, 2 command line not understood", $(", ", $exit, " ", $name,)* "."
+            "Exit codes:\n   0  all went well\n   2  command line not understood\n",
+            $("  ", $exit, "  ", $name, "\n",)*
         );
     };
 }
@@ -40,13 +41,13 @@ macro_rules! codes {
 codes! {
     Unexpected "unexpected" 1 "Run it again with -vv, and report what it logs.",
     BadLink "bad_link" 3 "Copy the whole invite link again, from http to the last letter.",
-    ServerUnreachable "server_unreachable" 4 "Check the address in the link, your network, and that the server runs.",
+    ServerUnreachable "server_unreachable" 4 "Check its address, your network, and that it runs.",
     UnknownRoom "unknown_room" 5 "Ask the host whether it still runs, and for a new link.",
     WrongSecret "wrong_secret" 6 "Copy the whole link again, or ask the host for a new one.",
     RoomFull "room_full" 7 "Try again when a viewer has left, or ask the host for a larger --max-viewers.",
-    Version "version" 8 "Install the same version of lllsi on both sides.",
-    Kicked "kicked" 9 "Ask the host to let you in.",
-    HostClosed "host_closed" 10 "The stream is over. Ask the host for a new link if there is to be another.",
+    Version "version" 8 "Install the newest lllsi on both sides.",
+    Kicked "kicked" 9 "Ask the host if that was a mistake.",
+    HostClosed "host_closed" 10 "Ask the host for a new link if there is to be another.",
     HostVanished "host_vanished" 11 "Check your network; join again once the host is back.",
     NoPath "no_path" 12 "Try another network on one side, or IPv6 on both: strict NATs on both sides cannot be crossed yet.",
     Tampered "tampered" 13 "Somebody between you and the host interferes: use another server or network.",
@@ -55,7 +56,8 @@ codes! {
     NoAnswer "no_answer" 16 "Ask the host whether its program still runs.",
     Refused "refused" 17 "Try again later, or use another server.",
     File "file" 18 "Check the path, its permissions, and the space on the disk.",
-    Protocol "protocol" 19 "Install the same version of lllsi on both sides; report it if that does not help.",
+    NoPicture "no_picture" 20 "Stay longer, and check that the host lets you in.",
+    Protocol "protocol" 19 "Install the newest lllsi on both sides; report it if that does not help.",
 }
 
 /// A failure, ready to be told.
@@ -168,7 +170,7 @@ mod tests {
             "0 is success, 2 is the command line's"
         );
         for code in Code::ALL {
-            assert!(EXIT_CODES.contains(&format!("{} {}", code.exit(), code.name())));
+            assert!(EXIT_CODES.contains(&format!("{}  {}\n", code.exit(), code.name())));
         }
     }
 

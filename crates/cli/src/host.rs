@@ -1,6 +1,6 @@
 //! `lllsi host`.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
@@ -18,8 +18,7 @@ use crate::join::host_rate;
 use crate::report::{Report, rounded, stages};
 use crate::stop::Stop;
 
-const HELP: &str =
-    "Commands: list · admit ID · start (admit all, and all who come later) · kick ID · quit";
+const HELP: &str = "Commands: list · admit ID · start (admit all, and all who come later) · kick ID (or refuse) · quit";
 
 pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let embedded = match &args.server {
@@ -107,10 +106,10 @@ fn ready(host: &Host, args: &args::Host, embedded: Option<&Server>, report: &Rep
     let links = links(host, embedded);
     let shared = links.get(1).unwrap_or(&links[0]);
     report.event(&json!({"event": "ready", "link": links[0], "links": links}));
-    let code =
-        QrCode::new(shared).map(|code| code.render::<unicode::Dense1x2>().quiet_zone(true).build());
-    if let Ok(code) = code {
-        report.say(&code);
+    // For another device's camera: of no use for a link to this machine, or in a file.
+    let scannable = std::io::stdout().is_terminal() && (embedded.is_none() || links.len() > 1);
+    if let (Ok(code), true) = (QrCode::new(shared), scannable) {
+        report.say(&code.render::<unicode::Dense1x2>().quiet_zone(true).build());
     }
     match (embedded.is_some(), links.as_slice()) {
         (true, [here, there @ ..]) => {

@@ -17,9 +17,12 @@ use crate::stop::Stop;
 
 pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let link = match &args.link {
-        Some(link) => link.clone(),
-        None => ask_for_link()?,
+        Some(link) if !link.trim().is_empty() => link.clone(),
+        _ => ask_for_link()?,
     };
+    if !args.headless {
+        report.say("There is no window yet: this shows figures; --snapshot FILE.png saves the last picture.");
+    }
     let started = Instant::now();
     let client = Client::join(link).name(&args.name).decode(!args.no_decode).start()?;
     let mut view = View::new(started);
@@ -40,11 +43,8 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
     };
     view.total += client.take_stats().frames;
     drop(client);
-    if let (Some(path), None) = (&args.snapshot, &reason) {
-        view.snapshot(path)?;
-        report.say(&format!("Wrote {}", path.display()));
-    }
-    view.end(reason, report)
+    let snapshot = args.snapshot.as_ref().map_or(Ok(()), |path| view.snapshot(path, report));
+    view.end(reason, report).and(snapshot)
 }
 
 /// On a terminal the link is not shown while it is typed or pasted.
@@ -55,6 +55,12 @@ fn ask_for_link() -> Result<String, Failure> {
     }
     let mut link = String::new();
     std::io::stdin().lock().read_line(&mut link).map_err(failed)?;
+    if link.trim().is_empty() {
+        return Err(Failure::new(
+            Code::BadLink,
+            "no invite link given: pass it on stdin or in LLLSI_LINK",
+        ));
+    }
     Ok(link)
 }
 
@@ -64,12 +70,20 @@ pub(crate) struct View {
     path: Option<lllsi::Path>,
     picture: Option<I420>,
     seen: bool,
+    last_second: String,
     pub(crate) total: u64,
 }
 
 impl View {
     pub(crate) fn new(started: Instant) -> Self {
-        Self { started, path: None, picture: None, seen: false, total: 0 }
+        Self {
+            started,
+            path: None,
+            picture: None,
+            seen: false,
+            last_second: String::new(),
+            total: 0,
+        }
     }
 
     pub(crate) fn event(&mut self, event: ClientEvent, report: &Report) {
@@ -134,7 +148,8 @@ impl View {
             "decode_errors": stats.decode_errors,
             "rtt_ms": stats.status.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1000.0)),
         }));
-        self.status_line(fps, p50, stats)
+        self.last_second = self.status_line(fps, p50, stats);
+        self.last_second.clone()
     }
 
     fn status_line(&self, fps: f64, p50: Option<f64>, stats: &ClientStats) -> String {
@@ -150,15 +165,17 @@ impl View {
         format!("{fps:.0} fps seen · {latency} behind ({}) · {path}", stages.join(", "))
     }
 
-    fn snapshot(&self, path: &Path) -> Result<(), Failure> {
+    fn snapshot(&self, path: &Path, report: &Report) -> Result<(), Failure> {
         let failed = |detail: String| {
             Failure::new(
                 Code::File,
                 format!("the snapshot {} could not be written: {detail}", path.display()),
             )
         };
-        let picture =
-            self.picture.as_ref().ok_or_else(|| failed("no picture has come yet".into()))?;
+        let Some(picture) = &self.picture else {
+            let message = format!("no picture came, so {} was not written", path.display());
+            return Err(Failure::new(Code::NoPicture, message));
+        };
         let mut rgb = Vec::new();
         convert::to_rgb(picture, &mut rgb)?;
         let file = BufWriter::new(File::create(path).map_err(|e| failed(e.to_string()))?);
@@ -170,7 +187,9 @@ impl View {
                 writer.write_image_data(&rgb)?;
                 writer.finish()
             })
-            .map_err(|e| failed(e.to_string()))
+            .map_err(|e| failed(e.to_string()))?;
+        report.say(&format!("Wrote {}.", path.display()));
+        Ok(())
     }
 
     /// Says how it ended.
@@ -184,7 +203,12 @@ impl View {
             Some(reason) => Failure::from(reason.clone()).code.name().to_owned(),
         };
         report.event(&json!({"event": "end", "reason": told, "frames": self.total}));
-        report.say(&format!("{} frames seen.", self.total));
+        if self.seen {
+            report.say(&format!(
+                "{} frames seen. The last second: {}.",
+                self.total, self.last_second
+            ));
+        }
         match reason {
             None | Some(ClientCloseReason::Left) => Ok(()),
             Some(reason) => Err(reason.into()),

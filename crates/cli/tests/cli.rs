@@ -194,7 +194,7 @@ fn clients_in_the_lobby_learn_how_their_wait_ended() {
     let mut left = join(&link, &[]);
     left.event("waiting");
     host.ends_well();
-    left.fails("host_closed", 10, "The stream is over");
+    left.fails("host_closed", 10, "Ask the host for a new link");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_wrong_room_a_wrong_secret_and_a_damaged_link_are_told_apart() {
 fn a_link_of_another_version_is_told() {
     let key = "A".repeat(43);
     let link = format!("http://127.0.0.1:1/#v2.{key}.{key}.{key}");
-    join(&link, &[]).fails("version", 8, "Install the same version");
+    join(&link, &[]).fails("version", 8, "Install the newest");
 }
 
 #[test]
@@ -232,10 +232,10 @@ fn errors_show_no_secret() {
 fn a_server_that_is_not_there_is_named() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let mut host = Program::start(&["host", "--source", "test", "--server", &nowhere]);
-    host.fails("server_unreachable", 4, "Check the address");
+    host.fails("server_unreachable", 4, "Check its address");
     let key = "A".repeat(43);
     let link = format!("{nowhere}/#v1.{key}.{key}.{key}");
-    join(&link, &[]).fails("server_unreachable", 4, "Check the address");
+    join(&link, &[]).fails("server_unreachable", 4, "Check its address");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn viewers_learn_that_the_host_closed_or_vanished() {
     let mut viewer = join(&link, &[]);
     viewer.event("first_frame");
     closing.ends_well();
-    viewer.fails("host_closed", 10, "The stream is over");
+    viewer.fails("host_closed", 10, "Ask the host for a new link");
 
     let (mut vanishing, link) = host(&[]);
     let mut viewer = join(&link, &[]);

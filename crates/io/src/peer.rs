@@ -71,6 +71,7 @@ where
             overflowed: false,
             status: shown,
             status_at: Instant::now(),
+            status_stale: true,
         };
         runtime.block_on(driver.run(actions_out));
     });
@@ -134,6 +135,8 @@ struct Driver<M: Machine, O> {
     overflowed: bool,
     status: Arc<Mutex<M::Status>>,
     status_at: Instant,
+    /// Whether something has happened since the figures were renewed.
+    status_stale: bool,
 }
 
 impl<M, O> Driver<M, O>
@@ -156,6 +159,7 @@ where
                 Some(action) = actions.recv() => self.input(Input::Action(action)),
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
                 () = tokio::time::sleep_until(deadline.into()) => self.input(Input::Timeout),
+                () = tokio::time::sleep_until(self.status_at.into()), if self.status_stale => {}
             }
             self.show_status();
         }
@@ -163,6 +167,7 @@ where
     }
 
     fn input(&mut self, input: Input<'_, M::Action>) {
+        self.status_stale = true;
         self.machine.handle_input(Instant::now(), input);
     }
 
@@ -187,6 +192,7 @@ where
 
     async fn receive(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
+            self.status_stale = true;
             let Self { endpoint, machine, .. } = self;
             // The machine is drained after each datagram; what it wants sent waits for the end of the batch.
             let mut replies = VecDeque::new();
@@ -225,6 +231,7 @@ where
         let now = Instant::now();
         if now >= self.status_at {
             self.status_at = now + STATUS_EVERY;
+            self.status_stale = false;
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.status();
         }
     }

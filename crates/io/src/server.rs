@@ -260,6 +260,10 @@ struct Shared {
 async fn accept(tcp: TcpListener, tls: Option<TlsAcceptor>, told: mpsc::Sender<Told>) {
     let shared = Shared { told, next: Arc::default() };
     let router = Router::new()
+        .route(
+            "/",
+            get(|| async { "LLLSI rendezvous server. Run `lllsi join` and paste your link.\n" }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
         .with_state(shared);

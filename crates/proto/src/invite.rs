@@ -183,7 +183,7 @@ impl FromStr for Invite {
         let version = part("version")?;
         let version =
             version.strip_prefix('v').and_then(|v| v.parse::<u8>().ok()).ok_or_else(|| {
-                Error::invalid("invite link", "the part behind `#` must begin with v1.")
+                Error::invalid("invite link", "the part behind `#` must begin with `v1.`")
             })?;
         if version != WIRE_VERSION {
             return Err(Error::Version { theirs: version });
@@ -238,7 +238,7 @@ mod tests {
         says("hello", "no `#`");
         says(&link.replace("http:", "ftp:"), "must begin with https://");
         says(&link.replace("#v1.", "#v2."), "wire version 2");
-        says(&link.replace("#v1.", "#1."), "begin with v1.");
+        says(&link.replace("#v1.", "#1."), "begin with `v1.`");
         says(&link[..link.len() - 2], "link secret");
         says(link.rsplit_once('.').unwrap().0, "the secret is missing");
         says(&format!("{link}.x"), "something follows");

@@ -55,9 +55,7 @@ pub enum Error {
         detail: String,
     },
     /// The other side speaks another wire version.
-    #[error(
-        "wire version {theirs}, this program speaks {WIRE_VERSION}; update the older of the two"
-    )]
+    #[error("wire version {theirs}, this program speaks {WIRE_VERSION}")]
     Version {
         /// Their version.
         theirs: u8,
