@@ -20,11 +20,11 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
         Some(link) if !link.trim().is_empty() => link.clone(),
         _ => ask_for_link()?,
     };
+    let started = Instant::now();
+    let client = Client::join(link).name(&args.name).decode(!args.no_decode).start()?;
     if !args.headless {
         report.say("There is no window yet: this shows figures; --snapshot FILE.png saves the last picture.");
     }
-    let started = Instant::now();
-    let client = Client::join(link).name(&args.name).decode(!args.no_decode).start()?;
     let mut view = View::new(started);
     let mut until = stop.after(args.seconds);
     let reason = loop {

@@ -74,6 +74,8 @@ where
             status_stale: true,
         };
         runtime.block_on(driver.run(actions_out));
+        // Not waiting for a name that is still being looked up.
+        runtime.shutdown_background();
     });
     let thread = thread.map_err(|source| Error::Thread { name: "net", source })?;
     Ok(Peer { actions, status, thread: Some(thread) })
@@ -156,7 +158,11 @@ where
                     Ok(()) => self.receive().await,
                     Err(error) => tracing::warn!(%error, "the socket cannot be waited for"),
                 },
-                Some(action) = actions.recv() => self.input(Input::Action(action)),
+                action = actions.recv() => match action {
+                    Some(action) => self.input(Input::Action(action)),
+                    // Nobody is left who could tell it to end.
+                    None => break,
+                },
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
                 () = tokio::time::sleep_until(deadline.into()) => self.input(Input::Timeout),
                 () = tokio::time::sleep_until(self.status_at.into()), if self.status_stale => {}

@@ -331,10 +331,10 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
     loop {
         tokio::select! {
             text = texts.recv() => match text {
-                Some(text) => if socket.send(Message::text(text)).await.is_err() { break },
+                Some(text) => if !send(&mut socket, Message::text(text)).await { break },
                 // The machine let it go; what was queued has been sent.
                 None => {
-                    let _ = socket.send(Message::Close(None)).await;
+                    send(&mut socket, Message::Close(None)).await;
                     break;
                 }
             },
@@ -352,11 +352,16 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
                 }
                 Err(_) if unanswered < MAX_UNANSWERED => {
                     unanswered += 1;
-                    if socket.send(Message::Ping(Default::default())).await.is_err() { break }
+                    if !send(&mut socket, Message::Ping(Default::default())).await { break }
                 }
                 _ => break,
             },
         }
     }
     let _ = shared.told.send(Told::Disconnected(id)).await;
+}
+
+/// `false` if the peer is gone, or does not take what it is sent.
+async fn send(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(tokio::time::timeout(KEEPALIVE, socket.send(message)).await, Ok(Ok(())))
 }

@@ -75,8 +75,12 @@ fn nothing() -> mpsc::Receiver<SignalEvent> {
 }
 
 /// One connection from beginning to end.
-async fn run(url: String, texts: mpsc::Receiver<String>, events: mpsc::Sender<SignalEvent>) {
-    let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&url)).await;
+async fn run(url: String, mut texts: mpsc::Receiver<String>, events: mpsc::Sender<SignalEvent>) {
+    let attempt = tokio::select! {
+        attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&url)) => attempt,
+        // Nothing is sent before it is connected: it is not wanted any more.
+        _ = texts.recv() => return,
+    };
     let reason = match attempt {
         Ok(Ok((socket, server))) => {
             let _ = events.send(SignalEvent::Connected { server }).await;
@@ -159,8 +163,8 @@ async fn talk(
         tokio::select! {
             text = texts.recv() => match text {
                 Some(text) => {
-                    if let Err(error) = socket.send(Message::text(text)).await {
-                        return error.to_string();
+                    if let Err(reason) = send(&mut socket, Message::text(text)).await {
+                        return reason;
                     }
                 }
                 None => {
@@ -185,10 +189,17 @@ async fn talk(
                     return "the server does not answer any more".into();
                 }
                 answered = false;
-                if let Err(error) = socket.send(Message::Ping(Bytes::new())).await {
-                    return error.to_string();
+                if let Err(reason) = send(&mut socket, Message::Ping(Bytes::new())).await {
+                    return reason;
                 }
             }
         }
+    }
+}
+
+async fn send(socket: &mut Socket, message: Message) -> Result<(), String> {
+    match tokio::time::timeout(KEEPALIVE, socket.send(message)).await {
+        Ok(sent) => sent.map_err(|e| e.to_string()),
+        Err(_) => Err("the server does not take what it is sent".into()),
     }
 }

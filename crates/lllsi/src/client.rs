@@ -90,7 +90,7 @@ pub struct ClientBuilder {
     decode: bool,
 }
 
-/// A viewer of one host's stream. Dropping it leaves.
+/// A viewer of one host's stream. Dropping it leaves, and waits for its threads: not for async code.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), lllsi::Error> {
@@ -219,6 +219,13 @@ struct ToApplication {
     /// Dropped with the net thread's end: the decode thread ends then.
     player: Option<Player>,
     started: Instant,
+}
+
+impl Drop for ToApplication {
+    /// Tells the end even if the net thread panicked; after an orderly end this changes nothing.
+    fn drop(&mut self) {
+        self.mailbox.close(ClientEvent::Closed(CloseReason::Fault));
+    }
 }
 
 impl Outbox<machine::Event> for ToApplication {

@@ -103,7 +103,8 @@ pub struct HostBuilder {
     max_viewers: u32,
 }
 
-/// A room, and the stream in it. Dropping it ends the stream and says goodbye to all.
+/// A room, and the stream in it. Dropping it ends the stream, says goodbye to all, and waits for its threads: not for
+/// async code.
 ///
 /// Needs a rendezvous server; see the [crate documentation](crate) for a whole example.
 ///
@@ -292,6 +293,13 @@ struct Sorter {
     mailbox: Mailbox<HostEvent, ()>,
     desk: Desk,
     connected: HashSet<ViewerId>,
+}
+
+impl Drop for Sorter {
+    /// Tells the end even if the net thread panicked; after an orderly end this changes nothing.
+    fn drop(&mut self) {
+        self.mailbox.close(HostEvent::Closed(CloseReason::Fault));
+    }
 }
 
 impl Outbox<machine::Event> for Sorter {

@@ -62,6 +62,9 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
+    /// This program failed.
+    #[error("a fault in this program ended the session")]
+    Fault,
     /// We left.
     #[error("you left")]
     Left,

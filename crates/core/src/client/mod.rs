@@ -305,6 +305,8 @@ impl Client {
             }
             Ok(ToClient::Candidate { candidate }) => self.link.add_remote(self.now, &candidate),
             Ok(ToClient::Restarted { answer }) => {
+                // The host takes one a second, counted from when it took this one.
+                self.restart_at = Some(self.now + RESTART_AFTER);
                 if let Err(error) = self.link.accept_answer(self.now, &answer) {
                     tracing::warn!(%error, "restart failed");
                 }

@@ -124,6 +124,9 @@ pub enum LeftReason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
+    /// This program failed.
+    #[error("a fault in this program ended the session")]
+    Fault,
     /// We closed.
     #[error("the stream was ended")]
     Closed,

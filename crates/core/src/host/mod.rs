@@ -269,8 +269,7 @@ impl Host {
             SignalEvent::Connected { server } => {
                 self.server.connected(self.now, server);
                 let token = self.config.identity.token;
-                let max_clients =
-                    self.config.max_viewers.saturating_mul(2).saturating_add(SPARE_CLIENTS);
+                let max_clients = self.max_clients();
                 self.server.send(&Request::Open { version: WIRE_VERSION, token, max_clients });
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
@@ -306,9 +305,7 @@ impl Host {
                 self.event(Event::RoomOpen);
             }
             // Nothing is built for a client before its first message has opened.
-            Reply::Arrived { client } => {
-                self.arrivals.push_back((self.now + HELLO_TIMEOUT, client))
-            }
+            Reply::Arrived { client } => self.arrived(client),
             Reply::Departed { client } => {
                 if let Some(id) = self.by_client.remove(&client) {
                     self.with_viewer(id, |viewer, _| viewer.departed());
@@ -318,6 +315,18 @@ impl Host {
             Reply::Refused { reason } => self.refused(reason),
             reply => tracing::warn!(?reply, "message from the rendezvous server ignored"),
         }
+    }
+
+    fn arrived(&mut self, client: ClientId) {
+        // A server that says more than this lets in more than it was told to.
+        if self.arrivals.len() < self.max_clients() as usize {
+            self.arrivals.push_back((self.now + HELLO_TIMEOUT, client));
+        }
+    }
+
+    /// How many clients the server may let in at once.
+    fn max_clients(&self) -> u32 {
+        self.config.max_viewers.saturating_mul(2).saturating_add(SPARE_CLIENTS)
     }
 
     fn refused(&mut self, reason: Refusal) {

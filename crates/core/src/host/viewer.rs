@@ -382,7 +382,11 @@ impl Viewer {
                 self.seal(&ToClient::Restarted { answer });
                 Step::Restarted
             }
-            Err(error) => Step::Leave(error.into()),
+            Err(error) => {
+                // A dead path ends the link by silence; a live one needs no restart.
+                tracing::warn!(%error, "restart refused");
+                Step::Stay
+            }
         }
     }
 

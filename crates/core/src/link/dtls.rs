@@ -12,13 +12,13 @@ use str0m::crypto::{CryptoError, CryptoProvider};
 const FIRST_RTO: Duration = Duration::from_millis(250);
 /// dimpl doubles its timer with each retry. Its clock is put forward instead of waiting longer than this.
 const MAX_RTO: Duration = Duration::from_secs(1);
-/// Timers further away than this are none of a handshake's.
-const NOT_A_RETRY: Duration = Duration::from_secs(120);
+/// dimpl's "never" is ten years: that is no retry.
+const NOT_A_RETRY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The link's limit of time comes first.
 const RETRIES: usize = 64;
 /// It counts from when the client made its offer, and the client may wait in the lobby for long. The link has a limit of
 /// its own for the time after.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// str0m's provider with our DTLS in it.
 pub(crate) fn provider() -> CryptoProvider {

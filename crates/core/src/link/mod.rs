@@ -38,10 +38,10 @@ const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// A link without any sign of life for this long is dead.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
-/// Addresses of ours that servers have told us, per link.
+/// Addresses of ours that servers have told us, per link and restart.
 const MAX_REFLEXIVE: usize = 4;
 /// Addresses from which the other side has proved itself by a connectivity check.
-const MAX_SOURCES: usize = 16;
+const MAX_SOURCES: usize = 64;
 /// RTP payload bytes: with RTP header, extension, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
 pub(crate) const MAX_PAYLOAD: usize = 1160;
 /// Answers to NACKs: packets kept, for how long, and as what share of all that is sent.
@@ -162,8 +162,8 @@ impl Link {
         locals: &[SocketAddr],
         offer: &str,
     ) -> Result<(Self, String), LinkError> {
-        let candidates = description::check(offer).map_err(bad_description)?;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
+        let (offer, candidates) = description::check(offer).map_err(bad_description)?;
+        let offer = SdpOffer::from_sdp_string(&offer).map_err(bad_description)?;
         let mut rtc = config(certificate).build(now);
         add_host_candidates(&mut rtc, locals);
         let answer = rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
@@ -208,11 +208,13 @@ impl Link {
 
     /// The client takes the host's answer: the first, or that to a restart.
     pub(crate) fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), LinkError> {
-        self.remote_candidates = description::check(answer).map_err(bad_description)?;
-        let answer = SdpAnswer::from_sdp_string(answer).map_err(bad_description)?;
+        // Gone also if the answer makes no sense: another offer may follow.
         let Some(pending) = self.pending.take() else {
             return Err(LinkError::BadDescription("an answer without an offer".into()));
         };
+        let (answer, candidates) = description::check(answer).map_err(bad_description)?;
+        let answer = SdpAnswer::from_sdp_string(&answer).map_err(bad_description)?;
+        self.remote_candidates = candidates;
         self.rtc.sdp_api().accept_answer(pending, answer).map_err(bad_description)?;
         if let State::Punching { give_up } = &mut self.state {
             *give_up = Some(now + PUNCH_TIMEOUT);
@@ -231,6 +233,7 @@ impl Link {
         changes.ice_restart(true);
         let (offer, pending) = changes.apply()?;
         self.pending = Some(pending);
+        self.reflexive = 0;
         self.drain(now);
         Some(offer.to_sdp_string())
     }
@@ -241,11 +244,15 @@ impl Link {
         now: Instant,
         offer: &str,
     ) -> Result<String, LinkError> {
-        let candidates = description::check(offer).map_err(bad_description)?;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(bad_description)?;
+        let before = self.ufrag();
+        let (offer, candidates) = description::check(offer).map_err(bad_description)?;
+        let offer = SdpOffer::from_sdp_string(&offer).map_err(bad_description)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
-        self.remote_candidates = candidates;
         self.drain(now);
+        if self.ufrag() == before {
+            return Err(LinkError::BadDescription("a restart with the old credentials".into()));
+        }
+        (self.remote_candidates, self.reflexive) = (candidates, 0);
         Ok(answer.to_sdp_string())
     }
 
@@ -278,7 +285,7 @@ impl Link {
         mapped: SocketAddr,
         base: SocketAddr,
     ) -> Option<String> {
-        if self.reflexive >= MAX_REFLEXIVE {
+        if self.reflexive >= MAX_REFLEXIVE || !description::may_be_tried(mapped) {
             return None;
         }
         self.reflexive += 1;
