@@ -93,9 +93,12 @@ pub(crate) struct Join {
     /// asked for it, or put it into the environment variable LLLSI_LINK.
     #[arg(env = "LLLSI_LINK", hide_env_values = true)]
     pub(crate) link: Option<String>,
-    /// Show no window. Without effect so far: there is no window yet.
+    /// Show no window.
     #[arg(long)]
     pub(crate) headless: bool,
+    /// Begin with the whole screen; F11 leaves and enters it.
+    #[arg(long, conflicts_with_all = ["headless", "no_decode"])]
+    pub(crate) fullscreen: bool,
     /// What the host is shown.
     #[arg(long, default_value = "viewer")]
     pub(crate) name: String,
@@ -105,17 +108,17 @@ pub(crate) struct Join {
     /// Write the last picture to this PNG file at the end.
     #[arg(long, value_name = "FILE.png", conflicts_with = "no_decode")]
     pub(crate) snapshot: Option<PathBuf>,
-    /// Receive without decoding, for measurements with many viewers.
+    /// Receive without decoding and without a window, for measurements with many viewers.
     #[arg(long)]
     pub(crate) no_decode: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
-    /// Show no window. Without effect so far: there is no window yet.
+    /// Show no window. On a machine without a display there is none anyway.
     #[arg(long)]
     pub(crate) headless: bool,
-    /// End after this many seconds; without it, Ctrl-C ends it.
+    /// End after this many seconds; without it, Ctrl-C or closing the window ends it.
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u64>,
     /// `screen`, `screen:DISPLAY` or `test`. Default: the screen where there is one, else the test card.

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use lllsi::media::capture;
-use lllsi::{Client, ClientEvent, Host, HostEvent, Server, ServerConfig, Source};
+use lllsi::media::{capture, render};
+use lllsi::{Client, Host, HostEvent, Server, ServerConfig, Source};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::join::View;
+use crate::join::{self, View};
 use crate::report::Report;
+use crate::screen::Screen;
 use crate::stop::Stop;
 use crate::{args, host};
 
@@ -25,13 +26,11 @@ pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(),
     report.say(&format!("Streaming {shown} from this program to itself: encrypted, peer to peer."));
     report.say(&format!("Watch along with:   lllsi join '{}'", host.link()));
 
-    let client = Client::join(host.link()).name("demo").start()?;
-    let mut view = View::new(Instant::now());
-    let mut until = stop.after(args.seconds);
-    let reason = loop {
-        if until.over() {
-            break None;
-        }
+    let mut screen = open_screen(args, report);
+    let client = join::start(Client::join(host.link()).name("demo"), &screen)?;
+    let mut view = View::new(Instant::now(), &screen);
+    let until = stop.after(args.seconds);
+    let reason = join::watch(&client, &mut screen, &mut view, until, report, |seen| {
         while let Some(event) = host.recv(Instant::now()) {
             match event {
                 HostEvent::Closed(reason) => return Err(reason.into()),
@@ -39,22 +38,28 @@ pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(),
                 event => host::say(&event, report),
             }
         }
-        match client.recv(until.turn()) {
-            Some(ClientEvent::Closed(reason)) => break Some(reason),
-            Some(event) => view.event(event, report),
-            None => {}
-        }
-        if until.second() {
+        if let Some(seen) = seen {
             let sent = host::stats(&host.take_stats(), report);
-            let seen = view.second(&client.take_stats(), report);
             report.status(&format!("{sent} · {seen}"));
         }
-    };
+        Ok(())
+    })?;
     view.total += client.take_stats().frames;
     drop(client);
     drop(host);
     server.stop();
     view.end(reason, report)
+}
+
+/// A window where there is a display for it.
+fn open_screen(args: &args::Demo, report: &Report) -> Screen {
+    if args.headless || !render::has_display() {
+        return Screen::headless();
+    }
+    Screen::open("LLLSI demo", false).unwrap_or_else(|failure| {
+        report.say(&format!("No window: {failure}"));
+        Screen::headless()
+    })
 }
 
 /// The screen where there is one, else the test card.

@@ -56,6 +56,8 @@ codes! {
     NoAnswer "no_answer" 16 "Ask the host whether its program still runs.",
     Refused "refused" 17 "Try again later, or use another server.",
     File "file" 18 "Check the path, its permissions, and the space on the disk.",
+    Display "display" 21 "Start it in a graphical session, or without a window: --headless.",
+    SourceLost "source_lost" 22 "Ask the host for a new link once its screen is back.",
     NoPicture "no_picture" 20 "Stay longer, and check that the host lets you in.",
     Protocol "protocol" 19 "Install the newest lllsi on both sides; report it if that does not help.",
 }
@@ -133,6 +135,7 @@ impl From<ClientCloseReason> for Failure {
             Reason::NoAnswer => Code::NoAnswer,
             Reason::Kicked => Code::Kicked,
             Reason::HostClosed => Code::HostClosed,
+            Reason::SourceLost => Code::SourceLost,
             Reason::HostVanished => Code::HostVanished,
             Reason::NoPath => Code::NoPath,
             Reason::Refused(_) => Code::Refused,
@@ -147,6 +150,7 @@ impl From<HostCloseReason> for Failure {
     fn from(reason: HostCloseReason) -> Self {
         let code = match &reason {
             HostCloseReason::ServerUnreachable(_) => Code::ServerUnreachable,
+            HostCloseReason::SourceLost => Code::Source,
             HostCloseReason::Refused(lllsi::Refusal::Version) => Code::Version,
             HostCloseReason::Refused(_) => Code::Refused,
             _ => Code::Unexpected,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
+use lllsi::media::encode;
 use lllsi::{
     Host, HostEvent, HostStats, Server, ServerConfig, ViewerId, ViewerState, local_addresses,
 };
@@ -121,6 +122,10 @@ fn ready(host: &Host, args: &args::Host, embedded: Option<&Server>, report: &Rep
         _ => report.say(&format!("Invite your viewers:   lllsi join '{shared}'")),
     }
     report.say("Whoever has the link may join. A command line can be seen by other users: `lllsi join` asks for the link.");
+    if let Some(advice) = encode::advice() {
+        report.event(&json!({"event": "advice", "message": advice}));
+        report.say(advice);
+    }
     report.say(if args.lobby { HELP } else { "Ctrl-C ends the stream; type help for commands." });
 }
 

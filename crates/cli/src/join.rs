@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io::{BufRead, BufWriter, IsTerminal};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lllsi::media::convert;
 use lllsi::media::picture::I420;
-use lllsi::{Client, ClientCloseReason, ClientEvent, ClientStats};
+use lllsi::{Arrivals, Client, ClientBuilder, ClientCloseReason, ClientEvent, ClientStats, Size};
 use serde_json::{Value, json};
 
 use crate::args;
 use crate::failure::{Code, Failure};
 use crate::report::{Report, rate, rounded, stages};
-use crate::stop::Stop;
+use crate::screen::Screen;
+use crate::stop::{Stop, Until};
 
 pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let link = match &args.link {
@@ -21,30 +23,63 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
         _ => ask_for_link()?,
     };
     let started = Instant::now();
-    let client = Client::join(link).name(&args.name).decode(!args.no_decode).start()?;
-    if !args.headless {
-        report.say("There is no window yet: this shows figures; --snapshot FILE.png saves the last picture.");
-    }
-    let mut view = View::new(started);
-    let mut until = stop.after(args.seconds);
-    let reason = loop {
-        if until.over() {
-            break None;
+    // Told before a window opens, which would only vanish again.
+    let client = Client::join(link).name(&args.name).decode(!args.no_decode);
+    client.check()?;
+    let mut screen = if args.headless || args.no_decode {
+        Screen::headless()
+    } else {
+        Screen::open("LLLSI", args.fullscreen)?
+    };
+    let client = start(client, &screen)?;
+    let mut view = View::new(started, &screen);
+    let ended = watch(&client, &mut screen, &mut view, stop.after(args.seconds), report, |line| {
+        if let Some(line) = line {
+            report.status(&line);
         }
-        match client.recv(until.turn()) {
-            Some(ClientEvent::Closed(reason)) => break Some(reason),
+        Ok(())
+    });
+    view.total += client.take_stats().frames;
+    drop(client);
+    let snapshot = args.snapshot.as_ref().map_or(Ok(()), |path| view.snapshot(path, report));
+    view.end(ended?, report).and(snapshot)
+}
+
+/// Starts a client that wakes the window.
+pub(crate) fn start(client: ClientBuilder, screen: &Screen) -> Result<Client, Failure> {
+    let client = match screen.waker() {
+        Some(waker) => client.waker(waker),
+        None => client,
+    };
+    Ok(client.start()?)
+}
+
+/// Watches until it is time to end, the window is closed, or the session is over, which gives its reason. `beside` is
+/// called at every turn, once a second with a line for the status.
+pub(crate) fn watch(
+    client: &Client,
+    screen: &mut Screen,
+    view: &mut View,
+    mut until: Until<'_>,
+    report: &Report,
+    mut beside: impl FnMut(Option<String>) -> Result<(), Failure>,
+) -> Result<Option<ClientCloseReason>, Failure> {
+    while !until.over() && !screen.is_closed() {
+        beside(None)?;
+        match screen.recv(client, until.turn())? {
+            Some(ClientEvent::Closed(reason)) => return Ok(Some(reason)),
             Some(event) => view.event(event, report),
             None => {}
         }
         if until.second() {
-            let line = view.second(&client.take_stats(), report);
-            report.status(&line);
+            let stats = client.take_stats();
+            let line = view.second(&stats, report);
+            screen.set_panel(|| view.panel(&stats))?;
+            view.arrivals = stats.status.arrivals;
+            beside(Some(line))?;
         }
-    };
-    view.total += client.take_stats().frames;
-    drop(client);
-    let snapshot = args.snapshot.as_ref().map_or(Ok(()), |path| view.snapshot(path, report));
-    view.end(reason, report).and(snapshot)
+    }
+    Ok(None)
 }
 
 /// On a terminal the link is not shown while it is typed or pasted.
@@ -67,20 +102,28 @@ fn ask_for_link() -> Result<String, Failure> {
 /// What a viewer knows, and says.
 pub(crate) struct View {
     started: Instant,
+    /// Whether latency counts up to the window.
+    windowed: bool,
     path: Option<lllsi::Path>,
-    picture: Option<I420>,
+    picture: Option<Arc<I420>>,
+    size: Size,
     seen: bool,
+    /// What had arrived a second ago.
+    arrivals: Arrivals,
     last_second: String,
     pub(crate) total: u64,
 }
 
 impl View {
-    pub(crate) fn new(started: Instant) -> Self {
+    pub(crate) fn new(started: Instant, screen: &Screen) -> Self {
         Self {
             started,
+            windowed: screen.has_window(),
             path: None,
             picture: None,
+            size: Size::default(),
             seen: false,
+            arrivals: Arrivals::default(),
             last_second: String::new(),
             total: 0,
         }
@@ -119,7 +162,14 @@ impl View {
                     let (width, height) = (frame.size.width, frame.size.height);
                     report.event(&json!({"event": "first_frame", "ms": ms, "width": width, "height": height}));
                     report.say(&format!("First picture after {ms:.0} ms, {}.", frame.size));
+                    if self.windowed {
+                        report.say("F11: whole screen. F12: figures.");
+                    }
+                } else if self.size != frame.size {
+                    let (width, height) = (frame.size.width, frame.size.height);
+                    report.event(&json!({"event": "size", "width": width, "height": height}));
                 }
+                self.size = frame.size;
                 self.picture = frame.picture.or(self.picture.take());
             }
             _ => {}
@@ -133,11 +183,12 @@ impl View {
             return "connecting".into();
         }
         let fps = stats.frames as f64 / stats.interval.as_secs_f64();
-        let [p50, p95] = [50.0, 95.0].map(|p| stats.latency_ms.percentile(p).map(rounded));
+        let [p50, p95] = self.latency(stats);
         let arrivals = stats.status.arrivals;
         report.event(&json!({
             "event": "stats",
             "fps": rounded(fps),
+            "bitrate_bps": self.bitrate(stats).round(),
             "latency_ms": {"p50": p50, "p95": p95},
             "stages_ms": stages(&stats.stages),
             "longest_gap_ms": rounded(stats.longest_gap.as_secs_f64() * 1000.0),
@@ -150,6 +201,48 @@ impl View {
         }));
         self.last_second = self.status_line(fps, p50, stats);
         self.last_second.clone()
+    }
+
+    /// Median and 95th percentile, from the change on the host's screen until it is seen here.
+    fn latency(&self, stats: &ClientStats) -> [Option<f64>; 2] {
+        let seen = if self.windowed { &stats.shown_latency_ms } else { &stats.latency_ms };
+        [50.0, 95.0].map(|p| seen.percentile(p).map(rounded))
+    }
+
+    /// What arrived in the last second, bit/s.
+    fn bitrate(&self, stats: &ClientStats) -> f64 {
+        let bytes = stats.status.arrivals.bytes.saturating_sub(self.arrivals.bytes);
+        bytes as f64 * 8.0 / stats.interval.as_secs_f64()
+    }
+
+    /// The figures as a window shows them.
+    fn panel(&self, stats: &ClientStats) -> String {
+        let ms = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{ms:.1}"));
+        let [p50, p95] = self.latency(stats);
+        let now = stats.status.arrivals;
+        let missed = now.missed.saturating_sub(self.arrivals.missed) as f64;
+        let packets = now.packets.saturating_sub(self.arrivals.packets) as f64;
+        let loss = 100.0 * missed / (missed + packets).max(1.0);
+        let mut lines = vec![
+            format!(
+                "{:.0} fps   {}   {}",
+                stats.frames as f64 / stats.interval.as_secs_f64(),
+                self.size,
+                rate(self.bitrate(stats))
+            ),
+            format!("{} ms behind, 95 % within {} ms", ms(p50), ms(p95)),
+            String::new(),
+        ];
+        let medians = stats.stages.medians().into_iter();
+        lines
+            .extend(medians.map(|(name, ms)| format!("{:13} {ms:6.1} ms", name.replace('_', " "))));
+        lines.push(String::new());
+        lines.push(format!("loss {loss:.1} %   frames lost {}", now.frames_lost));
+        if let Some(path) = &self.path {
+            let rtt = stats.status.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
+            lines.push(format!("direct to {}, {} ms away", path.remote, ms(rtt)));
+        }
+        lines.join("\n")
     }
 
     fn status_line(&self, fps: f64, p50: Option<f64>, stats: &ClientStats) -> String {

@@ -6,6 +6,7 @@ mod failure;
 mod host;
 mod join;
 mod report;
+mod screen;
 mod serve;
 mod stop;
 

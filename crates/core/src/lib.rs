@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::h264::FrameInfo;
 
-pub use assemble::Frame;
+pub use assemble::{Arrivals, Frame};
 pub use link::{Certificate, LinkError, Path};
 
 /// The shape that [`host::Host`] and [`client::Client`] share: whatever drives one drives the other.
@@ -155,7 +155,7 @@ impl std::fmt::Debug for SignalCommand {
 #[derive(Debug, Clone)]
 pub struct CodedFrame {
     /// H.264 in Annex B form.
-    pub data: Arc<[u8]>,
+    pub data: Arc<Vec<u8>>,
     /// Whether it can be decoded without an earlier one.
     pub keyframe: bool,
     /// When the picture was grabbed.

@@ -1,6 +1,7 @@
 //! The viewing side.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use lllsi_core::stats::Percentiles;
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Outbox, Overflow, Peer};
 use lllsi_io::{local_addresses, random};
+use lllsi_media::decode;
 use lllsi_media::picture::{I420, Size};
 use lllsi_proto::invite::Invite;
 
@@ -49,16 +51,18 @@ pub enum ClientEvent {
 /// A frame, ready to be shown.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The picture; `None` if decoding is off.
-    pub picture: Option<I420>,
+    /// The picture; `None` if decoding is off. Its memory is used again once it is dropped.
+    pub picture: Option<Arc<I420>>,
     /// Its size.
     pub size: Size,
     /// The host's count of frames.
     pub number: Option<u32>,
     /// Whether it was a keyframe.
     pub keyframe: bool,
-    /// From the change on the host's screen until now, once the clocks are synchronised. Milliseconds.
+    /// From the change on the host's screen until it was decoded, once the clocks are synchronised. Milliseconds.
     pub latency_ms: Option<f64>,
+    /// When it was decoded.
+    pub decoded_at: Instant,
     /// The same, by stage.
     pub stages: Stages,
 }
@@ -74,8 +78,10 @@ pub struct ClientStats {
     pub decode_errors: u64,
     /// The longest time between two frames.
     pub longest_gap: Duration,
-    /// Capture to decoded picture, milliseconds.
+    /// From the change on the host's screen to the decoded picture, milliseconds.
     pub latency_ms: Percentiles,
+    /// From there to the viewer's screen, milliseconds: of the frames that [`Client::note_shown`] was told of.
+    pub shown_latency_ms: Percentiles,
     /// Median time by stage.
     pub stages: Summary,
     /// The whole session's arrivals, and the present path.
@@ -88,6 +94,7 @@ pub struct ClientBuilder {
     link: String,
     name: String,
     decode: bool,
+    waker: Option<Waker>,
 }
 
 /// A viewer of one host's stream. Dropping it leaves, and waits for its threads: not for async code.
@@ -130,6 +137,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Is woken whenever there may be something to [`recv`](Client::recv): for a thread that also waits for something
+    /// else, such as a window.
+    pub fn waker(mut self, waker: Waker) -> Self {
+        self.waker = Some(waker);
+        self
+    }
+
+    /// Whether the link can be understood, without joining.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`] that concern the link.
+    pub fn check(&self) -> Result<(), Error> {
+        self.link.parse::<Invite>()?;
+        Ok(())
+    }
+
     /// Starts threads and begins to join.
     pub fn start(self) -> Result<Client, Error> {
         let started = Instant::now();
@@ -146,13 +169,14 @@ impl ClientBuilder {
             };
             machine::Client::new(Instant::now(), config)
         };
-        let mailbox = Mailbox::new();
+        let mailbox = Mailbox::new(self.waker);
         let (player, frames) = play::queue();
         let outbox = ToApplication { mailbox: mailbox.clone(), player: Some(player), started };
         let peer = peer::spawn(server, make, outbox, Some(Action::RequestKeyframe))?;
         let figures = Arc::default();
         let decoder = play::start(
             frames,
+            decode::h264()?,
             self.decode,
             peer.actions(),
             mailbox.clone(),
@@ -166,7 +190,7 @@ impl ClientBuilder {
 impl Client {
     /// Begins to set up a client for an invite link.
     pub fn join(link: impl Into<String>) -> ClientBuilder {
-        ClientBuilder { link: link.into(), name: "viewer".into(), decode: true }
+        ClientBuilder { link: link.into(), name: "viewer".into(), decode: true, waker: None }
     }
 
     /// The next event, else the newest frame; waits until `deadline`. `None`: nothing in time, or the session is over
@@ -183,18 +207,29 @@ impl Client {
         self.peer.act(Action::Leave);
     }
 
+    /// Takes note that a frame has been shown at this time, for the figures.
+    pub fn note_shown(&self, frame: &Frame, at: Instant) {
+        self.figures().shown(frame, at);
+    }
+
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        // No code that can panic runs under this lock.
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Figures since the last call.
     pub fn take_stats(&self) -> ClientStats {
         let now = Instant::now();
         let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
         let interval = now - std::mem::replace(&mut *at, now);
-        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let figures = self.figures().take();
         ClientStats {
             interval,
             frames: figures.frames,
             decode_errors: figures.decode_errors,
             longest_gap: figures.longest_gap,
             latency_ms: figures.latency_ms,
+            shown_latency_ms: figures.shown_latency_ms,
             stages: figures.summary,
             status: self.peer.status(),
         }

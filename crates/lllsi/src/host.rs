@@ -9,8 +9,8 @@ use lllsi_core::seal::HostIdentity;
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Outbox, Overflow, Peer};
 use lllsi_io::{local_addresses, random};
-use lllsi_media::capture;
 use lllsi_media::picture::Size;
+use lllsi_media::{capture, encode};
 use lllsi_proto::invite::Invite;
 
 use crate::mailbox::{Mail, Mailbox};
@@ -70,7 +70,7 @@ pub enum HostEvent {
     },
     /// Somebody knocked who does not know the link's secret.
     Rejected,
-    /// The pictures ended; the room stays open until the host is dropped.
+    /// The pictures ended, and with them the stream: the viewers are told, and [`HostEvent::Closed`] follows.
     SourceFailed(lllsi_media::Error),
     /// It is over; no event follows.
     Closed(CloseReason),
@@ -204,14 +204,20 @@ impl HostBuilder {
             };
             machine::Host::new(Instant::now(), config)
         };
-        let (mailbox, desk) = (Mailbox::new(), Desk::default());
+        let (mailbox, desk) = (Mailbox::new(None), Desk::default());
         let outbox =
             Sorter { mailbox: mailbox.clone(), desk: desk.clone(), connected: HashSet::new() };
         let peer = peer::spawn(server, make, outbox, None)?;
         let config = publish::Config { fps: self.fps, bitrate: self.bitrate, size: scale };
-        let tell = mailbox.clone();
-        let failed = move |error| tell.put_event(HostEvent::SourceFailed(error));
-        let pipeline = Pipeline::start(source, config, desk.clone(), peer.actions(), failed)?;
+        let (actions, ending) = (peer.actions(), peer.actions());
+        let send = move |frame| {
+            // `false` means that the session is over: the owner stops the threads.
+            let _ = actions.act(Action::Send(frame));
+        };
+        let failed = move || {
+            let _ = ending.act(Action::LoseSource);
+        };
+        let pipeline = Pipeline::start(source, encode::h264, config, desk.clone(), send, failed)?;
         let stats_at = Mutex::new(Instant::now());
         Ok(Host { _pipeline: pipeline, peer, desk, mailbox, link: link.to_string(), stats_at })
     }
@@ -320,6 +326,9 @@ impl Outbox<machine::Event> for Sorter {
                 return Ok(());
             }
             machine::Event::Closed(reason) => {
+                if let Some(error) = self.desk.take_failure() {
+                    self.mailbox.put_event(HostEvent::SourceFailed(error));
+                }
                 self.mailbox.close(HostEvent::Closed(reason));
                 return Ok(());
             }

@@ -45,6 +45,7 @@ mod client;
 mod host;
 mod mailbox;
 mod play;
+mod pool;
 mod publish;
 mod stages;
 
@@ -55,7 +56,7 @@ pub use lllsi_core::host::{
     CloseReason as HostCloseReason, LeftReason, ViewerId, ViewerState, ViewerStatus,
 };
 pub use lllsi_core::rendezvous::Config as ServerLimits;
-pub use lllsi_core::{LinkError, Path};
+pub use lllsi_core::{Arrivals, LinkError, Path};
 pub use lllsi_io::server::{Config as ServerConfig, Server, Tls};
 pub use lllsi_io::{DEFAULT_PORT, Error as IoError, local_addresses};
 pub use lllsi_media as media;

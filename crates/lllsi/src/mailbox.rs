@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 /// Events an application may leave unread. What comes then is dropped, but never the end of the session.
@@ -10,6 +11,8 @@ const MAX_EVENTS: usize = 1024;
 /// Both ends of the hand-off. Events are kept in order; of frames only the newest.
 pub(crate) struct Mailbox<E, F> {
     inner: Arc<(Mutex<Inner<E, F>>, Condvar)>,
+    /// Woken too, when something comes: for readers that also wait for something else.
+    waker: Option<Waker>,
 }
 
 struct Inner<E, F> {
@@ -26,14 +29,21 @@ pub(crate) enum Mail<E, F> {
 
 impl<E, F> Clone for Mailbox<E, F> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), waker: self.waker.clone() }
     }
 }
 
 impl<E, F> Mailbox<E, F> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(waker: Option<Waker>) -> Self {
         let inner = Inner { events: VecDeque::new(), frame: None, closed: false };
-        Self { inner: Arc::new((Mutex::new(inner), Condvar::new())) }
+        Self { inner: Arc::new((Mutex::new(inner), Condvar::new())), waker }
+    }
+
+    fn notify(&self) {
+        self.inner.1.notify_all();
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<E, F>> {
@@ -48,7 +58,8 @@ impl<E, F> Mailbox<E, F> {
         } else {
             tracing::warn!("the application does not read its events: one was dropped");
         }
-        self.inner.1.notify_one();
+        drop(inner);
+        self.notify();
     }
 
     /// Puts the last event there will be.
@@ -58,13 +69,14 @@ impl<E, F> Mailbox<E, F> {
             inner.events.push_back(event);
             inner.closed = true;
         }
-        self.inner.1.notify_all();
+        drop(inner);
+        self.notify();
     }
 
     /// Replaces an unread frame.
     pub(crate) fn put_frame(&self, frame: F) {
         self.lock().frame = Some(frame);
-        self.inner.1.notify_one();
+        self.notify();
     }
 
     /// The next event, else the newest frame; waits until `deadline`. `None`: nothing in time, or all is read after the
@@ -96,6 +108,8 @@ impl<E, F> Mailbox<E, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lllsi_media::picture::Size;
+    use lllsi_media::render::{self, Display};
     use std::time::Duration;
 
     fn read(mailbox: &Mailbox<u32, u32>) -> Vec<(char, u32)> {
@@ -110,7 +124,7 @@ mod tests {
 
     #[test]
     fn events_stay_in_order_and_the_newest_frame_wins() {
-        let mailbox = Mailbox::new();
+        let mailbox = Mailbox::new(None);
         mailbox.put_event(1);
         mailbox.put_frame(10);
         mailbox.put_frame(11);
@@ -120,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_end_comes_last_and_always() {
-        let mailbox = Mailbox::new();
+        let mailbox = Mailbox::new(None);
         for i in 0..2 * MAX_EVENTS as u32 {
             mailbox.put_event(i);
         }
@@ -134,11 +148,25 @@ mod tests {
 
     #[test]
     fn a_reader_is_woken() {
-        let mailbox = Mailbox::<u32, u32>::new();
+        let mailbox = Mailbox::<u32, u32>::new(None);
         let writer = mailbox.clone();
         let thread = std::thread::spawn(move || writer.put_frame(5));
         let deadline = Instant::now() + Duration::from_secs(20);
         assert!(matches!(mailbox.take(deadline), Some(Mail::Frame(5))));
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn whoever_waits_elsewhere_is_woken_by_everything_that_comes() {
+        let mut display = render::memory(Size::new(2, 2));
+        let mailbox = Mailbox::<u32, u32>::new(Some(display.waker()));
+        type Put = fn(&Mailbox<u32, u32>);
+        let puts: [Put; 3] = [|m| m.put_event(1), |m| m.put_frame(2), |m| m.close(3)];
+        for put in puts {
+            put(&mailbox);
+            let late = Instant::now() + Duration::from_secs(60);
+            display.wait(late, &mut Vec::new()).unwrap();
+            assert!(Instant::now() < late);
+        }
     }
 }

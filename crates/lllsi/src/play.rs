@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use lllsi_core::client::Action;
 use lllsi_core::stats::Percentiles;
 use lllsi_io::peer::{Actions, Overflow};
-use lllsi_media::decode;
+use lllsi_media::decode::Decoder;
 use lllsi_media::picture::{I420, Size};
 
 use crate::Error;
 use crate::client::{ClientEvent, Frame};
 use crate::mailbox::Mailbox;
+use crate::pool::Pool;
 use crate::stages::{Stages, Summary};
 
 /// Coded frames that may wait for the decoder: a second at 30 fps. A decoder further behind goes on with a keyframe.
@@ -27,7 +28,10 @@ pub(crate) struct Figures {
     /// The longest time between two frames.
     pub(crate) longest_gap: Duration,
     last_frame_at: Option<Instant>,
+    /// To the decoded picture.
     pub(crate) latency_ms: Percentiles,
+    /// To the screen, of frames that were shown.
+    pub(crate) shown_latency_ms: Percentiles,
     pub(crate) summary: Summary,
 }
 
@@ -36,6 +40,15 @@ impl Figures {
     pub(crate) fn take(&mut self) -> Self {
         let fresh = Self { last_frame_at: self.last_frame_at, ..Self::default() };
         std::mem::replace(self, fresh)
+    }
+
+    /// Takes note of a frame that has been shown.
+    pub(crate) fn shown(&mut self, frame: &Frame, at: Instant) {
+        let ms = at.saturating_duration_since(frame.decoded_at).as_secs_f64() * 1000.0;
+        self.summary.push(&Stages { present: Some(ms), ..Stages::default() });
+        if let Some(latency) = frame.latency_ms {
+            self.shown_latency_ms.push(latency + ms);
+        }
     }
 }
 
@@ -61,14 +74,16 @@ pub(crate) fn queue() -> (Player, Receiver<lllsi_core::Frame>) {
 /// Starts the decode thread; it ends when its [`Player`] is dropped.
 pub(crate) fn start(
     frames: Receiver<lllsi_core::Frame>,
+    decoder: Box<dyn Decoder>,
     decode: bool,
     actions: Actions<Action>,
     mailbox: Mailbox<ClientEvent, Frame>,
     figures: Arc<Mutex<Figures>>,
 ) -> Result<JoinHandle<()>, Error> {
     let decoding = Decoding {
-        decoder: decode::h264()?,
+        decoder,
         keep_decoding: decode,
+        pictures: Pool::default(),
         size: None,
         actions,
         mailbox,
@@ -80,9 +95,10 @@ pub(crate) fn start(
 }
 
 struct Decoding {
-    decoder: Box<dyn decode::Decoder>,
+    decoder: Box<dyn Decoder>,
     /// Otherwise only the first picture is decoded, to learn its size.
     keep_decoding: bool,
+    pictures: Pool<I420>,
     size: Option<Size>,
     actions: Actions<Action>,
     mailbox: Mailbox<ClientEvent, Frame>,
@@ -119,13 +135,14 @@ impl Decoding {
             number: frame.info.map(|info| info.number),
             keyframe: frame.keyframe,
             latency_ms,
+            decoded_at: done,
             stages,
         });
     }
 
-    fn decode(&mut self, data: &[u8]) -> Option<I420> {
-        let mut picture = I420::default();
-        match self.decoder.decode(data, &mut picture) {
+    fn decode(&mut self, data: &[u8]) -> Option<Arc<I420>> {
+        let (picture, decoded) = self.pictures.fill(|picture| self.decoder.decode(data, picture));
+        match decoded {
             Ok(true) => {
                 self.size = Some(picture.size());
                 Some(picture)

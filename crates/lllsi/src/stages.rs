@@ -2,6 +2,9 @@
 
 use lllsi_core::Frame;
 use lllsi_core::stats::Percentiles;
+use lllsi_proto::h264::FrameInfo;
+
+const STAGES: usize = 11;
 
 /// The time one frame spent in each stage, in milliseconds. `None`: not known here, or not yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -26,11 +29,13 @@ pub struct Stages {
     pub decode_wait: Option<f64>,
     /// The decoder.
     pub decode: Option<f64>,
+    /// From the decoder to the screen.
+    pub present: Option<f64>,
 }
 
 impl Stages {
     /// Names and values, in the order in which a frame goes through them.
-    pub fn named(&self) -> [(&'static str, Option<f64>); 10] {
+    pub fn named(&self) -> [(&'static str, Option<f64>); STAGES] {
         [
             ("capture_wait", self.capture_wait),
             ("capture", self.capture),
@@ -42,7 +47,21 @@ impl Stages {
             ("reorder", self.reorder),
             ("decode_wait", self.decode_wait),
             ("decode", self.decode),
+            ("present", self.present),
         ]
+    }
+
+    /// What the host knows.
+    pub(crate) fn of_host(info: &FrameInfo) -> Self {
+        let ms = |us: u32| Some(f64::from(us) / 1000.0);
+        Self {
+            capture_wait: ms(info.capture_wait_us),
+            capture: ms(info.capture_us),
+            convert: ms(info.convert_us),
+            encode_wait: ms(info.encode_wait_us),
+            encode: ms(info.encode_us),
+            ..Self::default()
+        }
     }
 
     /// What a frame that has just arrived tells.
@@ -50,30 +69,19 @@ impl Stages {
         let Some(info) = &frame.info else {
             return Self::default();
         };
-        let ms = |us: u32| Some(f64::from(us) / 1000.0);
         let reorder = (frame.complete_at - frame.first_packet_at).as_secs_f64() * 1000.0;
         let network = frame
             .latency_us
             .map(|us| ((us as f64 - info.in_host_us() as f64) / 1000.0 - reorder).max(0.0));
-        Self {
-            capture_wait: ms(info.capture_wait_us),
-            capture: ms(info.capture_us),
-            convert: ms(info.convert_us),
-            encode_wait: ms(info.encode_wait_us),
-            encode: ms(info.encode_us),
-            send_queue: ms(info.send_queue_us),
-            network,
-            reorder: Some(reorder),
-            decode_wait: None,
-            decode: None,
-        }
+        let send_queue = Some(f64::from(info.send_queue_us) / 1000.0);
+        Self { send_queue, network, reorder: Some(reorder), ..Self::of_host(info) }
     }
 }
 
 /// Collects stages and answers their medians.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    stages: [Percentiles; 10],
+    stages: [Percentiles; STAGES],
 }
 
 impl Summary {

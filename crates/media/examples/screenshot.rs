@@ -18,8 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("test") => capture::test_card(Size::new(1280, 720), 30),
         display => capture::screen(display)?,
     };
-    let mut picture = Bgra::default();
-    source.next(Instant::now() + Duration::from_secs(1), &mut picture)?;
+    let now = Instant::now();
+    let grab = source.next(now, now + Duration::from_secs(1))?;
+    let picture = grab.ok_or("the screen gives no picture")?.picture;
 
     let size = picture.size();
     let mut file = png::Encoder::new(File::create(path)?, size.width, size.height);

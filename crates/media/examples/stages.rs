@@ -6,8 +6,9 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use lllsi_media::capture::{self, Grab, Source};
-use lllsi_media::picture::{Bgra, I420, Size};
+use lllsi_media::capture::{self, Source};
+use lllsi_media::picture::{I420, Size};
+use lllsi_media::render::{self, Display, Scene};
 use lllsi_media::{Error, convert, decode, encode};
 use std::time::{Duration, Instant};
 
@@ -42,27 +43,28 @@ fn main() -> Result<(), Error> {
 
 fn measure(mut source: Box<dyn Source>) -> Result<(), Error> {
     println!("{}", source.describe());
-    let (mut capture, mut convert, mut encode, mut decode) =
-        (Stage::default(), Stage::default(), Stage::default(), Stage::default());
-    let (mut screen, mut picture, mut shown) = (Bgra::default(), I420::default(), I420::default());
+    let [mut capture, mut convert, mut encode, mut decode, mut render]: [Stage; 5] =
+        Default::default();
+    let (mut picture, mut shown) = (I420::default(), I420::default());
     let (mut coded, mut largest, mut total, mut worst) = (Vec::new(), 0, 0, f64::INFINITY);
 
     let size = source.size().even();
     let bitrate = (size.pixels() as f64 * 2.6) as u32;
     let mut encoder = encode::h264(encode::Config { size, fps: 30, bitrate })?;
     let mut decoder = decode::h264()?;
+    let mut display = render::memory(size);
     let started = Instant::now();
     for _ in 0..PICTURES {
-        let Grab::Fresh { grabbed_at, .. } =
-            source.next(Instant::now() + Duration::from_secs(5), &mut screen)?
-        else {
+        let now = Instant::now();
+        let Some(grab) = source.next(now, now + Duration::from_secs(5))? else {
             println!("  nothing moves on the screen");
             break;
         };
-        capture.0.push(grabbed_at.elapsed());
-        convert.time(|| convert::to_i420(&screen, &mut picture))?;
+        capture.0.push(grab.grabbed_at.elapsed());
+        convert.time(|| convert::to_i420(grab.picture, grab.rows, &mut picture))?;
         encode.time(|| encoder.encode(&picture, false, started.elapsed(), &mut coded))?;
         decode.time(|| decoder.decode(&coded, &mut shown))?;
+        render.time(|| display.show(&Scene { picture: Some(&shown), ..Scene::default() }))?;
         (largest, total) = (coded.len().max(largest), total + coded.len());
         worst = picture.luma_psnr(&shown).min(worst);
     }
@@ -71,6 +73,7 @@ fn measure(mut source: Box<dyn Source>) -> Result<(), Error> {
     convert.print("convert");
     encode.print("encode");
     decode.print("decode");
+    render.print("render");
     println!(
         "  {} bytes a picture, {largest} at most; luma at least {worst:.1} dB",
         total / pictures

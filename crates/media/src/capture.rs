@@ -1,7 +1,8 @@
 //! Where pictures come from: the [`screen`], or a [`test_card`] instead of one.
 
 use crate::Error;
-use crate::picture::{Bgra, Size};
+use crate::picture::{BgraView, Size};
+use std::ops::Range;
 use std::time::Instant;
 
 mod card;
@@ -17,29 +18,29 @@ pub trait Source: Send {
     /// What is captured, in words for a person.
     fn describe(&self) -> String;
 
-    /// Waits until the picture differs from the last one given, or until `deadline`. Then either
-    /// writes the whole picture to `into`, which takes its size, or leaves `into` alone. The first
-    /// call gives a picture at once. The source does not slow a busy screen down: a caller that
-    /// wants at most so many pictures a second calls no more often, and what changes meanwhile is
-    /// in the next picture.
+    /// Waits until the picture differs from the last one given, or until `deadline`, then reads
+    /// what has changed and lends the whole picture. `None`: nothing has changed. The first call
+    /// gives a picture at once.
+    ///
+    /// Nothing is read before `earliest`: that is how a caller keeps to a frame rate. Changes are
+    /// noticed all the while, so [`Grab::changed_at`] tells how long they had to wait.
     ///
     /// # Errors
     /// [`Error::DisplayLost`] when a screen has gone; the source is of no more use then.
-    fn next(&mut self, deadline: Instant, into: &mut Bgra) -> Result<Grab, Error>;
+    fn next(&mut self, earliest: Instant, deadline: Instant) -> Result<Option<Grab<'_>>, Error>;
 }
 
-/// What [`Source::next`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grab {
-    /// A picture that differs from the last one.
-    Fresh {
-        /// When the change was noticed.
-        changed_at: Instant,
-        /// When reading the picture began: what changed later is in the next picture.
-        grabbed_at: Instant,
-    },
-    /// The deadline passed and nothing had changed.
-    Unchanged,
+/// A picture that differs from the one before it.
+#[derive(Debug, Clone)]
+pub struct Grab<'a> {
+    /// The whole picture, where the source keeps it.
+    pub picture: BgraView<'a>,
+    /// The rows outside of which it is as before; all of them if its size is another one.
+    pub rows: Range<u32>,
+    /// When the first change since the last picture was noticed.
+    pub changed_at: Instant,
+    /// When reading the picture began: what changed later is in the next picture.
+    pub grabbed_at: Instant,
 }
 
 /// The whole screen with its mouse pointer: `display` by name (`:0`), or the session's own. On

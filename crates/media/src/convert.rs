@@ -1,9 +1,10 @@
 //! Between the colours of screens and those of video (BT.709, limited range), and between sizes.
 
 use crate::Error;
-use crate::picture::{Bgra, I420, Size};
+use crate::picture::{Bgra, BgraView, I420, Size};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use std::ops::Range;
 use yuv::{
     BufferStoreMut, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut, YuvRange,
     YuvStandardMatrix,
@@ -12,28 +13,44 @@ use yuv::{
 const RANGE: YuvRange = YuvRange::Limited;
 const MATRIX: YuvStandardMatrix = YuvStandardMatrix::Bt709;
 
-/// Turns a screen picture into video colours. An odd last column or row is cut off.
+/// Turns the given rows of a screen picture into video colours: the others of `into` stay as they
+/// are. Where `into` is of another size it takes the new one, and all rows are turned. An odd last
+/// column or row is cut off.
 ///
 /// # Errors
 /// [`Error::UnusableSize`] when nothing is left of the picture after the cut.
-pub fn to_i420(from: &Bgra, into: &mut I420) -> Result<(), Error> {
+pub fn to_i420(from: BgraView<'_>, rows: Range<u32>, into: &mut I420) -> Result<(), Error> {
     let size = not_empty(from.size().even())?;
+    let rows = if into.size() == size { rows } else { 0..size.height };
     into.reset(size);
+    // Two rows share their chroma.
+    let (top, bottom) = (rows.start & !1, rows.end.next_multiple_of(2).min(size.height));
+    if top >= bottom {
+        return Ok(());
+    }
     let [y_stride, u_stride, v_stride] = into.strides().map(|stride| stride as u32);
-    let [y, u, v] = into.planes_mut().map(BufferStoreMut::Borrowed);
+    let strides = [y_stride, u_stride, v_stride];
+    let mut planes = into.planes_mut().into_iter().zip(strides).zip([1, 2, 2]);
+    let [y_plane, u_plane, v_plane] = std::array::from_fn(|_| {
+        let ((plane, stride), rows) = planes.next().expect("there are three");
+        let span = (top / rows * stride) as usize..(bottom / rows * stride) as usize;
+        BufferStoreMut::Borrowed(&mut plane[span])
+    });
+    let (width, height) = (size.width, bottom - top);
     let mut planar = YuvPlanarImageMut {
-        y_plane: y,
+        y_plane,
         y_stride,
-        u_plane: u,
+        u_plane,
         u_stride,
-        v_plane: v,
+        v_plane,
         v_stride,
-        width: size.width,
-        height: size.height,
+        width,
+        height,
     };
-    let rows = &from.data()[..from.stride() * size.height as usize];
-    let stride = from.stride() as u32;
-    yuv::bgra_to_yuv420(&mut planar, rows, stride, RANGE, MATRIX, YuvConversionMode::Balanced)
+    let stride = from.stride();
+    let rows = &from.data()[top as usize * stride..bottom as usize * stride];
+    let mode = YuvConversionMode::Balanced;
+    yuv::bgra_to_yuv420(&mut planar, rows, stride as u32, RANGE, MATRIX, mode)
         .map_err(|error| failed(size, error))
 }
 
@@ -42,10 +59,19 @@ pub fn to_i420(from: &Bgra, into: &mut I420) -> Result<(), Error> {
 /// # Errors
 /// [`Error::UnusableSize`] for an empty picture.
 pub fn to_bgra(from: &I420, into: &mut Bgra) -> Result<(), Error> {
+    into.reset(from.size());
+    let stride = into.stride();
+    to_bgra_rows(from, into.data_mut(), stride)
+}
+
+/// The same into a part of a larger picture: `into` begins with the part's first pixel, and its
+/// rows are `stride` bytes apart.
+///
+/// # Errors
+/// [`Error::UnusableSize`] for an empty picture, [`Error::Convert`] when `into` is too small.
+pub fn to_bgra_rows(from: &I420, into: &mut [u8], stride: usize) -> Result<(), Error> {
     let size = not_empty(from.size())?;
-    into.reset(size);
-    let stride = into.stride() as u32;
-    yuv::yuv420_to_bgra(&planar(from), into.data_mut(), stride, RANGE, MATRIX)
+    yuv::yuv420_to_bgra(&planar(from), into, stride as u32, RANGE, MATRIX)
         .map_err(|error| failed(size, error))
 }
 
@@ -137,7 +163,7 @@ mod tests {
     fn colours_survive_the_way_to_video_and_back() {
         let before = gradient(Size::new(64, 48));
         let (mut video, mut after, mut rgb) = (I420::default(), Bgra::default(), Vec::new());
-        to_i420(&before, &mut video).unwrap();
+        to_i420(before.view(), 0..48, &mut video).unwrap();
         to_bgra(&video, &mut after).unwrap();
         to_rgb(&video, &mut rgb).unwrap();
         assert_eq!(after.size(), before.size());
@@ -162,7 +188,7 @@ mod tests {
                 pixel[..3].copy_from_slice(&bgr);
             }
             let mut video = I420::default();
-            to_i420(&picture, &mut video).unwrap();
+            to_i420(picture.view(), 0..16, &mut video).unwrap();
             let [py, pu, pv] = video.planes().map(|plane| plane[0]);
             let near = py.abs_diff(y).max(pu.abs_diff(u)).max(pv.abs_diff(v)) <= 1;
             assert!(near, "{bgr:?} became {:?}", [py, pu, pv]);
@@ -173,20 +199,32 @@ mod tests {
     fn odd_sizes_are_cropped_and_empty_ones_refused() {
         let mut video = I420::default();
         for (odd, even) in [((65, 49), (64, 48)), ((3, 3), (2, 2)), ((64, 49), (64, 48))] {
-            to_i420(&gradient(Size::new(odd.0, odd.1)), &mut video).unwrap();
+            let picture = gradient(Size::new(odd.0, odd.1));
+            to_i420(picture.view(), 0..odd.1, &mut video).unwrap();
             assert_eq!(video.size(), Size::new(even.0, even.1));
         }
         for size in [Size::new(1, 9), Size::new(9, 1), Size::default()] {
-            let refused = to_i420(&Bgra::new(size), &mut video);
+            let refused = to_i420(Bgra::new(size).view(), 0..size.height, &mut video);
             assert!(matches!(refused, Err(Error::UnusableSize { .. })), "{size}: {refused:?}");
         }
     }
 
     #[test]
+    fn rows_turned_one_after_another_make_the_same_picture() {
+        let picture = gradient(Size::new(66, 51));
+        let (mut whole, mut parts) = (I420::default(), I420::new(Size::new(66, 50)));
+        to_i420(picture.view(), 0..1, &mut whole).unwrap();
+        for rows in [9..10, 0..9, 10..10, 11..40, 39..51, 60..70] {
+            to_i420(picture.view(), rows, &mut parts).unwrap();
+        }
+        assert!(whole == parts);
+    }
+
+    #[test]
     fn scaling_keeps_the_picture() {
         let (mut large, mut small) = (I420::default(), I420::default());
-        to_i420(&gradient(Size::new(320, 240)), &mut large).unwrap();
-        to_i420(&gradient(Size::new(160, 120)), &mut small).unwrap();
+        to_i420(gradient(Size::new(320, 240)).view(), 0..240, &mut large).unwrap();
+        to_i420(gradient(Size::new(160, 120)).view(), 0..120, &mut small).unwrap();
         let mut scaled = I420::default();
         Scaler::new().scale(&large, Size::new(161, 121), &mut scaled).unwrap();
         assert_eq!(scaled.size(), small.size());

@@ -3,8 +3,8 @@
 //! It shows nothing rather than something wrong: a damaged picture is an error, and after one
 //! nothing is decoded until a keyframe, so errors never spread through the predictions.
 
-use crate::Error;
 use crate::picture::I420;
+use crate::{Error, fake};
 
 mod openh264;
 
@@ -28,6 +28,11 @@ pub trait Decoder: Send {
 /// [`Error::CodecSetup`] when the decoder cannot be made.
 pub fn h264() -> Result<Box<dyn Decoder>, Error> {
     Ok(Box::new(openh264::Decoder::new()?))
+}
+
+/// A decoder for tests: the other half of [`crate::encode::fake`].
+pub fn fake() -> Box<dyn Decoder> {
+    Box::new(fake::Decoder::default())
 }
 
 #[cfg(test)]

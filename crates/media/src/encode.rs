@@ -4,8 +4,8 @@
 //! once, no picture skipped, a keyframe when asked and never otherwise, the bit rate changeable
 //! between any two pictures. A picture that stays the same is refined until it is sharp.
 
-use crate::Error;
 use crate::picture::{I420, Size};
+use crate::{Error, fake};
 use std::time::Duration;
 
 mod openh264;
@@ -62,6 +62,22 @@ pub trait Encoder: Send {
 /// [`Error::CodecSetup`] when the encoder refuses for another reason.
 pub fn h264(config: Config) -> Result<Box<dyn Encoder>, Error> {
     Ok(Box::new(openh264::Encoder::new(config)?))
+}
+
+/// What would make [`h264`] faster on this machine, in words for a person; `None` if it is as fast
+/// as it gets.
+pub fn advice() -> Option<&'static str> {
+    let x86 = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
+    (x86 && !crate::openh264::has_assembly()).then_some(
+        "This build encodes without assembly: install nasm and build again, and encoding takes \
+         half the time or less.",
+    )
+}
+
+/// An encoder for tests: quick, and what [`crate::decode::fake`] makes of it is the picture's mean
+/// grey.
+pub fn fake(config: Config) -> Box<dyn Encoder> {
+    Box::new(fake::Encoder::new(config))
 }
 
 #[cfg(test)]

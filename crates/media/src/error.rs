@@ -40,11 +40,19 @@ pub enum Error {
         reason: String,
     },
 
-    /// The display went away while it was captured. Open it again, or end the stream.
-    #[error("display {display} is gone: {reason}; open it again when it is back")]
+    /// The display went away while it was captured, or while a window was open on it. Open it
+    /// again, or end the stream.
+    #[error("display {display} is gone: {reason}")]
     DisplayLost {
         /// The display as it was asked for.
         display: String,
+        /// What the display or the system said.
+        reason: String,
+    },
+
+    /// No window can be opened.
+    #[error("no window can be opened: {reason}")]
+    NoWindow {
         /// What the display or the system said.
         reason: String,
     },

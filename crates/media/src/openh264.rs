@@ -1,8 +1,22 @@
-//! What the encoder and the decoder share: OpenH264's log, turned into trace events.
+//! What the encoder and the decoder share: OpenH264's log, turned into trace events, and what it
+//! was built with.
 #![allow(unsafe_code)]
 
 use openh264_sys2::WELS_LOG_ERROR;
 use std::ffi::{CStr, c_char, c_int, c_void};
+
+unsafe extern "C" {
+    /// OpenH264's own look at the processor (`codec/common/inc/cpu.h`): 0 where it was built
+    /// without assembly. It is no part of its interface, but of the library linked in.
+    fn WelsCPUFeatureDetect(processors: *mut i32) -> u32;
+}
+
+/// Whether OpenH264 was built with assembly for this kind of processor.
+pub(crate) fn has_assembly() -> bool {
+    let mut processors = 0;
+    // SAFETY: it writes at most one number to `processors` and keeps no pointer.
+    unsafe { WelsCPUFeatureDetect(&mut processors) != 0 }
+}
 
 /// Takes OpenH264's messages, which would otherwise go to standard error.
 ///

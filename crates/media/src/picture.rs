@@ -1,5 +1,6 @@
-//! Pictures in memory: a [`Size`], packed [`Bgra`] as screens give it, planar [`I420`] as codecs
-//! take it. Both keep their allocation when they are reset, so that one picture serves a stream.
+//! Pictures in memory: a [`Size`], packed [`Bgra`] as screens give it (lent as a [`BgraView`]),
+//! planar [`I420`] as codecs take it. Both keep their allocation when they are reset, so that one
+//! picture serves a stream.
 
 use crate::Error;
 use std::fmt;
@@ -98,6 +99,43 @@ impl Bgra {
     /// All rows, top first, to write to.
     pub fn data_mut(&mut self) -> &mut [u8] {
         &mut self.data
+    }
+
+    /// The whole picture, to be read where it is.
+    pub fn view(&self) -> BgraView<'_> {
+        BgraView { size: self.size, data: &self.data }
+    }
+}
+
+/// A packed picture in somebody else's memory, such as that which a screen is read into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BgraView<'a> {
+    size: Size,
+    data: &'a [u8],
+}
+
+impl<'a> BgraView<'a> {
+    /// A picture of `size` in `data`: rows without gaps, top first. What is behind them is ignored.
+    ///
+    /// # Panics
+    /// When `data` is too short.
+    pub fn new(size: Size, data: &'a [u8]) -> Self {
+        Self { size, data: &data[..size.pixels() * Bgra::PIXEL] }
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Bytes from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.size.width as usize * Bgra::PIXEL
+    }
+
+    /// All rows, top first.
+    pub fn data(&self) -> &'a [u8] {
+        self.data
     }
 }
 

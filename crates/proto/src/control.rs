@@ -149,6 +149,7 @@ fn code_of(reason: PartReason) -> u8 {
         PartReason::HostClosed => 3,
         PartReason::ClientLeft => 4,
         PartReason::Protocol => 5,
+        PartReason::SourceLost => 6,
     }
 }
 
@@ -159,6 +160,7 @@ fn reason_from_code(code: u8) -> PartReason {
         3 => PartReason::HostClosed,
         4 => PartReason::ClientLeft,
         5 => PartReason::Protocol,
+        6 => PartReason::SourceLost,
         _ => PartReason::Unknown,
     }
 }

@@ -132,6 +132,9 @@ pub enum PartReason {
     /// What the other side sent breaks the protocol.
     #[error("what the other side sent breaks the protocol")]
     Protocol,
+    /// The host has no more pictures: its screen is gone.
+    #[error("the host's screen is gone")]
+    SourceLost,
     /// A reason this version does not know.
     #[error("a reason this version does not know")]
     #[serde(other)]

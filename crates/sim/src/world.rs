@@ -401,7 +401,7 @@ impl World {
             [&[0, 0, 0, 1, 0x41][..], &[1; FRAME_BYTES]].concat()
         };
         let (captured_at, encoded_at) = (self.now, self.now);
-        let frame = CodedFrame { data: Arc::from(data), keyframe, captured_at, encoded_at, info };
+        let frame = CodedFrame { data: Arc::new(data), keyframe, captured_at, encoded_at, info };
         self.tell_host(host::Action::Send(frame));
     }
 

@@ -98,6 +98,9 @@ pub enum CloseReason {
     /// The host ended the stream.
     #[error("the host ended the stream")]
     HostClosed,
+    /// The host has no more pictures: its screen is gone.
+    #[error("the host's screen is gone, and with it the stream")]
+    SourceLost,
     /// The host is not heard any more.
     #[error("the host vanished: nothing was heard from it for {} s", SILENCE.as_secs())]
     HostVanished,

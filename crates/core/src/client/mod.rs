@@ -465,6 +465,7 @@ impl Client {
         self.end(match reason {
             PartReason::RoomFull => CloseReason::RoomFull,
             PartReason::Kicked => CloseReason::Kicked,
+            PartReason::SourceLost => CloseReason::SourceLost,
             PartReason::Protocol => CloseReason::Protocol {
                 who: "host",
                 detail: "it says that we broke the protocol".into(),

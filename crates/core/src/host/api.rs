@@ -49,6 +49,8 @@ pub enum Action {
     Kick(ViewerId),
     /// Send a frame to all viewers.
     Send(CodedFrame),
+    /// There are no more pictures: end the stream for all, and tell them why.
+    LoseSource,
     /// End the stream for all.
     Close,
 }
@@ -130,6 +132,9 @@ pub enum CloseReason {
     /// We closed.
     #[error("the stream was ended")]
     Closed,
+    /// There are no more pictures.
+    #[error("there is nothing to show any more")]
+    SourceLost,
     /// The server cannot be reached at all.
     #[error("the rendezvous server cannot be reached: {0}")]
     ServerUnreachable(String),

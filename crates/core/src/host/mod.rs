@@ -168,6 +168,7 @@ impl Host {
             }
             Action::Kick(id) => self.part(id, PartReason::Kicked),
             Action::Send(frame) => self.send(&frame),
+            Action::LoseSource => self.close(CloseReason::SourceLost),
             Action::Close => self.close(CloseReason::Closed),
         }
     }
@@ -525,9 +526,13 @@ impl Host {
     }
 
     fn close(&mut self, reason: CloseReason) {
+        let told = match reason {
+            CloseReason::SourceLost => PartReason::SourceLost,
+            _ => PartReason::HostClosed,
+        };
         let ids: Vec<_> = self.viewers.keys().copied().collect();
         for id in ids {
-            self.part(id, PartReason::HostClosed);
+            self.part(id, told);
         }
         self.server.send(&Request::Close);
         self.server.close();

@@ -4,6 +4,8 @@ use super::glyphs::{self, fill};
 use super::{Grab, Source};
 use crate::Error;
 use crate::picture::{Bgra, Size};
+use std::fmt::Write;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const WORDS: &str = "LLLSI TEST CARD - NOT A SCREEN";
@@ -27,6 +29,8 @@ const BARS: [[u8; 4]; 7] = [
 pub(super) struct TestCard {
     /// The last picture; only its moving parts are painted again.
     canvas: Bgra,
+    /// Its time as text, kept for its memory.
+    clock: String,
     fps: u32,
     started: Instant,
     /// The number of the next picture; it is due at `started + frame / fps`.
@@ -36,7 +40,7 @@ pub(super) struct TestCard {
 impl TestCard {
     pub(super) fn new(size: Size, fps: u32) -> Self {
         let canvas = background(size);
-        Self { canvas, fps: fps.max(1), started: Instant::now(), frame: 0 }
+        Self { canvas, clock: String::new(), fps: fps.max(1), started: Instant::now(), frame: 0 }
     }
 
     fn due(&self, frame: u64) -> Instant {
@@ -50,13 +54,22 @@ impl TestCard {
         (now.duration_since(self.started).as_nanos() * u128::from(self.fps) / 1_000_000_000) as u64
     }
 
+    /// The rows of clock and block.
+    fn moving_rows(&self) -> Range<u32> {
+        let layout = Layout::new(self.size());
+        let bottom = (layout.track + layout.block).min(self.size().height);
+        layout.clock.1.min(bottom)..bottom
+    }
+
     /// Paints picture number `frame` with the clock at `time` (since midnight).
     fn paint(&mut self, frame: u64, time: Duration) {
         let size = self.canvas.size();
         let layout = Layout::new(size);
         let text = glyphs::line(CLOCK.len() as u32, layout.dot);
         fill(&mut self.canvas, layout.clock, text, INK);
-        glyphs::write(&mut self.canvas, &clock(time), layout.clock, layout.dot, WHITE);
+        self.clock.clear();
+        write_clock(&mut self.clock, time);
+        glyphs::write(&mut self.canvas, &self.clock, layout.clock, layout.dot, WHITE);
 
         let (track, block) = (layout.track, layout.block);
         fill(&mut self.canvas, (0, track), Size::new(size.width, block), INK);
@@ -80,19 +93,20 @@ impl Source for TestCard {
         format!("test card, {}, {} pictures a second", self.size(), self.fps)
     }
 
-    fn next(&mut self, deadline: Instant, into: &mut Bgra) -> Result<Grab, Error> {
+    fn next(&mut self, earliest: Instant, deadline: Instant) -> Result<Option<Grab<'_>>, Error> {
         let due = self.due(self.frame);
-        std::thread::sleep(due.min(deadline).saturating_duration_since(Instant::now()));
-        if due > deadline {
-            return Ok(Grab::Unchanged);
+        let at = due.max(earliest);
+        std::thread::sleep(at.min(deadline).saturating_duration_since(Instant::now()));
+        if at > deadline {
+            return Ok(None);
         }
         let grabbed_at = Instant::now();
         let frame = self.frame.max(self.latest(grabbed_at));
+        let rows = if self.frame == 0 { 0..self.size().height } else { self.moving_rows() };
         self.paint(frame, time_of_day());
         self.frame = frame + 1;
-        into.reset(self.canvas.size());
-        into.data_mut().copy_from_slice(self.canvas.data());
-        Ok(Grab::Fresh { changed_at: self.due(frame), grabbed_at })
+        let changed_at = self.due(frame);
+        Ok(Some(Grab { picture: self.canvas.view(), rows, changed_at, grabbed_at }))
     }
 }
 
@@ -151,28 +165,28 @@ fn time_of_day() -> Duration {
     Duration::new(now.as_secs() % 86_400, now.subsec_nanos())
 }
 
-fn clock(time: Duration) -> String {
+fn write_clock(into: &mut String, time: Duration) {
     let seconds = time.as_secs();
     let (h, m, s, ms) = (seconds / 3600, seconds / 60 % 60, seconds % 60, time.subsec_millis());
-    format!("{h:02}:{m:02}:{s:02}.{ms:03} UTC")
+    write!(into, "{h:02}:{m:02}:{s:02}.{ms:03} UTC").expect("a string takes everything");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(source: &mut TestCard, picture: &mut Bgra) -> (Instant, Instant) {
-        match source.next(Instant::now() + Duration::from_secs(5), picture).unwrap() {
-            Grab::Fresh { changed_at, grabbed_at } => (changed_at, grabbed_at),
-            Grab::Unchanged => panic!("the card stands still"),
-        }
+    fn next(source: &mut TestCard) -> Grab<'_> {
+        let now = Instant::now();
+        source.next(now, now + Duration::from_secs(5)).unwrap().expect("the card moves")
     }
 
     #[test]
     fn the_clock_reads_as_a_clock() {
         let time = Duration::from_millis(((13 * 60 + 5) * 60 + 9) * 1000 + 42);
-        assert_eq!(clock(time), "13:05:09.042 UTC");
-        assert_eq!(clock(time).len(), CLOCK.len());
+        let mut text = String::new();
+        write_clock(&mut text, time);
+        assert_eq!(text, "13:05:09.042 UTC");
+        assert_eq!(text.len(), CLOCK.len());
     }
 
     #[test]
@@ -191,13 +205,13 @@ mod tests {
     #[test]
     fn pictures_come_at_their_pace() {
         let mut card = TestCard::new(Size::new(64, 48), 100);
-        let mut picture = Bgra::default();
-        let (first, _) = shown(&mut card, &mut picture);
-        assert_eq!(picture.size(), Size::new(64, 48));
+        let grab = next(&mut card);
+        assert_eq!((grab.picture.size(), grab.rows), (Size::new(64, 48), 0..48));
+        let first = grab.changed_at;
         for _ in 0..10 {
-            let (changed_at, grabbed_at) = shown(&mut card, &mut picture);
-            assert!(grabbed_at >= changed_at);
-            let whole = (changed_at - first).as_nanos() % 10_000_000;
+            let grab = next(&mut card);
+            assert!(grab.grabbed_at >= grab.changed_at);
+            let whole = (grab.changed_at - first).as_nanos() % 10_000_000;
             assert_eq!(whole, 0, "off the schedule");
         }
         assert!(first.elapsed() >= Duration::from_millis(100));
@@ -206,21 +220,42 @@ mod tests {
     #[test]
     fn a_late_caller_gets_the_present_picture_and_not_the_missed_ones() {
         let mut card = TestCard::new(Size::new(64, 48), 100);
-        let mut picture = Bgra::default();
-        shown(&mut card, &mut picture);
+        next(&mut card);
         std::thread::sleep(Duration::from_millis(55));
-        shown(&mut card, &mut picture);
+        next(&mut card);
         assert!(card.frame >= 6, "{}", card.frame);
     }
 
     #[test]
     fn nothing_comes_before_its_time() {
         let mut card = TestCard::new(Size::new(64, 48), 1);
-        let mut picture = Bgra::default();
-        shown(&mut card, &mut picture);
-        let mut untouched = Bgra::default();
-        let deadline = Instant::now() + Duration::from_millis(5);
-        assert_eq!(card.next(deadline, &mut untouched).unwrap(), Grab::Unchanged);
-        assert!(Instant::now() >= deadline && untouched.size().is_empty());
+        next(&mut card);
+        let now = Instant::now();
+        let deadline = now + Duration::from_millis(5);
+        assert!(card.next(now, deadline).unwrap().is_none());
+        assert!(Instant::now() >= deadline);
+    }
+
+    #[test]
+    fn what_is_outside_the_rows_named_is_as_before() {
+        let mut card = TestCard::new(Size::new(320, 180), 100);
+        let mut before = next(&mut card).picture.data().to_vec();
+        for _ in 0..20 {
+            let grab = next(&mut card);
+            let (stride, data) = (grab.picture.stride(), grab.picture.data());
+            for (y, (row, was)) in data.chunks(stride).zip(before.chunks(stride)).enumerate() {
+                assert!(grab.rows.contains(&(y as u32)) || row == was, "row {y} changed");
+            }
+            before = data.to_vec();
+        }
+    }
+
+    #[test]
+    fn a_caller_may_put_off_the_next_picture() {
+        let mut card = TestCard::new(Size::new(64, 48), 100);
+        next(&mut card);
+        let earliest = Instant::now() + Duration::from_millis(30);
+        let grab = card.next(earliest, earliest + Duration::from_secs(5)).unwrap().unwrap();
+        assert!(grab.grabbed_at >= earliest && grab.changed_at <= grab.grabbed_at);
     }
 }

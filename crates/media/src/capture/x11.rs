@@ -1,8 +1,8 @@
 //! An X11 screen: woken by what changes on it (DAMAGE), read through shared memory (MIT-SHM).
 //!
-//! Only the rows that changed are read; the others are kept from before. The pointer is drawn in
-//! here, so it counts as a change when it moves (XInput tells, or a look now and then) or takes
-//! another shape (XFIXES tells).
+//! Only the rows that changed are read; the others are kept from before. The pointer is drawn over
+//! them and lifted before the next read, so it counts as a change when it moves (XInput tells, or
+//! a look now and then) or takes another shape (XFIXES tells).
 
 mod pointer;
 mod segment;
@@ -10,7 +10,7 @@ mod store;
 
 use super::{Grab, Source};
 use crate::Error;
-use crate::picture::{Bgra, Size};
+use crate::picture::{BgraView, Size};
 use pointer::Pointer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -71,9 +71,18 @@ impl Pending {
     fn note_rows(&mut self, rows: Range<u32>) {
         self.note();
         self.rows = Some(match self.rows.take() {
-            Some(known) => known.start.min(rows.start)..known.end.max(rows.end),
+            Some(known) => union(known, rows),
             None => rows,
         });
+    }
+}
+
+/// The smallest range that holds both; an empty one holds nothing.
+fn union(one: Range<u32>, other: Range<u32>) -> Range<u32> {
+    match (one.is_empty(), other.is_empty()) {
+        (true, _) => other,
+        (_, true) => one,
+        _ => one.start.min(other.start)..one.end.max(other.end),
     }
 }
 
@@ -183,23 +192,24 @@ impl Screen {
         }
     }
 
-    /// Brings the stored screen and the pointer up to date.
-    fn refresh(&mut self) -> Result<(), ReplyError> {
+    /// Brings the stored screen and the pointer's shape up to date; answers the rows read.
+    fn refresh(&mut self) -> Result<Range<u32>, ReplyError> {
         if std::mem::take(&mut self.pending.resized) {
             self.follow_size()?;
         }
         if std::mem::take(&mut self.pending.reshaped) {
             self.pointer.set(self.connection.xfixes_get_cursor_image()?.reply()?);
         }
-        if let Some(rows) = self.pending.rows.take() {
-            let rows = rows.start..rows.end.min(self.size.height);
-            // Before the read: what changes during it is reported again.
-            self.connection.damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)?;
-            if !rows.is_empty() {
-                self.store.read(&self.connection, self.root, self.size, rows)?;
-            }
+        let Some(rows) = self.pending.rows.take() else {
+            return Ok(0..0);
+        };
+        let rows = rows.start..rows.end.min(self.size.height);
+        // Before the read: what changes during it is reported again.
+        self.connection.damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)?;
+        if !rows.is_empty() {
+            self.store.read(&self.connection, self.root, self.size, rows.clone())?;
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// Makes room for a screen of another size, if it has one.
@@ -216,7 +226,7 @@ impl Screen {
     }
 
     /// [`Self::refresh`], and once more if the screen shrank while it was read.
-    fn refresh_whatever_size(&mut self) -> Result<(), Error> {
+    fn refresh_whatever_size(&mut self) -> Result<Range<u32>, Error> {
         let before = self.size;
         match self.refresh() {
             Err(ReplyError::X11Error(error)) => {
@@ -240,25 +250,29 @@ impl Source for Screen {
         format!("X11 display {}, {}, {}", self.name, self.size, self.store.describe())
     }
 
-    fn next(&mut self, deadline: Instant, into: &mut Bgra) -> Result<Grab, Error> {
-        let changed_at = loop {
+    fn next(&mut self, earliest: Instant, deadline: Instant) -> Result<Option<Grab<'_>>, Error> {
+        let (changed_at, grabbed_at) = loop {
             self.drain()?;
             self.follow_pointer()?;
-            if let Some(since) = self.pending.since {
-                break since;
+            let now = Instant::now();
+            let until = match self.pending.since {
+                Some(since) if now >= earliest => break (since, now),
+                Some(_) => earliest,
+                None => self.pointer_seen + self.pointer_period,
+            };
+            if now >= deadline {
+                return Ok(None);
             }
-            if Instant::now() >= deadline {
-                return Ok(Grab::Unchanged);
-            }
-            self.wait(deadline.min(self.pointer_seen + self.pointer_period))?;
+            self.wait(until.min(deadline))?;
         };
-        let grabbed_at = Instant::now();
-        self.refresh_whatever_size()?;
+        let lifted = self.pointer.lift(self.store.bytes_mut(), self.size);
+        let read = self.refresh_whatever_size()?;
+        let drawn = self.pointer.draw(self.store.bytes_mut(), self.size);
         self.pending.since = None;
-        into.reset(self.size);
-        into.data_mut().copy_from_slice(self.store.bytes());
-        self.pointer.draw(into);
-        Ok(Grab::Fresh { changed_at, grabbed_at })
+        let rows = union(union(lifted, read), drawn);
+        let rows = rows.start..rows.end.min(self.size.height);
+        let picture = BgraView::new(self.size, self.store.bytes());
+        Ok(Some(Grab { picture, rows, changed_at, grabbed_at }))
     }
 }
 

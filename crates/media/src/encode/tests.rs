@@ -1,6 +1,5 @@
 use super::*;
 use crate::capture::test_card;
-use crate::picture::Bgra;
 use crate::{convert, decode};
 use std::time::Instant;
 
@@ -40,11 +39,11 @@ impl Bench {
 /// Some pictures of the test card in motion.
 fn pictures(size: Size, count: usize) -> Vec<I420> {
     let mut card = test_card(size, 120);
-    let mut screen = Bgra::default();
     let grab = |_| {
-        card.next(Instant::now() + Duration::from_secs(5), &mut screen).unwrap();
+        let now = Instant::now();
+        let grab = card.next(now, now + Duration::from_secs(5)).unwrap().expect("it moves");
         let mut picture = I420::default();
-        convert::to_i420(&screen, &mut picture).unwrap();
+        convert::to_i420(grab.picture, grab.rows, &mut picture).unwrap();
         picture
     };
     (0..count).map(grab).collect()

@@ -1,9 +1,10 @@
 //! The mouse pointer, which is not part of the screen's picture and has to be drawn into it.
 
-use crate::picture::Bgra;
+use crate::picture::{Bgra, Size};
+use std::ops::Range;
 use x11rb::protocol::xfixes::GetCursorImageReply;
 
-/// The pointer's shape and place.
+/// The pointer's shape and place, and what it covers.
 #[derive(Default)]
 pub(super) struct Pointer {
     /// Rows of 0xAARRGGBB, colours already multiplied by alpha.
@@ -12,6 +13,16 @@ pub(super) struct Pointer {
     /// The pixel of the image that is at `place`.
     hot_spot: (i32, i32),
     place: (i32, i32),
+    covered: Covered,
+}
+
+/// The pixels under the pointer, while it is drawn.
+#[derive(Default)]
+struct Covered {
+    left: usize,
+    width: usize,
+    rows: Range<u32>,
+    pixels: Vec<u8>,
 }
 
 impl Pointer {
@@ -28,23 +39,51 @@ impl Pointer {
         std::mem::replace(&mut self.place, place) != place
     }
 
-    /// Draws the pointer, as far as it is inside the picture.
-    pub(super) fn draw(&self, picture: &mut Bgra) {
-        let size = picture.size();
-        let stride = picture.stride();
+    /// Draws the pointer, as far as it is inside the picture; answers the rows it is in.
+    pub(super) fn draw(&mut self, picture: &mut [u8], size: Size) -> Range<u32> {
         let (left, top) = (self.place.0 - self.hot_spot.0, self.place.1 - self.hot_spot.1);
-        for (y, row) in (top..).zip(self.image.chunks_exact(self.width.max(1))) {
-            for (x, &colour) in (left..).zip(row) {
-                let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else {
-                    continue;
-                };
-                if x < size.width && y < size.height {
-                    let at = y as usize * stride + x as usize * Bgra::PIXEL;
-                    blend(&mut picture.data_mut()[at..at + 3], colour);
-                }
+        let within = |from: i32, length: usize, most: u32| {
+            let to = from.saturating_add(length as i32).clamp(0, most as i32) as u32;
+            from.clamp(0, most as i32) as u32..to
+        };
+        let width = self.width.max(1);
+        let columns = within(left, width, size.width);
+        let rows = within(top, self.image.len() / width, size.height);
+        if columns.is_empty() || rows.is_empty() {
+            return 0..0;
+        }
+        let covered = &mut self.covered;
+        (covered.left, covered.width) = (columns.start as usize, columns.len());
+        covered.rows = rows.clone();
+        covered.pixels.clear();
+        for y in rows.clone() {
+            let pixels = &mut picture[span(size, y, columns.start as usize, columns.len())];
+            covered.pixels.extend_from_slice(pixels);
+            let at = (y as i32 - top) as usize * width + (columns.start as i32 - left) as usize;
+            let colours = &self.image[at..at + columns.len()];
+            for (pixel, &colour) in pixels.chunks_exact_mut(Bgra::PIXEL).zip(colours) {
+                blend(pixel, colour);
             }
         }
+        rows
     }
+
+    /// Puts back what the pointer covers; answers the rows it was in.
+    pub(super) fn lift(&mut self, picture: &mut [u8], size: Size) -> Range<u32> {
+        let Covered { left, width, rows, pixels } = &mut self.covered;
+        let rows = std::mem::replace(rows, 0..0);
+        let saved = pixels.chunks_exact((*width * Bgra::PIXEL).max(1));
+        for (y, saved) in rows.clone().zip(saved) {
+            picture[span(size, y, *left, *width)].copy_from_slice(saved);
+        }
+        rows
+    }
+}
+
+/// Where `width` pixels of row `y` are in a picture of `size`.
+fn span(size: Size, y: u32, left: usize, width: usize) -> Range<usize> {
+    let start = (y as usize * size.width as usize + left) * Bgra::PIXEL;
+    start..start + width * Bgra::PIXEL
 }
 
 /// Lays a colour (alpha already multiplied in) over a pixel.
@@ -80,26 +119,34 @@ mod tests {
 
     #[test]
     fn the_pointer_is_blended_around_its_hot_spot() {
-        let mut picture = Bgra::new(Size::new(16, 16));
-        picture.data_mut().fill(100);
-        arrow().draw(&mut picture);
-        let pixel = |x: usize, y: usize| &picture.data()[(y * 16 + x) * 4..][..3];
+        let size = Size::new(16, 16);
+        let mut picture = vec![100; size.pixels() * Bgra::PIXEL];
+        let mut pointer = arrow();
+        assert_eq!(pointer.draw(&mut picture, size), 9..11);
+        let pixel = |x: usize, y: usize| &picture[(y * 16 + x) * 4..][..3];
         assert_eq!(pixel(9, 9), [3, 2, 1]);
         assert_eq!(pixel(10, 9), [100; 3]);
         assert_eq!(pixel(9, 10), [50; 3]);
         assert_eq!(pixel(10, 10), [255; 3]);
+        assert_eq!(pointer.lift(&mut picture, size), 9..11);
+        assert!(picture.iter().all(|&value| value == 100), "what was covered is back");
+        assert_eq!(pointer.lift(&mut picture, size), 0..0);
     }
 
     #[test]
     fn a_pointer_on_the_edge_or_without_a_shape_is_no_trouble() {
-        let mut picture = Bgra::new(Size::new(4, 4));
+        let size = Size::new(4, 4);
+        let mut picture = vec![100; size.pixels() * Bgra::PIXEL];
         let mut pointer = arrow();
-        for place in [(0, 0), (4, 4), (-9, 2), (i32::from(i16::MAX), 0)] {
+        for place in [(0, 0), (4, 4), (-9, 2), (i32::from(i16::MAX), 0), (3, -9)] {
             pointer.move_to(place);
-            pointer.draw(&mut picture);
+            pointer.draw(&mut picture, size);
+            assert!(place != (0, 0) || picture[..3] == [255; 3]);
+            pointer.lift(&mut picture, size);
+            assert!(picture.iter().all(|&value| value == 100), "{place:?}");
         }
-        Pointer::default().draw(&mut picture);
-        assert_eq!(picture.data()[..3], [255; 3]);
+        pointer.move_to((i32::from(i16::MAX), 0));
+        Pointer::default().draw(&mut picture, size);
         assert!(!pointer.move_to((i32::from(i16::MAX), 0)));
     }
 }

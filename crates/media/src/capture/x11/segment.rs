@@ -39,6 +39,12 @@ impl Segment {
         // it reads; all bit patterns are valid bytes.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
+
+    /// The same, to write to.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`, and `&mut self` lets nobody else in this process look.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
 }
 
 impl Drop for Segment {

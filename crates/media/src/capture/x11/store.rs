@@ -83,6 +83,14 @@ impl Store {
         }
     }
 
+    /// The same, to draw the pointer into.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Shared { segment, .. } => segment.bytes_mut(),
+            Self::Sent(bytes) => bytes,
+        }
+    }
+
     /// How pictures come here, in words for a person.
     pub(super) fn describe(&self) -> &'static str {
         match self {

@@ -1,0 +1,146 @@
+//! The encode thread: codes the newest picture once for all viewers, and refines it while it rests.
+
+use std::time::{Duration, Instant};
+
+use lllsi_core::CodedFrame;
+use lllsi_media::picture::{I420, Size};
+use lllsi_media::{Error, encode};
+use lllsi_proto::h264::FrameInfo;
+
+use super::desk::{Canvas, Desk, Taken};
+use super::{Config, IDLE, MakeEncoder};
+use crate::pool::Pool;
+use crate::stages::Stages;
+
+/// A picture at rest is coded again this often…
+const REFINE_EVERY: Duration = Duration::from_millis(66);
+/// … at most so many times, or until nothing is left to improve.
+const MAX_REFINEMENTS: u32 = 45;
+const REFINED_BYTES: usize = 400;
+
+/// The thread's own.
+pub(super) struct Encoding<S> {
+    desk: Desk,
+    config: Config,
+    make: MakeEncoder,
+    send: S,
+    encoder: Option<(Size, Box<dyn encode::Encoder>)>,
+    coded: Pool<Vec<u8>>,
+    number: u32,
+    begin: Instant,
+}
+
+/// When the stages before the encoder began and ended.
+#[derive(Clone, Copy)]
+struct Times {
+    changed_at: Instant,
+    grabbed_at: Instant,
+    read_at: Instant,
+    converted_at: Instant,
+}
+
+impl Times {
+    fn of(taken: &Taken) -> Self {
+        let &Taken { changed_at, grabbed_at, read_at, converted_at, .. } = taken;
+        Self { changed_at, grabbed_at, read_at, converted_at }
+    }
+
+    /// A picture that is coded again has no stages before.
+    fn again(now: Instant) -> Self {
+        Self { changed_at: now, grabbed_at: now, read_at: now, converted_at: now }
+    }
+}
+
+impl<S: FnMut(CodedFrame)> Encoding<S> {
+    /// `send` takes the frames; it may wait.
+    pub(super) fn new(desk: Desk, config: Config, make: MakeEncoder, send: S) -> Self {
+        let begin = Instant::now();
+        Self { desk, config, make, send, encoder: None, coded: Pool::default(), number: 0, begin }
+    }
+
+    /// Codes pictures until it is told to stop, or the encoder fails.
+    pub(super) fn run(mut self) -> Result<(), Error> {
+        let mut present: Option<Canvas> = None;
+        // How often the picture has been coded since it changed; none is waiting to be.
+        let mut refinements = MAX_REFINEMENTS;
+        loop {
+            let pause = if refinements < MAX_REFINEMENTS { REFINE_EVERY } else { IDLE };
+            let mut orders = self.desk.wait(Instant::now() + pause);
+            if orders.stop {
+                return Ok(());
+            }
+            let watched = orders.watched;
+            let keyframe = watched && std::mem::take(&mut orders.keyframe);
+            if let Some(bitrate) = orders.bitrate.take() {
+                self.config.bitrate = bitrate;
+            }
+            let taken = orders.taken.take();
+            let fresh = taken.is_some();
+            let mut times = Times::again(Instant::now());
+            if let Some(taken) = taken {
+                times = Times::of(&taken);
+                orders.spare = present.replace(taken.canvas);
+            }
+            drop(orders);
+
+            let refine = !fresh && refinements < MAX_REFINEMENTS;
+            let Some(canvas) = &present else { continue };
+            if !watched || !(fresh || keyframe || refine) {
+                continue;
+            }
+            let bytes = self.encode(&canvas.picture, keyframe, times)?;
+            refinements = if fresh || keyframe { 0 } else { refinements + 1 };
+            if refine && bytes < REFINED_BYTES {
+                refinements = MAX_REFINEMENTS;
+            }
+        }
+    }
+
+    /// Codes a picture and sends it; answers its bytes.
+    fn encode(&mut self, picture: &I420, keyframe: bool, times: Times) -> Result<usize, Error> {
+        let (size, bitrate) = (picture.size(), self.config.bitrate);
+        let encoder = match &mut self.encoder {
+            Some((have, encoder)) if *have == size => {
+                encoder.set_bitrate(bitrate)?;
+                encoder
+            }
+            none => {
+                let config = encode::Config { size, fps: self.config.fps, bitrate };
+                &mut none.insert((size, (self.make)(config)?)).1
+            }
+        };
+        let begin_at = Instant::now();
+        let timestamp = times.grabbed_at.saturating_duration_since(self.begin);
+        let (data, encoded) =
+            self.coded.fill(|out| encoder.encode(picture, keyframe, timestamp, out));
+        let (encoded, encoded_at) = (encoded?, Instant::now());
+        let bytes = data.len();
+        if bytes == 0 {
+            return Ok(0);
+        }
+        self.number = self.number.wrapping_add(1);
+        let us = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as u32;
+        let info = FrameInfo {
+            number: self.number,
+            captured_us: 0,
+            capture_wait_us: us(times.changed_at, times.grabbed_at),
+            capture_us: us(times.grabbed_at, times.read_at),
+            convert_us: us(times.read_at, times.converted_at),
+            encode_wait_us: us(times.converted_at, begin_at),
+            encode_us: us(begin_at, encoded_at),
+            send_queue_us: 0,
+        };
+        self.note(&info, bytes);
+        let (captured_at, keyframe) = (times.grabbed_at, encoded.keyframe);
+        (self.send)(CodedFrame { data, keyframe, captured_at, encoded_at, info });
+        Ok(bytes)
+    }
+
+    fn note(&self, info: &FrameInfo, bytes: usize) {
+        let stages = Stages::of_host(info);
+        let figures = &mut self.desk.lock().figures;
+        figures.encodes += 1;
+        figures.bytes += bytes as u64;
+        figures.summary.push(&stages);
+    }
+}
