@@ -1,0 +1,159 @@
+//! The window that is painted, over the whole screen.
+
+use super::CODE_AT;
+use super::prose::{COLOURS, Prose};
+use crate::clock_code;
+use crate::connect::connect;
+use x11rb::connection::Connection as _;
+use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
+use x11rb::protocol::xproto::{
+    ConnectionExt as _, CreateGCAux, CreateWindowAux, Gcontext, ImageFormat, Screen, Window,
+    WindowClass,
+};
+use x11rb::rust_connection::RustConnection;
+use x11rb::wrapper::ConnectionExt as _;
+
+/// What a call to a lost display ends with.
+pub(super) type Lost = ConnectionError;
+
+/// Height of the bar at the top, which holds the code and does not scroll.
+const BAR: u16 = 64;
+/// Size of a letter of the font `fixed`, which every X server has built in.
+const LETTER: (u16, u16) = (6, 13);
+/// From the top of a line to the feet of its letters.
+const ASCENT: u16 = 11;
+const PAPER: u32 = 0xff_fd_f6;
+const BAR_COLOUR: u32 = 0xd8_dc_e4;
+/// Of text, dark enough to be read.
+const INKS: [u32; COLOURS] =
+    [0x20_20_20, 0x1f_4f_b0, 0xa0_20_30, 0x1c_70_3a, 0x7a_3a_9a, 0x9a_60_00];
+
+/// A window over the whole screen. Nothing reaches the server before [`Canvas::stamp`].
+pub(super) struct Canvas {
+    connection: RustConnection,
+    window: Window,
+    size: (u16, u16),
+    paper: Gcontext,
+    inks: Vec<Gcontext>,
+    prose: Prose,
+    code: Vec<u8>,
+}
+
+impl Canvas {
+    pub(super) fn new(display: &str) -> Self {
+        let (connection, screen) = connect(display);
+        let size = (screen.width_in_pixels, screen.height_in_pixels);
+        assert!(size.1 > BAR + 2 * LETTER.1, "display {display} is too low for a scene");
+        let set_up = || {
+            let window = cover(&connection, &screen)?;
+            let context = |colour| context(&connection, window, colour);
+            let inks = INKS.iter().map(|ink| context(*ink)).collect::<Result<_, _>>()?;
+            Ok::<_, ReplyOrIdError>((window, context(PAPER)?, inks))
+        };
+        let (window, paper, inks) =
+            set_up().unwrap_or_else(|error| panic!("display {display} cannot be painted: {error}"));
+        let code = vec![0; clock_code::WIDTH * clock_code::HEIGHT * 4];
+        Self { connection, window, size, paper, inks, prose: Prose::new(), code }
+    }
+
+    /// Text everywhere below the bar.
+    pub(super) fn fill(&mut self) -> Result<(), Lost> {
+        (0..self.lines()).try_for_each(|line| self.write(BAR + line * LETTER.1))
+    }
+
+    /// Moves the text up by a line, and writes a new one below.
+    pub(super) fn scroll(&mut self) -> Result<(), Lost> {
+        let (width, top) = (self.size.0, BAR as i16);
+        let last = BAR + (self.lines() - 1) * LETTER.1;
+        let (window, paper, connection) = (self.window, self.paper, &self.connection);
+        let from = top + LETTER.1 as i16;
+        connection.copy_area(window, window, paper, 0, from, 0, top, width, last - BAR)?;
+        self.write(last)
+    }
+
+    /// Paints the present time, and hands all that was painted to the server in one go: it serves one client at a
+    /// time, so that nobody sees half a frame.
+    pub(super) fn stamp(&mut self) -> Result<(), Lost> {
+        let (width, height) = (clock_code::WIDTH, clock_code::HEIGHT);
+        clock_code::draw(clock_code::now_micros(), &mut self.code, width * 4);
+        self.connection.put_image(
+            ImageFormat::Z_PIXMAP,
+            self.window,
+            self.paper,
+            width as u16,
+            height as u16,
+            CODE_AT.0,
+            CODE_AT.1,
+            0,
+            24,
+            &self.code,
+        )?;
+        self.connection.flush()?;
+        // There are no events to act on, but what is not read piles up.
+        while self.connection.poll_for_event()?.is_some() {}
+        Ok(())
+    }
+
+    /// Waits until the server has painted everything.
+    pub(super) fn settle(&self) -> Result<(), Lost> {
+        self.connection.sync().map_err(|error| match error {
+            ReplyError::ConnectionError(error) => error,
+            ReplyError::X11Error(error) => panic!("the painter asks for what is wrong: {error:?}"),
+        })
+    }
+
+    fn lines(&self) -> u16 {
+        (self.size.1 - BAR) / LETTER.1
+    }
+
+    /// Writes a new line of text; `top` in pixels.
+    fn write(&mut self, top: u16) -> Result<(), Lost> {
+        let area = x11rb::protocol::xproto::Rectangle {
+            x: 0,
+            y: top as i16,
+            width: self.size.0,
+            height: LETTER.1,
+        };
+        self.connection.poly_fill_rectangle(self.window, self.paper, &[area])?;
+        let feet = (top + ASCENT) as i16;
+        for run in self.prose.line((self.size.0 / LETTER.0).into()) {
+            let (left, ink) = (run.column as u16 * LETTER.0, self.inks[run.colour]);
+            let text = run.text.as_bytes();
+            self.connection.image_text8(self.window, ink, left as i16, feet, text)?;
+        }
+        Ok(())
+    }
+}
+
+/// A window over the whole screen, of which no window manager hears.
+fn cover(connection: &RustConnection, screen: &Screen) -> Result<Window, ReplyOrIdError> {
+    let window = connection.generate_id()?;
+    let (width, height) = (screen.width_in_pixels, screen.height_in_pixels);
+    let settings = CreateWindowAux::new().override_redirect(1).background_pixel(PAPER);
+    let (root, visual, class) = (screen.root, screen.root_visual, WindowClass::INPUT_OUTPUT);
+    connection
+        .create_window(24, window, root, 0, 0, width, height, 0, class, visual, &settings)?
+        .check()?;
+    connection.map_window(window)?.check()?;
+    let bar = context(connection, window, BAR_COLOUR)?;
+    let area = x11rb::protocol::xproto::Rectangle { x: 0, y: 0, width, height: BAR };
+    connection.poly_fill_rectangle(window, bar, &[area])?.check()?;
+    Ok(window)
+}
+
+/// What is painted in one colour on our paper.
+fn context(
+    connection: &RustConnection,
+    window: Window,
+    colour: u32,
+) -> Result<Gcontext, ReplyOrIdError> {
+    let font = connection.generate_id()?;
+    connection.open_font(font, b"fixed")?.check()?;
+    let context = connection.generate_id()?;
+    // Without graphics exposures: each copy would send an event that nobody needs.
+    let settings =
+        CreateGCAux::new().foreground(colour).background(PAPER).font(font).graphics_exposures(0);
+    connection.create_gc(context, window, &settings)?.check()?;
+    connection.close_font(font)?;
+    Ok(context)
+}
