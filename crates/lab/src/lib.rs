@@ -23,7 +23,7 @@
 //! for the monitor.
 //!
 //! Display servers without a monitor ([`XServer`]) take part in the work: they run on the same processors, and a
-//! machine without spare ones measures its own load.
+//! machine without spare ones measures its own load. `glass` tells how idle the machine was.
 #![cfg(target_os = "linux")]
 
 pub mod clock_code;

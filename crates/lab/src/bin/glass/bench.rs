@@ -46,6 +46,8 @@ pub(crate) struct Phase {
     pub(crate) viewer_cpu: f64,
     /// Over the loopback interface, whoever sent it.
     pub(crate) lo_kbps: f64,
+    /// Of the whole machine, in percent. With little left, the load is measured and not the system.
+    pub(crate) idle: f64,
 }
 
 pub(crate) fn run(options: &Options) -> Vec<Outcome> {
@@ -115,13 +117,14 @@ impl Scenes {
     fn measure(&mut self, time: Duration) -> Phase {
         self.peers.assert_running();
         let (usage, loopback, painted) = (self.usage(), loopback_bytes(), self.painter.frames());
+        let (idle, ticks) = machine_ticks();
         let start = Instant::now();
         drop((self.probe.take(), self.peers.claim()));
         sleep(time);
         self.peers.assert_running();
         let (samples, claim) = (self.probe.take(), self.peers.claim());
         let seconds = start.elapsed().as_secs_f64();
-        let after = self.usage();
+        let (after, (idle_after, ticks_after)) = (self.usage(), machine_ticks());
         let cpu = |i: usize| (after[i].cpu - usage[i].cpu).as_secs_f64() * 100.0 / seconds;
         Phase {
             latency: Summary::of(&samples),
@@ -131,6 +134,7 @@ impl Scenes {
             host_cpu: cpu(0),
             viewer_cpu: cpu(1),
             lo_kbps: (loopback_bytes() - loopback) as f64 * 8.0 / 1000.0 / seconds,
+            idle: (idle_after - idle) as f64 * 100.0 / (ticks_after - ticks).max(1) as f64,
         }
     }
 
@@ -148,4 +152,14 @@ fn loopback_bytes() -> u64 {
     let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
     let loopback = devices.lines().find_map(|line| line.trim_start().strip_prefix("lo:"));
     loopback.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// Ticks of all processors since the machine was started: without work, and in all.
+fn machine_ticks() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let total = stat.lines().next().unwrap_or_default();
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user already.
+    let ticks: Vec<u64> =
+        total.split_whitespace().skip(1).take(8).filter_map(|tick| tick.parse().ok()).collect();
+    (ticks.iter().skip(3).take(2).sum(), ticks.iter().sum())
 }

@@ -96,6 +96,7 @@ impl Table<'_> {
             let phase = phase(outcome);
             format!("{:.1} + {:.1}", phase.host_cpu, phase.viewer_cpu)
         });
+        self.row("machine idle, %", |outcome| format!("{:.0}", phase(outcome).idle));
         self.row("on loopback, kbit/s", |outcome| format!("{:.0}", phase(outcome).lo_kbps));
     }
 
@@ -174,6 +175,7 @@ fn phase(phase: &Phase) -> Value {
         "host_cpu_percent": phase.host_cpu,
         "viewer_cpu_percent": phase.viewer_cpu,
         "loopback_kbps": phase.lo_kbps,
+        "machine_idle_percent": phase.idle,
     })
 }
 
