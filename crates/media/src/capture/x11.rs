@@ -31,6 +31,11 @@ use x11rb::rust_connection::RustConnection;
 const POINTER_PERIOD: Duration = Duration::from_micros(16_667);
 /// How often to look all the same: programs can move the pointer without an event.
 const WARP_PERIOD: Duration = Duration::from_millis(100);
+/// Programs paint in several goes. If another change comes this soon after a read, the picture was
+/// half painted, and what has changed is read again…
+const QUIET: Duration = Duration::from_micros(500);
+/// … until this long after the first change: something is always moving on some screens.
+const UNREST: Duration = Duration::from_millis(6);
 /// XInput's name for every pointer and keyboard that is shown as such.
 const ALL_MASTER_DEVICES: xinput::DeviceId = 1;
 
@@ -225,6 +230,23 @@ impl Screen {
         Ok(())
     }
 
+    /// Reads what has changed, until a picture stands still for a moment or `deadline` has come.
+    fn read_until_quiet(&mut self, deadline: Instant) -> Result<Range<u32>, Error> {
+        let mut rows = 0..0;
+        loop {
+            self.pending.since = None;
+            rows = union(rows, self.refresh_whatever_size()?);
+            let quiet_at = Instant::now() + QUIET;
+            while self.pending.since.is_none() && Instant::now() < quiet_at {
+                self.wait(quiet_at)?;
+                self.drain()?;
+            }
+            if self.pending.since.is_none() || Instant::now() >= deadline {
+                return Ok(rows);
+            }
+        }
+    }
+
     /// [`Self::refresh`], and once more if the screen shrank while it was read.
     fn refresh_whatever_size(&mut self) -> Result<Range<u32>, Error> {
         let before = self.size;
@@ -266,9 +288,8 @@ impl Source for Screen {
             self.wait(until.min(deadline))?;
         };
         let lifted = self.pointer.lift(self.store.bytes_mut(), self.size);
-        let read = self.refresh_whatever_size()?;
+        let read = self.read_until_quiet(grabbed_at + UNREST)?;
         let drawn = self.pointer.draw(self.store.bytes_mut(), self.size);
-        self.pending.since = None;
         let rows = union(union(lifted, read), drawn);
         let rows = rows.start..rows.end.min(self.size.height);
         let picture = BgraView::new(self.size, self.store.bytes());
