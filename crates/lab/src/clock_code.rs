@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
 /// Edge of a block, in pixels.
-const BLOCK: usize = 16;
+pub const BLOCK: usize = 16;
 /// Blocks in a row.
 const COLUMNS: usize = 24;
 /// The part of a block that is read, in each direction.
@@ -51,19 +51,22 @@ pub fn decode(bits: [bool; 48]) -> Option<u64> {
     (u64::from(crc(moment)) == word & 0xff).then_some(moment)
 }
 
+/// The upper left corners of the white blocks of a moment, in pixels. All else of the code is black.
+pub fn white_blocks(micros: u64) -> impl Iterator<Item = (usize, usize)> {
+    let bits = encode(micros).into_iter().enumerate();
+    bits.filter(|(_, white)| *white).map(|(i, _)| corner(i))
+}
+
 /// Draws a moment into rows of BGRA pixels, at the upper left.
 ///
 /// # Panics
 ///
 /// If there are fewer than [`HEIGHT`] rows or a row has fewer than [`WIDTH`] pixels.
 pub fn draw(micros: u64, bgra: &mut [u8], stride: usize) {
-    let bits = encode(micros);
-    for y in 0..HEIGHT {
-        let row = &mut bgra[y * stride..][..WIDTH * 4];
-        for (column, block) in row.chunks_exact_mut(BLOCK * 4).enumerate() {
-            let white = bits[y / BLOCK * COLUMNS + column];
-            block.fill(if white { 255 } else { 0 });
-        }
+    (0..HEIGHT).for_each(|y| bgra[y * stride..][..WIDTH * 4].fill(0));
+    for (left, top) in white_blocks(micros) {
+        let rows = top..top + BLOCK;
+        rows.for_each(|y| bgra[y * stride + left * 4..][..BLOCK * 4].fill(255));
     }
 }
 
@@ -74,12 +77,17 @@ pub fn read(bgra: &[u8], stride: usize) -> Option<u64> {
         return None;
     }
     decode(std::array::from_fn(|i| {
-        let (left, top) = (i % COLUMNS * BLOCK, i / COLUMNS * BLOCK);
+        let (left, top) = corner(i);
         let rows = MIDDLE.map(|y| &bgra[(top + y) * stride..]);
         let pixels = rows.flat_map(|row| MIDDLE.map(move |x| &row[(left + x) * 4..][..3]));
         let sum: u32 = pixels.flatten().map(|channel| u32::from(*channel)).sum();
         sum >= 128 * 3 * (MIDDLE.len() * MIDDLE.len()) as u32
     }))
+}
+
+/// Where the block of a bit is.
+fn corner(bit: usize) -> (usize, usize) {
+    (bit % COLUMNS * BLOCK, bit / COLUMNS * BLOCK)
 }
 
 /// CRC-8 of the five bytes of a moment. It begins with ones, so that a black picture is no code.

@@ -7,7 +7,7 @@ use crate::connect::connect;
 use x11rb::connection::Connection as _;
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::xproto::{
-    ConnectionExt as _, CreateGCAux, CreateWindowAux, Gcontext, ImageFormat, Screen, Window,
+    ConnectionExt as _, CreateGCAux, CreateWindowAux, Gcontext, Rectangle, Screen, Window,
     WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
@@ -36,7 +36,8 @@ pub(super) struct Canvas {
     paper: Gcontext,
     inks: Vec<Gcontext>,
     prose: Prose,
-    code: Vec<u8>,
+    black: Gcontext,
+    white: Gcontext,
 }
 
 impl Canvas {
@@ -47,13 +48,13 @@ impl Canvas {
         let set_up = || {
             let window = cover(&connection, &screen)?;
             let context = |colour| context(&connection, window, colour);
+            let plain = [context(PAPER)?, context(0)?, context(0xff_ff_ff)?];
             let inks = INKS.iter().map(|ink| context(*ink)).collect::<Result<_, _>>()?;
-            Ok::<_, ReplyOrIdError>((window, context(PAPER)?, inks))
+            Ok::<_, ReplyOrIdError>((window, plain, inks))
         };
-        let (window, paper, inks) =
+        let (window, [paper, black, white], inks) =
             set_up().unwrap_or_else(|error| panic!("display {display} cannot be painted: {error}"));
-        let code = vec![0; clock_code::WIDTH * clock_code::HEIGHT * 4];
-        Self { connection, window, size, paper, inks, prose: Prose::new(), code }
+        Self { connection, window, size, paper, black, white, inks, prose: Prose::new() }
     }
 
     /// Text everywhere below the bar.
@@ -74,20 +75,13 @@ impl Canvas {
     /// Paints the present time, and hands all that was painted to the server in one go: it serves one client at a
     /// time, so that nobody sees half a frame.
     pub(super) fn stamp(&mut self) -> Result<(), Lost> {
-        let (width, height) = (clock_code::WIDTH, clock_code::HEIGHT);
-        clock_code::draw(clock_code::now_micros(), &mut self.code, width * 4);
-        self.connection.put_image(
-            ImageFormat::Z_PIXMAP,
-            self.window,
-            self.paper,
-            width as u16,
-            height as u16,
-            CODE_AT.0,
-            CODE_AT.1,
-            0,
-            24,
-            &self.code,
-        )?;
+        // By rectangles: an image would not fit into the connection's buffer with the rest, which would then be
+        // sent before it, as a message of its own.
+        let whole = code_area((0, 0), (clock_code::WIDTH, clock_code::HEIGHT));
+        let block = |corner| code_area(corner, (clock_code::BLOCK, clock_code::BLOCK));
+        let white: Vec<_> = clock_code::white_blocks(clock_code::now_micros()).map(block).collect();
+        self.connection.poly_fill_rectangle(self.window, self.black, &[whole])?;
+        self.connection.poly_fill_rectangle(self.window, self.white, &white)?;
         self.connection.flush()?;
         // There are no events to act on, but what is not read piles up.
         while self.connection.poll_for_event()?.is_some() {}
@@ -108,12 +102,7 @@ impl Canvas {
 
     /// Writes a new line of text; `top` in pixels.
     fn write(&mut self, top: u16) -> Result<(), Lost> {
-        let area = x11rb::protocol::xproto::Rectangle {
-            x: 0,
-            y: top as i16,
-            width: self.size.0,
-            height: LETTER.1,
-        };
+        let area = Rectangle { x: 0, y: top as i16, width: self.size.0, height: LETTER.1 };
         self.connection.poly_fill_rectangle(self.window, self.paper, &[area])?;
         let feet = (top + ASCENT) as i16;
         for run in self.prose.line((self.size.0 / LETTER.0).into()) {
@@ -123,6 +112,11 @@ impl Canvas {
         }
         Ok(())
     }
+}
+
+fn code_area((left, top): (usize, usize), (width, height): (usize, usize)) -> Rectangle {
+    let (x, y) = (CODE_AT.0 + left as i16, CODE_AT.1 + top as i16);
+    Rectangle { x, y, width: width as u16, height: height as u16 }
 }
 
 /// A window over the whole screen, of which no window manager hears.
@@ -136,7 +130,7 @@ fn cover(connection: &RustConnection, screen: &Screen) -> Result<Window, ReplyOr
         .check()?;
     connection.map_window(window)?.check()?;
     let bar = context(connection, window, BAR_COLOUR)?;
-    let area = x11rb::protocol::xproto::Rectangle { x: 0, y: 0, width, height: BAR };
+    let area = Rectangle { x: 0, y: 0, width, height: BAR };
     connection.poly_fill_rectangle(window, bar, &[area])?.check()?;
     Ok(window)
 }
