@@ -129,6 +129,10 @@ mod tests {
             let (picture, now) = (BgraView::new(size, &self.2), Instant::now());
             Ok(Some(Grab { picture, rows: 0..size.height, changed_at: now, grabbed_at: now }))
         }
+
+        fn last(&self) -> BgraView<'_> {
+            BgraView::new(self.1, &self.2)
+        }
     }
 
     fn fake(config: coding::Config) -> Result<Box<dyn Encoder>, lllsi_media::Error> {

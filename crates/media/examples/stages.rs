@@ -62,7 +62,8 @@ fn measure(mut source: Box<dyn Source>) -> Result<(), Error> {
         };
         capture.0.push(grab.grabbed_at.elapsed());
         convert.time(|| convert::to_i420(grab.picture, grab.rows, &mut picture))?;
-        encode.time(|| encoder.encode(&picture, false, started.elapsed(), &mut coded))?;
+        encode
+            .time(|| encoder.encode(&picture, encode::Kind::Next, started.elapsed(), &mut coded))?;
         decode.time(|| decoder.decode(&coded, &mut shown))?;
         render.time(|| display.show(&Scene { picture: Some(&shown), ..Scene::default() }))?;
         (largest, total) = (coded.len().max(largest), total + coded.len());

@@ -28,6 +28,9 @@ pub trait Source: Send {
     /// # Errors
     /// [`Error::DisplayLost`] when a screen has gone; the source is of no more use then.
     fn next(&mut self, earliest: Instant, deadline: Instant) -> Result<Option<Grab<'_>>, Error>;
+
+    /// The last picture given, once more; of no size before the first.
+    fn last(&self) -> BgraView<'_>;
 }
 
 /// A picture that differs from the one before it.

@@ -10,6 +10,8 @@ use yuv::{
     YuvStandardMatrix,
 };
 
+mod bleed;
+
 const RANGE: YuvRange = YuvRange::Limited;
 const MATRIX: YuvStandardMatrix = YuvStandardMatrix::Bt709;
 
@@ -28,30 +30,40 @@ pub fn to_i420(from: BgraView<'_>, rows: Range<u32>, into: &mut I420) -> Result<
     if top >= bottom {
         return Ok(());
     }
-    let [y_stride, u_stride, v_stride] = into.strides().map(|stride| stride as u32);
-    let strides = [y_stride, u_stride, v_stride];
-    let mut planes = into.planes_mut().into_iter().zip(strides).zip([1, 2, 2]);
-    let [y_plane, u_plane, v_plane] = std::array::from_fn(|_| {
-        let ((plane, stride), rows) = planes.next().expect("there are three");
-        let span = (top / rows * stride) as usize..(bottom / rows * stride) as usize;
-        BufferStoreMut::Borrowed(&mut plane[span])
-    });
-    let (width, height) = (size.width, bottom - top);
+    let (luma, chroma) = (size.width as usize, size.width as usize / 2);
+    let (pairs, stride) = (top as usize / 2..bottom as usize / 2, from.stride());
+    let [y, u, v] = into.planes_mut();
+    let y = &mut y[2 * pairs.start * luma..2 * pairs.end * luma];
+    let [u, v] = [u, v].map(|plane| &mut plane[pairs.start * chroma..pairs.end * chroma]);
+    let rows = &from.data()[2 * pairs.start * stride..2 * pairs.end * stride];
     let mut planar = YuvPlanarImageMut {
-        y_plane,
-        y_stride,
-        u_plane,
-        u_stride,
-        v_plane,
-        v_stride,
-        width,
-        height,
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: luma as u32,
+        u_plane: BufferStoreMut::Borrowed(u),
+        u_stride: chroma as u32,
+        v_plane: BufferStoreMut::Borrowed(v),
+        v_stride: chroma as u32,
+        width: size.width,
+        height: bottom - top,
     };
-    let stride = from.stride();
-    let rows = &from.data()[top as usize * stride..bottom as usize * stride];
     let mode = YuvConversionMode::Balanced;
     yuv::bgra_to_yuv420(&mut planar, rows, stride as u32, RANGE, MATRIX, mode)
         .map_err(|error| failed(size, error))
+}
+
+/// Makes up for what 4:2:0 does to the luma beside colours, in the given rows: coloured text gets
+/// as sharp as it can. Takes longer than [`to_i420`], and has to follow it: a second time would
+/// correct the correction.
+pub fn sharpen(picture: &mut I420, rows: Range<u32>) {
+    let size = picture.size();
+    let (top, bottom) = (rows.start & !1, rows.end.next_multiple_of(2).min(size.height));
+    let (luma, chroma) = (size.width as usize, size.width as usize / 2);
+    let [y, u, v] = picture.planes_mut();
+    for pair in top as usize / 2..bottom as usize / 2 {
+        let luma_rows = &mut y[2 * pair * luma..2 * (pair + 1) * luma];
+        let shared = pair * chroma..(pair + 1) * chroma;
+        bleed::correct(luma_rows, &u[shared.clone()], &v[shared]);
+    }
 }
 
 /// Turns a video picture into screen colours, for windows. The fourth byte becomes 255.

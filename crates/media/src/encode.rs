@@ -9,6 +9,7 @@ use crate::{Error, fake};
 use std::time::Duration;
 
 mod openh264;
+mod quality;
 
 /// What to make an encoder for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,19 +23,32 @@ pub struct Config {
     pub bitrate: u32,
 }
 
+/// What a picture is in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The one after the last.
+    Next,
+    /// The last one once more: it is to become finer.
+    Again,
+    /// One at which decoding can start.
+    Keyframe,
+}
+
 /// What [`Encoder::encode`] made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     /// Whether decoding can start here.
     pub keyframe: bool,
+    /// Whether coding the picture again would make it no finer.
+    pub finest: bool,
 }
 
 /// Turns pictures into an H.264 byte stream (Annex B).
 pub trait Encoder: Send {
     /// Encodes one picture into `out`, which is cleared first and then holds one whole access
     /// unit. A keyframe begins with its parameter sets. The first picture is a keyframe, later
-    /// ones are if `keyframe` asks for it. `timestamp` counts from any fixed moment and must not
-    /// go back.
+    /// ones are if `kind` asks for it. `timestamp` counts from any fixed moment and must not go
+    /// back.
     ///
     /// # Errors
     /// [`Error::SizeChanged`] for a picture that is not of the size the encoder was made for;
@@ -42,17 +56,14 @@ pub trait Encoder: Send {
     fn encode(
         &mut self,
         picture: &I420,
-        keyframe: bool,
+        kind: Kind,
         timestamp: Duration,
         out: &mut Vec<u8>,
     ) -> Result<Encoded, Error>;
 
     /// Aims at another bit rate, in bits a second, from the next picture on. Values below
     /// 10 kbit/s count as 10 kbit/s.
-    ///
-    /// # Errors
-    /// [`Error::Encode`] when the encoder refuses.
-    fn set_bitrate(&mut self, bps: u32) -> Result<(), Error>;
+    fn set_bitrate(&mut self, bps: u32);
 }
 
 /// An H.264 encoder in software, Constrained Baseline, which every browser decodes.

@@ -2,7 +2,7 @@
 //! clothes, so that all that carries real video carries this too.
 
 use crate::Error;
-use crate::encode::{Config, Encoded};
+use crate::encode::{Config, Encoded, Kind};
 use crate::picture::{I420, Size};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl crate::encode::Encoder for Encoder {
     fn encode(
         &mut self,
         picture: &I420,
-        keyframe: bool,
+        kind: Kind,
         _: Duration,
         out: &mut Vec<u8>,
     ) -> Result<Encoded, Error> {
@@ -38,7 +38,7 @@ impl crate::encode::Encoder for Encoder {
         if picture.size() != self.size {
             return Err(Error::SizeChanged { expected: self.size, found: picture.size() });
         }
-        let keyframe = std::mem::take(&mut self.keyframe_due) || keyframe;
+        let keyframe = std::mem::take(&mut self.keyframe_due) || kind == Kind::Keyframe;
         if keyframe {
             out.extend(START.into_iter().chain([SPS, 0x80]));
         }
@@ -48,12 +48,10 @@ impl crate::encode::Encoder for Encoder {
         for value in [self.size.width, self.size.height, (sum / luma.len() as u64) as u32] {
             out.extend([value >> 14, value >> 7, value].map(|bits| bits as u8 | 0x80));
         }
-        Ok(Encoded { keyframe })
+        Ok(Encoded { keyframe, finest: kind == Kind::Again })
     }
 
-    fn set_bitrate(&mut self, _: u32) -> Result<(), Error> {
-        Ok(())
-    }
+    fn set_bitrate(&mut self, _: u32) {}
 }
 
 /// See [`crate::decode::fake`].
@@ -102,10 +100,10 @@ mod tests {
         let mut decoder = decode::fake();
         let (mut coded, mut seen, mut picture) = (Vec::new(), I420::default(), I420::new(size));
         let none = Duration::ZERO;
-        assert!(encoder.encode(&picture, false, none, &mut coded).unwrap().keyframe);
+        assert!(encoder.encode(&picture, Kind::Next, none, &mut coded).unwrap().keyframe);
         picture.planes_mut()[0].fill(99);
         let mut later = Vec::new();
-        assert!(!encoder.encode(&picture, false, none, &mut later).unwrap().keyframe);
+        assert!(!encoder.encode(&picture, Kind::Next, none, &mut later).unwrap().keyframe);
         assert!(matches!(decoder.decode(&later, &mut seen), Err(Error::NeedsKeyframe)));
         assert!(decoder.decode(&coded, &mut seen).unwrap());
         assert!(decoder.decode(&later, &mut seen).unwrap());
@@ -113,7 +111,7 @@ mod tests {
         later.pop();
         assert!(matches!(decoder.decode(&later, &mut seen), Err(Error::Damaged { .. })));
         let other = I420::new(Size::new(16, 16));
-        let refused = encoder.encode(&other, false, none, &mut coded);
+        let refused = encoder.encode(&other, Kind::Next, none, &mut coded);
         assert!(matches!(refused, Err(Error::SizeChanged { .. })));
     }
 }

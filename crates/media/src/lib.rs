@@ -42,7 +42,7 @@
 //! let now = Instant::now();
 //! let grab = source.next(now, now + Duration::from_secs(1))?.expect("the first comes at once");
 //! convert::to_i420(grab.picture, grab.rows, &mut picture)?;
-//! encoder.encode(&picture, true, Duration::ZERO, &mut coded)?;
+//! encoder.encode(&picture, encode::Kind::Keyframe, Duration::ZERO, &mut coded)?;
 //! assert!(decoder.decode(&coded, &mut seen)?);
 //! assert!(picture.luma_psnr(&seen) > 25.0);
 //! # Ok(())

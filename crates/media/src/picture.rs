@@ -108,7 +108,7 @@ impl Bgra {
 }
 
 /// A packed picture in somebody else's memory, such as that which a screen is read into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BgraView<'a> {
     size: Size,
     data: &'a [u8],
@@ -140,7 +140,8 @@ impl<'a> BgraView<'a> {
 }
 
 /// A planar 4:2:0 picture: full-size luma (Y), then quarter-size chroma (U, V), in one buffer
-/// without gaps. Its dimensions are always even. Colours are BT.709, limited range.
+/// without gaps. Its dimensions are always even. Colours are BT.709, limited range; luma may go
+/// beyond it where chroma takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct I420 {
     size: Size,

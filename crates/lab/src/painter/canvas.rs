@@ -7,7 +7,7 @@ use crate::connect::connect;
 use x11rb::connection::Connection as _;
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::xproto::{
-    ConnectionExt as _, CreateGCAux, CreateWindowAux, Gcontext, Rectangle, Screen, Window,
+    ConnectionExt as _, CreateGCAux, CreateWindowAux, Cursor, Gcontext, Rectangle, Screen, Window,
     WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
@@ -123,7 +123,10 @@ fn code_area((left, top): (usize, usize), (width, height): (usize, usize)) -> Re
 fn cover(connection: &RustConnection, screen: &Screen) -> Result<Window, ReplyOrIdError> {
     let window = connection.generate_id()?;
     let (width, height) = (screen.width_in_pixels, screen.height_in_pixels);
-    let settings = CreateWindowAux::new().override_redirect(1).background_pixel(PAPER);
+    let settings = CreateWindowAux::new()
+        .override_redirect(1)
+        .background_pixel(PAPER)
+        .cursor(no_pointer(connection, screen.root)?);
     let (root, visual, class) = (screen.root, screen.root_visual, WindowClass::INPUT_OUTPUT);
     connection
         .create_window(24, window, root, 0, 0, width, height, 0, class, visual, &settings)?
@@ -133,6 +136,19 @@ fn cover(connection: &RustConnection, screen: &Screen) -> Result<Window, ReplyOr
     let area = Rectangle { x: 0, y: 0, width, height: BAR };
     connection.poly_fill_rectangle(window, bar, &[area])?.check()?;
     Ok(window)
+}
+
+/// A pointer of which nothing is seen: the stream has the pointer in it, what is read from the screen to compare does
+/// not.
+fn no_pointer(connection: &RustConnection, root: Window) -> Result<Cursor, ReplyOrIdError> {
+    let (mask, nothing) = (connection.generate_id()?, connection.generate_id()?);
+    connection.create_pixmap(1, mask, root, 1, 1)?.check()?;
+    connection.create_gc(nothing, mask, &CreateGCAux::new().foreground(0))?.check()?;
+    let dot = Rectangle { x: 0, y: 0, width: 1, height: 1 };
+    connection.poly_fill_rectangle(mask, nothing, &[dot])?;
+    let pointer = connection.generate_id()?;
+    connection.create_cursor(pointer, mask, mask, 0, 0, 0, 0, 0, 0, 0, 0)?.check()?;
+    Ok(pointer)
 }
 
 /// What is painted in one colour on our paper.

@@ -22,9 +22,16 @@ pub(super) struct Canvas {
     pub(super) seen: u64,
 }
 
-/// A picture on its way to the encoder, and when the stages before it began and ended.
+/// A picture on its way to the encoder.
 pub(super) struct Taken {
     pub(super) canvas: Canvas,
+    /// `None`: it is the one before, but finer.
+    pub(super) times: Option<Times>,
+}
+
+/// When the stages before the encoder began and ended.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
     pub(super) changed_at: Instant,
     pub(super) grabbed_at: Instant,
     pub(super) read_at: Instant,
@@ -98,9 +105,13 @@ impl Desk {
     }
 
     /// Replaces the waiting picture; gives a canvas for the next one.
-    pub(super) fn put(&self, taken: Taken) -> Canvas {
+    pub(super) fn put(&self, mut taken: Taken) -> Canvas {
         let mut orders = self.lock();
-        let replaced = orders.taken.replace(taken).map(|taken| taken.canvas);
+        let replaced = orders.taken.take();
+        // What makes a waiting picture finer does not make it older.
+        taken.times = taken.times.or(replaced.as_ref().and_then(|replaced| replaced.times));
+        orders.taken = Some(taken);
+        let replaced = replaced.map(|replaced| replaced.canvas);
         self.0.1.notify_one();
         replaced.or_else(|| orders.spare.take()).unwrap_or_default()
     }

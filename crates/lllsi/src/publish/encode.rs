@@ -3,20 +3,20 @@
 use std::time::{Duration, Instant};
 
 use lllsi_core::CodedFrame;
+use lllsi_media::Error;
+use lllsi_media::encode::{self, Kind};
 use lllsi_media::picture::{I420, Size};
-use lllsi_media::{Error, encode};
 use lllsi_proto::h264::FrameInfo;
 
-use super::desk::{Canvas, Desk, Taken};
+use super::desk::{Canvas, Desk, Times};
 use super::{Config, IDLE, MakeEncoder};
 use crate::pool::Pool;
 use crate::stages::Stages;
 
 /// A picture at rest is coded again this often…
 const REFINE_EVERY: Duration = Duration::from_millis(66);
-/// … at most so many times, or until nothing is left to improve.
-const MAX_REFINEMENTS: u32 = 45;
-const REFINED_BYTES: usize = 400;
+/// … until it is as fine as it gets, or so many times: no encoder keeps a screen at rest busy for ever.
+const MAX_REFINEMENTS: u32 = 60;
 
 /// The thread's own.
 pub(super) struct Encoding<S> {
@@ -30,21 +30,7 @@ pub(super) struct Encoding<S> {
     begin: Instant,
 }
 
-/// When the stages before the encoder began and ended.
-#[derive(Clone, Copy)]
-struct Times {
-    changed_at: Instant,
-    grabbed_at: Instant,
-    read_at: Instant,
-    converted_at: Instant,
-}
-
 impl Times {
-    fn of(taken: &Taken) -> Self {
-        let &Taken { changed_at, grabbed_at, read_at, converted_at, .. } = taken;
-        Self { changed_at, grabbed_at, read_at, converted_at }
-    }
-
     /// A picture that is coded again has no stages before.
     fn again(now: Instant) -> Self {
         Self { changed_at: now, grabbed_at: now, read_at: now, converted_at: now }
@@ -74,34 +60,42 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
             if let Some(bitrate) = orders.bitrate.take() {
                 self.config.bitrate = bitrate;
             }
-            let taken = orders.taken.take();
-            let fresh = taken.is_some();
-            let mut times = Times::again(Instant::now());
-            if let Some(taken) = taken {
-                times = Times::of(&taken);
+            let mut times = None;
+            if let Some(taken) = orders.taken.take() {
+                times = taken.times;
+                refinements = 0;
                 orders.spare = present.replace(taken.canvas);
             }
             drop(orders);
 
-            let refine = !fresh && refinements < MAX_REFINEMENTS;
+            let (fresh, refine) = (times.is_some(), refinements < MAX_REFINEMENTS);
             let Some(canvas) = &present else { continue };
             if !watched || !(fresh || keyframe || refine) {
                 continue;
             }
-            let bytes = self.encode(&canvas.picture, keyframe, times)?;
-            refinements = if fresh || keyframe { 0 } else { refinements + 1 };
-            if refine && bytes < REFINED_BYTES {
-                refinements = MAX_REFINEMENTS;
-            }
+            let kind = match (keyframe, fresh) {
+                (true, _) => Kind::Keyframe,
+                (_, true) => Kind::Next,
+                _ => Kind::Again,
+            };
+            let times = times.unwrap_or_else(|| Times::again(Instant::now()));
+            let finest = self.encode(&canvas.picture, kind, times)?;
+            refinements = if finest {
+                MAX_REFINEMENTS
+            } else if kind == Kind::Again {
+                refinements + 1
+            } else {
+                0
+            };
         }
     }
 
-    /// Codes a picture and sends it; answers its bytes.
-    fn encode(&mut self, picture: &I420, keyframe: bool, times: Times) -> Result<usize, Error> {
+    /// Codes a picture and sends it; answers whether it is as fine as it gets.
+    fn encode(&mut self, picture: &I420, kind: Kind, times: Times) -> Result<bool, Error> {
         let (size, bitrate) = (picture.size(), self.config.bitrate);
         let encoder = match &mut self.encoder {
             Some((have, encoder)) if *have == size => {
-                encoder.set_bitrate(bitrate)?;
+                encoder.set_bitrate(bitrate);
                 encoder
             }
             none => {
@@ -111,12 +105,11 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         };
         let begin_at = Instant::now();
         let timestamp = times.grabbed_at.saturating_duration_since(self.begin);
-        let (data, encoded) =
-            self.coded.fill(|out| encoder.encode(picture, keyframe, timestamp, out));
+        let (data, encoded) = self.coded.fill(|out| encoder.encode(picture, kind, timestamp, out));
         let (encoded, encoded_at) = (encoded?, Instant::now());
         let bytes = data.len();
         if bytes == 0 {
-            return Ok(0);
+            return Ok(true);
         }
         self.number = self.number.wrapping_add(1);
         let us = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as u32;
@@ -133,7 +126,7 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         self.note(&info, bytes);
         let (captured_at, keyframe) = (times.grabbed_at, encoded.keyframe);
         (self.send)(CodedFrame { data, keyframe, captured_at, encoded_at, info });
-        Ok(bytes)
+        Ok(encoded.finest)
     }
 
     fn note(&self, info: &FrameInfo, bytes: usize) {

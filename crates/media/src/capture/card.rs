@@ -3,7 +3,7 @@
 use super::glyphs::{self, fill};
 use super::{Grab, Source};
 use crate::Error;
-use crate::picture::{Bgra, Size};
+use crate::picture::{Bgra, BgraView, Size};
 use std::fmt::Write;
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -107,6 +107,10 @@ impl Source for TestCard {
         self.frame = frame + 1;
         let changed_at = self.due(frame);
         Ok(Some(Grab { picture: self.canvas.view(), rows, changed_at, grabbed_at }))
+    }
+
+    fn last(&self) -> BgraView<'_> {
+        if self.frame == 0 { BgraView::default() } else { self.canvas.view() }
     }
 }
 

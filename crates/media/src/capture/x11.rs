@@ -51,6 +51,8 @@ pub(super) struct Screen {
     pointer_period: Duration,
     pointer_seen: Instant,
     pending: Pending,
+    /// Whether a picture has been given.
+    given: bool,
 }
 
 /// What has changed since the last picture.
@@ -131,6 +133,7 @@ impl Screen {
             pointer_period,
             pointer_seen: Instant::now(),
             pending,
+            given: false,
         })
     }
 
@@ -292,8 +295,13 @@ impl Source for Screen {
         let drawn = self.pointer.draw(self.store.bytes_mut(), self.size);
         let rows = union(union(lifted, read), drawn);
         let rows = rows.start..rows.end.min(self.size.height);
-        let picture = BgraView::new(self.size, self.store.bytes());
-        Ok(Some(Grab { picture, rows, changed_at, grabbed_at }))
+        self.given = true;
+        Ok(Some(Grab { picture: self.last(), rows, changed_at, grabbed_at }))
+    }
+
+    fn last(&self) -> BgraView<'_> {
+        let size = if self.given { self.size } else { Size::default() };
+        BgraView::new(size, self.store.bytes())
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Error;
-use crate::encode;
+use crate::encode::{self, Kind};
 use crate::picture::Size;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -18,7 +18,9 @@ fn stream(count: usize) -> Vec<Vec<u8>> {
             row[n..n + 40].fill(200);
         }
         let mut coded = Vec::new();
-        encoder.encode(&picture, n == 0, Duration::from_millis(33 * n as u64), &mut coded).unwrap();
+        encoder
+            .encode(&picture, Kind::Next, Duration::from_millis(33 * n as u64), &mut coded)
+            .unwrap();
         coded
     };
     (0..count).map(encode).collect()

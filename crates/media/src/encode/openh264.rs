@@ -1,7 +1,8 @@
 //! The software encoder: OpenH264 through its C interface, which offers more than its wrappers.
 #![allow(unsafe_code)]
 
-use super::{Config, Encoded};
+use super::quality::Quality;
+use super::{Config, Encoded, Kind};
 use crate::Error;
 use crate::openh264::log;
 use crate::picture::{I420, Size};
@@ -17,16 +18,42 @@ const MOST_FPS: u32 = 60;
 const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
 /// Below this not even empty pictures fit.
 const LEAST_BITRATE: u32 = 10_000;
-/// The finest quantiser. Going lower is invisible, but the first picture after a page change
-/// starts near the quantiser at rest, so a finer one makes that picture several times as large.
-const FINEST_QP: c_int = 20;
-/// The coarsest quantiser: text can still be read. Beyond it a lower frame rate serves better.
-const COARSEST_QP: c_int = 42;
 
 /// An OpenH264 encoder, initialised for one configuration.
 pub(super) struct Encoder {
     raw: Handle,
+    parameters: Box<SEncParamExt>,
     size: Size,
+    quality: Quality,
+    before: Sketch,
+    /// Nothing is coded yet.
+    empty: bool,
+}
+
+/// Some pixels of a picture: enough to tell how much of the next one differs.
+#[derive(Default)]
+struct Sketch(Vec<u8>);
+
+impl Sketch {
+    /// One pixel of so many, across and down.
+    const STEP: usize = 8;
+
+    /// Takes another picture; answers the share of it that differs.
+    fn update(&mut self, picture: &I420) -> f64 {
+        let rows = picture.planes()[0].chunks_exact(picture.strides()[0]).step_by(Self::STEP);
+        // Off a grid: what scrolls by whole letters would look the same on one.
+        let samples = rows
+            .enumerate()
+            .flat_map(|(n, row)| row.iter().skip(n % Self::STEP).step_by(Self::STEP));
+        let (mut different, mut all) = (0, 0);
+        self.0.resize(picture.size().pixels() / Self::STEP + Self::STEP, 0);
+        for (before, &sample) in self.0.iter_mut().zip(samples) {
+            different += usize::from(before.abs_diff(sample) > 8);
+            all += 1;
+            *before = sample;
+        }
+        different as f64 / all.max(1) as f64
+    }
 }
 
 /// Owns the C++ object.
@@ -91,14 +118,31 @@ impl Encoder {
             return Err(setup("defaults", code));
         }
 
-        let parameters = parameters(&config, defaults);
+        let parameters = Box::new(parameters(&config, defaults));
         let initialize = raw.table().InitializeExt.expect("OpenH264 fills its table");
         // SAFETY: the object is alive and copies the parameters.
-        let code = unsafe { initialize(raw.0, &parameters) };
+        let code = unsafe { initialize(raw.0, &*parameters) };
         if code != 0 {
             return Err(setup("initialise", code));
         }
-        Ok(Self { raw, size: config.size })
+        let bitrate = config.bitrate.max(LEAST_BITRATE);
+        let quality = Quality::new(config.size.pixels(), config.fps, bitrate);
+        let before = Sketch::default();
+        Ok(Self { raw, parameters, size: config.size, quality, before, empty: true })
+    }
+
+    /// Sets the quantiser of the next picture.
+    fn set_quantiser(&mut self, quantiser: u8) -> Result<(), Error> {
+        let quantiser = quantiser.into();
+        if self.parameters.sSpatialLayers[0].iDLayerQp == quantiser {
+            return Ok(());
+        }
+        self.parameters.sSpatialLayers[0].iDLayerQp = quantiser;
+        // SAFETY: this option takes an `SEncParamExt`. OpenH264 makes a keyframe only if size,
+        // layers or references differ (`WelsEncoderParamAdjust`).
+        let code =
+            unsafe { self.raw.set(ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &mut *self.parameters) };
+        succeeded("quantiser change", code)
     }
 }
 
@@ -106,7 +150,7 @@ impl super::Encoder for Encoder {
     fn encode(
         &mut self,
         picture: &I420,
-        keyframe: bool,
+        kind: Kind,
         timestamp: Duration,
         out: &mut Vec<u8>,
     ) -> Result<Encoded, Error> {
@@ -114,7 +158,11 @@ impl super::Encoder for Encoder {
         if picture.size() != self.size {
             return Err(Error::SizeChanged { expected: self.size, found: picture.size() });
         }
-        if keyframe {
+        let kind = if std::mem::take(&mut self.empty) { Kind::Keyframe } else { kind };
+        let change = self.before.update(picture);
+        let quantiser = self.quality.quantiser(kind, change);
+        self.set_quantiser(quantiser)?;
+        if kind == Kind::Keyframe {
             let force = self.raw.table().ForceIntraFrame.expect("OpenH264 fills its table");
             // SAFETY: the object is alive.
             let code = unsafe { force(self.raw.0, true) };
@@ -128,14 +176,14 @@ impl super::Encoder for Encoder {
         succeeded("encode", code)?;
         // SAFETY: `coded` was just filled, and the object is not touched before its next use.
         unsafe { append(&coded, out) };
-        Ok(Encoded { keyframe: coded.eFrameType == videoFrameTypeIDR })
+        let keyframe = coded.eFrameType == videoFrameTypeIDR;
+        let (bits, time) = (out.len() as f64 * 8.0, timestamp.as_secs_f64());
+        self.quality.coded(kind, change, quantiser, bits, time);
+        Ok(Encoded { keyframe, finest: kind == Kind::Again && self.quality.is_finest() })
     }
 
-    fn set_bitrate(&mut self, bps: u32) -> Result<(), Error> {
-        let mut value = SBitrateInfo { iLayer: SPATIAL_LAYER_ALL, iBitrate: bits_a_second(bps) };
-        // SAFETY: this option takes an `SBitrateInfo`.
-        let code = unsafe { self.raw.set(ENCODER_OPTION_BITRATE, &mut value) };
-        succeeded("bit rate change", code)
+    fn set_bitrate(&mut self, bps: u32) {
+        self.quality.set_bitrate(bps.max(LEAST_BITRATE));
     }
 }
 
@@ -161,14 +209,13 @@ fn parameters(config: &Config, defaults: SEncParamExt) -> SEncParamExt {
     p.iPicWidth = config.size.width as c_int;
     p.iPicHeight = config.size.height as c_int;
     p.fMaxFrameRate = config.fps as f32;
-    p.iTargetBitrate = bits_a_second(config.bitrate);
-    p.iRCMode = RC_BITRATE_MODE;
-    // A skipped picture is a picture late: pacing and dropping belong to the caller. Then the
-    // maximum rate has no meaning either; unspecified, it never stands in `set_bitrate`'s way.
-    p.bEnableFrameSkip = false;
+    // `Quality` decides: OpenH264's own control takes several times the budget for a turned page,
+    // and does not know a picture at rest from one that moves.
+    p.iRCMode = RC_OFF_MODE;
+    p.iTargetBitrate = UNSPECIFIED_BIT_RATE as c_int;
     p.iMaxBitrate = UNSPECIFIED_BIT_RATE as c_int;
-    p.iMinQp = FINEST_QP;
-    p.iMaxQp = COARSEST_QP;
+    // A skipped picture is a picture late: pacing and dropping belong to the caller.
+    p.bEnableFrameSkip = false;
     p.iComplexityMode = LOW_COMPLEXITY;
     // Keyframes only on request, always with the same parameter sets.
     p.uiIntraPeriod = 0;
@@ -190,7 +237,7 @@ fn parameters(config: &Config, defaults: SEncParamExt) -> SEncParamExt {
     layer.iSpatialBitrate = p.iTargetBitrate;
     layer.iMaxSpatialBitrate = UNSPECIFIED_BIT_RATE as c_int;
     layer.uiProfileIdc = PRO_BASELINE;
-    // The lowest level that fits size, frame rate and bit rate.
+    // The lowest level that fits size and frame rate.
     layer.uiLevelIdc = LEVEL_UNKNOWN;
     layer.sSliceArgument.uiSliceMode = SM_SINGLE_SLICE;
     layer.bVideoSignalTypePresent = true;
@@ -233,10 +280,6 @@ unsafe fn append(coded: &SFrameBSInfo, out: &mut Vec<u8>) {
         };
         out.extend_from_slice(bytes);
     }
-}
-
-fn bits_a_second(bps: u32) -> c_int {
-    c_int::try_from(bps.max(LEAST_BITRATE)).unwrap_or(c_int::MAX)
 }
 
 fn succeeded(step: &'static str, code: c_int) -> Result<(), Error> {
