@@ -49,6 +49,10 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// A link as quiet as this gets a new path looked for, if the server is still there to arrange it.
 const RESTART_AFTER: Duration = Duration::from_millis(1500);
 const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// A screen at rest sends nothing: then there is little to report.
+const IDLE_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Reports that tell the same before they become rare: some may be lost.
+const SAME_REPORTS: u32 = 3;
 const PING_EVERY: Duration = Duration::from_millis(500);
 /// The first pings come quickly, so that latency is known from the first frames on.
 const FIRST_PINGS: u32 = 5;
@@ -80,6 +84,8 @@ pub struct Client {
     started: Instant,
     restart_at: Option<Instant>,
     report_at: Option<Instant>,
+    /// Packets in the last report, and how many reports in a row told so.
+    reported: (u64, u32),
     ping_at: Option<Instant>,
     pings: u32,
     outputs: VecDeque<Output<Event>>,
@@ -106,6 +112,7 @@ impl Client {
             started: now,
             restart_at: None,
             report_at: None,
+            reported: (0, 0),
             ping_at: None,
             pings: 0,
             outputs: VecDeque::new(),
@@ -370,7 +377,11 @@ impl Client {
                 self.path = Some(path);
                 self.event(Event::PathChanged(path));
             }
-            LinkEvent::Rtp(packet) => self.assembler.push(self.now, packet),
+            LinkEvent::Rtp(packet) => {
+                self.assembler.push(self.now, packet);
+                let soon = self.now + REPORT_EVERY;
+                self.report_at = self.report_at.map(|at| at.min(soon));
+            }
             LinkEvent::Message(Message::Pong { sent_us, received_us }) => {
                 self.clock.sample(sent_us, received_us, self.micros(self.now));
                 if let Some(rtt) = self.clock.rtt_us() {
@@ -411,8 +422,12 @@ impl Client {
     fn pulse(&mut self) {
         let now = self.now;
         if self.report_at.is_some_and(|at| now >= at) {
-            self.report_at = Some(now + REPORT_EVERY);
             let arrivals = self.assembler.arrivals();
+            let same = arrivals.packets == self.reported.0;
+            self.reported = (arrivals.packets, if same { self.reported.1 + 1 } else { 0 });
+            let idle = self.reported.1 >= SAME_REPORTS;
+            let every = if idle { IDLE_REPORT_EVERY } else { REPORT_EVERY };
+            self.report_at = Some(now + every);
             let report = Report {
                 frame: self.assembler.newest_frame(),
                 packets: arrivals.packets as u32,

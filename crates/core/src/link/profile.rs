@@ -17,9 +17,9 @@ use super::dtls;
 /// NAT that the other side has not opened yet.
 const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
 /// Up to this; it is also how often a path in use is checked.
-const MAX_CHECK_RTO: Duration = Duration::from_secs(1);
-/// So that checks go on for about 13 s.
-const MAX_CHECKS: usize = 16;
+const MAX_CHECK_RTO: Duration = Duration::from_secs(2);
+/// So that checks go on for about 14 s.
+const MAX_CHECKS: usize = 11;
 pub(super) const VIDEO_PT: u8 = 102;
 const VIDEO_RESEND_PT: u8 = 103;
 /// Constrained baseline, level 3.1: what every WebRTC peer decodes. The true level stands in the stream.
