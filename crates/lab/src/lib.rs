@@ -24,19 +24,35 @@
 //!
 //! Display servers without a monitor ([`XServer`]) take part in the work: they run on the same processors, and a
 //! machine without spare ones measures its own load. `glass` tells how idle the machine was.
-#![cfg(target_os = "linux")]
+//!
+//! [`Counting`] shows whether a running stream allocates; it works on every system.
 
+mod allocations;
+#[cfg(target_os = "linux")]
 pub mod clock_code;
+#[cfg(target_os = "linux")]
 mod connect;
+#[cfg(target_os = "linux")]
 pub mod painter;
+#[cfg(target_os = "linux")]
 pub mod probe;
+#[cfg(target_os = "linux")]
 pub mod process;
+#[cfg(target_os = "linux")]
 pub mod screen;
+#[cfg(target_os = "linux")]
 pub mod summary;
+#[cfg(target_os = "linux")]
 pub mod xserver;
 
+pub use allocations::{Allocations, Counting};
+#[cfg(target_os = "linux")]
 pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};
+#[cfg(target_os = "linux")]
 pub use probe::{Probe, Sample};
+#[cfg(target_os = "linux")]
 pub use process::Usage;
+#[cfg(target_os = "linux")]
 pub use summary::Summary;
+#[cfg(target_os = "linux")]
 pub use xserver::XServer;

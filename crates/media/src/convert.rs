@@ -99,7 +99,8 @@ pub fn to_rgb(from: &I420, into: &mut Vec<u8>) -> Result<(), Error> {
         .map_err(|error| failed(size, error))
 }
 
-/// Scales video pictures; keeps its working memory from one to the next.
+/// Scales video pictures. Keeps its picture memory from one to the next, but makes small tables anew
+/// each time.
 #[derive(Debug, Default)]
 pub struct Scaler {
     resizer: Resizer,
