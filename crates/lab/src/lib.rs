@@ -8,7 +8,7 @@
 //! paint: capture, encoding, network, decoding, and showing. It needs nothing from the programs between them, so it
 //! serves to check what LLLSI says about its own latency, and to compare it with other programs.
 //!
-//! [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
+//! [`Desktop`] plays the person at a display. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
 //!
 //! `glass` puts it together:
 //!
@@ -33,6 +33,8 @@ pub mod clock_code;
 #[cfg(target_os = "linux")]
 mod connect;
 #[cfg(target_os = "linux")]
+pub mod desktop;
+#[cfg(target_os = "linux")]
 pub mod painter;
 #[cfg(target_os = "linux")]
 pub mod probe;
@@ -46,6 +48,8 @@ pub mod summary;
 pub mod xserver;
 
 pub use allocations::{Allocations, Counting};
+#[cfg(target_os = "linux")]
+pub use desktop::{Desktop, Key, Place};
 #[cfg(target_os = "linux")]
 pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};
 #[cfg(target_os = "linux")]

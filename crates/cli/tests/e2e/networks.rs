@@ -1,0 +1,97 @@
+//! Home networks behind real NATs, in network namespaces.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::mean;
+use crate::util::{Program, alone, lllsi, run, text};
+
+/// The outer addresses of the two homes in `lab/nat.sh`, and the server's.
+const OUTER_A: &str = "192.0.2.2:";
+const OUTER_B: &str = "198.51.100.2:";
+const SERVER: &str = "203.0.113.1:36542";
+
+/// Two homes and a server between them, see `lab/nat.sh`. Removed when dropped.
+struct Lab(String);
+
+impl Lab {
+    fn new(nat_a: &str, nat_b: &str) -> Self {
+        let lab = Self(format!("lllsi{}-{nat_a}-{nat_b}", std::process::id()));
+        run(Self::script().args(["up", &lab.0, nat_a, nat_b]));
+        lab
+    }
+
+    fn script() -> Command {
+        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../lab/nat.sh"))
+    }
+
+    fn start(&self, place: &str, args: &[&str]) -> Program {
+        let inner = lllsi(args);
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &format!("{}-{place}", self.0)])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env_remove("LLLSI_LINK");
+        Program::spawn(&format!("{place}: {}", args.join(" ")), &mut command)
+    }
+
+    /// A server on the internet, a host in home a, a viewer in home b.
+    fn session(&self) -> (Program, Program, Program) {
+        // All addresses of a machine that has several: STUN must answer from the one that was asked.
+        let mut server = self.start("inet", &["serve"]);
+        server.event("ready");
+        let url = format!("http://{SERVER}");
+        let mut host = self.start("a-home", &["host", "--source", "test", "--server", &url]);
+        let link = text(&host.event("ready"), "link");
+        let viewer = self.start("b-home", &["join", &link, "--headless"]);
+        (server, host, viewer)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = Self::script().args(["down", &self.0]).status();
+    }
+}
+
+/// Host and viewer meet directly, and see each other at these addresses.
+fn meets(nat_a: &str, nat_b: &str, host_at: &str, viewer_at: &str) {
+    let _alone = alone();
+    let lab = Lab::new(nat_a, nat_b);
+    let (_server, mut host, mut viewer) = lab.session();
+    let connected = viewer.event("connected");
+    eprintln!("{nat_a} to {nat_b}: {connected}");
+    assert_eq!(connected["path"], "direct");
+    assert!(text(&connected, "remote").starts_with(host_at), "{connected}");
+    let connected = host.wait_for("viewer", |e| e["state"] == "connected");
+    assert!(text(&connected, "remote").starts_with(viewer_at), "{connected}");
+    viewer.event("first_frame");
+    assert!(mean(&mut viewer, 2, "fps") > 0.0, "{viewer}");
+    assert!(!viewer.said().iter().any(lost), "{viewer}{host}");
+}
+
+fn lost(event: &Value) -> bool {
+    event["frames_lost"].as_u64() > Some(0)
+}
+
+#[test]
+fn peers_meet_between_networks() {
+    meets("none", "none", "10.0.1.2:", "10.0.2.2:");
+}
+
+#[test]
+fn peers_meet_through_the_usual_nats() {
+    meets("port", "port", OUTER_A, OUTER_B);
+}
+
+#[test]
+fn peers_behind_two_symmetric_nats_are_told_that_there_is_no_path() {
+    let _alone = alone();
+    let lab = Lab::new("symmetric", "symmetric");
+    let (_server, mut host, mut viewer) = lab.session();
+    viewer.event("admitted");
+    viewer.fails("no_path", 12, "Try another network");
+    host.wait_for("its end", |e| e["state"] == "left");
+}
