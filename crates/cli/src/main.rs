@@ -13,6 +13,9 @@ mod stop;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Args, Command};
 use report::Report;
@@ -45,5 +48,9 @@ fn start_log(verbose: u8) {
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    // The window library warns of things that concern nobody.
+    let windows = if verbose == 0 { tracing::Level::ERROR } else { level };
+    let targets = Targets::new().with_default(level).with_target("winit", windows);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(targets).init();
 }

@@ -42,9 +42,9 @@ pub(super) fn run(
             return Ok(());
         }
         let wait = if watched { Duration::ZERO } else { UNWATCHED };
-        // The frame rate holds over time; a single picture may be half an interval early, so that
-        // a source which keeps the rate itself is never held back.
-        let earliest = (due_at + wait).checked_sub(interval / 2).unwrap_or(due_at);
+        // The frame rate holds over time. After a pause two pictures may follow each other at once: the first is often
+        // half of what a program has to paint.
+        let earliest = (due_at + wait).checked_sub(interval).unwrap_or(due_at);
         let deadline = Instant::now() + if converter.is_sharp() { IDLE } else { REST };
         if let Some(grab) = source.next(earliest, deadline)? {
             let read_at = Instant::now();
