@@ -82,7 +82,7 @@ pub(crate) struct Picture {
     /// Bits per second at most for each viewer, such as `5M` or `800k`; 100k to 200M.
     #[arg(long, value_name = "RATE", default_value = "5M", value_parser = bitrate)]
     pub(crate) bitrate: u32,
-    /// Size of the test card (default 1280x720), or what the screen is scaled to.
+    /// Size of the test card (default 1280x720), or within which the screen is to fit.
     #[arg(long, value_name = "WxH")]
     pub(crate) size: Option<Size>,
 }

@@ -270,7 +270,7 @@ impl View {
             return Err(Failure::new(Code::NoPicture, message));
         };
         let mut rgb = Vec::new();
-        convert::to_rgb(picture, &mut rgb)?;
+        convert::to_rgb(picture, &mut rgb).map_err(|e| failed(e.to_string()))?;
         let file = BufWriter::new(File::create(path).map_err(|e| failed(e.to_string()))?);
         let mut encoder = png::Encoder::new(file, picture.size().width, picture.size().height);
         encoder.set_color(png::ColorType::Rgb);

@@ -79,6 +79,8 @@ impl Screen {
         while !window.closed {
             if let Some(event) = client.recv(Instant::now()) {
                 window.take(client, &event)?;
+                // However many frames come, the person comes between them.
+                window.wait(Instant::now())?;
                 return Ok(Some(event));
             }
             if Instant::now() >= deadline {

@@ -9,6 +9,9 @@ use crate::failure::{Code, Failure};
 /// How often a command looks up from its work.
 const TURN: Duration = Duration::from_millis(50);
 
+/// The exit code of a program that a second Ctrl-C has ended, as shells have it.
+const INTERRUPTED: i32 = 130;
+
 /// Tells when to end.
 pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
@@ -18,7 +21,13 @@ impl Stop {
     pub(crate) fn install() -> Result<Self, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
         let handler = Arc::clone(&asked);
-        ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).map_err(|e| {
+        let stop = move || {
+            // Who asks twice does not want to wait, say for a display that no longer answers.
+            if handler.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED);
+            }
+        };
+        ctrlc::set_handler(stop).map_err(|e| {
             Failure::new(Code::Unexpected, format!("signals cannot be handled: {e}"))
         })?;
         Ok(Self { asked })

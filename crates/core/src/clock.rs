@@ -65,6 +65,10 @@ impl DelayWindow {
         let turn_at = *self.turn_at.get_or_insert(now + DELAY_WINDOW);
         if now >= turn_at {
             self.previous = self.current.take();
+            if now >= turn_at + DELAY_WINDOW {
+                // After a long rest clocks have drifted apart.
+                self.previous = None;
+            }
             self.turn_at = Some(now + DELAY_WINDOW);
         }
         self.current = Some(self.current.map_or(delay_us, |least| least.min(delay_us)));
@@ -109,6 +113,9 @@ mod tests {
         delay.above_shortest(now + DELAY_WINDOW, 35_000);
         delay.above_shortest(now + 2 * DELAY_WINDOW, 35_000);
         assert_eq!(delay.above_shortest(later, 36_000), 1_000);
+        // Nothing was measured for a while: the first measure is all that is known.
+        let later = later + 2 * DELAY_WINDOW;
+        assert_eq!(delay.above_shortest(later, 90_000), 0);
         assert_eq!(delay.above_shortest(later, i64::MAX), u32::MAX);
     }
 }

@@ -94,7 +94,7 @@ impl Desktop {
     pub fn resize(&self, class: &str, (width, height): (u16, u16)) {
         let window = must(self.try_find(class)).expect("there is such a window");
         let size = ConfigureWindowAux::new().width(u32::from(width)).height(u32::from(height));
-        must(self.connection.configure_window(window, &size).map(|sent| sent.check())).expect("so");
+        must(must(self.connection.configure_window(window, &size)).check());
     }
 
     /// Asks the window of this class to close, as the button in its title bar does.

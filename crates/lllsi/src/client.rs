@@ -36,7 +36,7 @@ pub enum ClientEvent {
         /// Since [`ClientBuilder::start`].
         after: Duration,
     },
-    /// The link runs over another path.
+    /// The link runs over another path; or after [`Self::Restarting`] over the same again.
     PathChanged(Path),
     /// The path is dead; another is looked for.
     Restarting,

@@ -155,7 +155,8 @@ impl HostBuilder {
         self
     }
 
-    /// Size of the test card, or what the screen is scaled to; default 1280x720, and the screen's own.
+    /// Size of the test card, default 1280x720; or within which the screen is to fit, default the largest that can be
+    /// coded ([`encode::MAX_SIDE`]). A larger screen is scaled down in its proportions.
     pub fn size(mut self, size: Size) -> Self {
         self.size = Some(size);
         self
@@ -174,14 +175,22 @@ impl HostBuilder {
     }
 
     /// Starts threads and opens the room; [`HostEvent::Open`] tells when it is open.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`] without a server; [`Error::Media`] for a screen that cannot be captured, and for a size or
+    /// frame rate that cannot be coded; [`Error::Io`] for what the system refuses.
     pub fn start(self) -> Result<Host, Error> {
         let server = self.server.ok_or(Error::NoServer)?;
-        let (source, scale) = match self.source {
-            Source::Screen(display) => (capture::screen(display.as_deref())?, self.size),
+        let source = match self.source {
+            Source::Screen(display) => capture::screen(display.as_deref())?,
             Source::TestCard => {
-                (capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps), None)
+                capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps)
             }
         };
+        let largest = Size::new(encode::MAX_SIDE, encode::MAX_SIDE);
+        let bounds = self.size.unwrap_or(largest).at_most(largest);
+        let size = source.size().at_most(bounds);
+        encode::Config { size, fps: self.fps, bitrate: self.bitrate }.check()?;
         let identity = HostIdentity::from_random(random()?);
         let link = Invite {
             server: server.clone(),
@@ -208,7 +217,7 @@ impl HostBuilder {
         let outbox =
             Sorter { mailbox: mailbox.clone(), desk: desk.clone(), connected: HashSet::new() };
         let peer = peer::spawn(server, make, outbox, None)?;
-        let config = publish::Config { fps: self.fps, bitrate: self.bitrate, size: scale };
+        let config = publish::Config { fps: self.fps, bitrate: self.bitrate, bounds };
         let (actions, ending) = (peer.actions(), peer.actions());
         let send = move |frame| {
             // `false` means that the session is over: the owner stops the threads.

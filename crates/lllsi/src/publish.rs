@@ -7,6 +7,7 @@ mod capture;
 mod desk;
 mod encode;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ pub(crate) type MakeEncoder =
 pub(crate) struct Config {
     pub(crate) fps: u32,
     pub(crate) bitrate: u32,
-    /// Scale to this.
-    pub(crate) size: Option<Size>,
+    /// No picture is larger.
+    pub(crate) bounds: Size,
 }
 
 /// The running threads. Dropping it stops and joins them.
@@ -55,23 +56,29 @@ impl Pipeline {
         let mut pipeline = Self { desk: desk.clone(), threads: Vec::new() };
         let encoding = Encoding::new(desk.clone(), config, make, send);
         let capturing = desk.clone();
-        let taking = move || capture::run(source, config.fps, config.size, &capturing);
+        let taking = move || capture::run(source, config.fps, config.bounds, &capturing);
         let tell = move |error| {
             desk.fail(error);
             failed();
         };
-        let told = tell.clone();
-        pipeline.spawn("encode", move || encoding.run().unwrap_or_else(told))?;
-        pipeline.spawn("capture", move || taking().unwrap_or_else(tell))?;
+        pipeline.spawn("encode", move || encoding.run(), tell.clone())?;
+        pipeline.spawn("capture", taking, tell)?;
         Ok(pipeline)
     }
 
     fn spawn(
         &mut self,
         name: &'static str,
-        run: impl FnOnce() + Send + 'static,
+        run: impl FnOnce() -> Result<(), lllsi_media::Error> + Send + 'static,
+        tell: impl FnOnce(lllsi_media::Error) + Send + 'static,
     ) -> Result<(), Error> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+        let guarded = move || {
+            // Nothing of what `run` owns is used again.
+            let ended = catch_unwind(AssertUnwindSafe(run));
+            let ended = ended.unwrap_or(Err(lllsi_media::Error::Panicked { stage: name }));
+            ended.unwrap_or_else(tell);
+        };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(guarded);
         let thread = thread.map_err(|source| lllsi_io::Error::Thread { name, source })?;
         self.threads.push(thread);
         Ok(())
@@ -99,7 +106,8 @@ mod tests {
     use std::time::Instant;
 
     const PATIENCE: Duration = Duration::from_secs(20);
-    const CONFIG: Config = Config { fps: 60, bitrate: 1_000_000, size: None };
+    const BOUNDS: Size = Size::new(4096, 4096);
+    const CONFIG: Config = Config { fps: 60, bitrate: 1_000_000, bounds: BOUNDS };
 
     /// Flat grey pictures: each takes the next grey and size; then it is lost.
     struct Script(std::vec::IntoIter<(u8, Size)>, Size, Vec<u8>);
@@ -195,6 +203,36 @@ mod tests {
         desk.want_keyframe();
         let frame = std::iter::from_fn(|| frames.recv_timeout(PATIENCE).ok()).find(|f| f.keyframe);
         assert!(frame.is_some(), "a keyframe for whoever asked");
+    }
+
+    /// A source with a defect.
+    struct Defect;
+
+    impl Source for Defect {
+        fn size(&self) -> Size {
+            Size::new(64, 48)
+        }
+
+        fn describe(&self) -> String {
+            "a defect".into()
+        }
+
+        fn next(&mut self, _: Instant, _: Instant) -> Result<Option<Grab<'_>>, lllsi_media::Error> {
+            panic!("as it must in this test")
+        }
+
+        fn last(&self) -> BgraView<'_> {
+            BgraView::new(Size::default(), &[])
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_is_told() {
+        let desk = watched();
+        let (_pipeline, _frames, failed) = start(Box::new(Defect), &desk);
+        failed.recv_timeout(PATIENCE).expect("it is told");
+        let reason = desk.take_failure();
+        assert!(matches!(reason, Some(lllsi_media::Error::Panicked { stage: "capture" })));
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub struct Grab<'a> {
     pub rows: Range<u32>,
     /// When the first change since the last picture was noticed.
     pub changed_at: Instant,
-    /// When reading the picture began: what changed later is in the next picture.
+    /// When reading the picture began. A source may go on reading for some milliseconds, until
+    /// what a program paints is complete; only what changes after that is in the next picture.
     pub grabbed_at: Instant,
 }
 

@@ -14,13 +14,41 @@ mod quality;
 /// What to make an encoder for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// The size of every picture; even, and at least 16×16.
+    /// The size of every picture; even, [`MIN_SIDE`] to [`MAX_SIDE`].
     pub size: Size,
     /// The most pictures a second, 1 to 60. Each picture may cost `bitrate / fps` bits on
     /// average, so fewer pictures cost less than `bitrate`.
     pub fps: u32,
     /// Bits a second to aim at.
     pub bitrate: u32,
+}
+
+/// The longest side of a picture that [`h264`] can code.
+pub const MAX_SIDE: u32 = 4096;
+/// The shortest: one macroblock.
+pub const MIN_SIDE: u32 = 16;
+/// The most pictures a second that OpenH264 plans for.
+const MAX_FPS: u32 = 60;
+
+impl Config {
+    /// Whether [`h264`] can be made for this.
+    ///
+    /// # Errors
+    /// [`Error::UnusableSize`] and [`Error::FrameRate`], with what is possible.
+    pub fn check(&self) -> Result<(), Error> {
+        let Self { size, fps, .. } = *self;
+        let sides = MIN_SIDE..=MAX_SIDE;
+        if size != size.even() {
+            return Err(Error::UnusableSize { size, reason: "both sides must be even" });
+        }
+        if !sides.contains(&size.width) || !sides.contains(&size.height) {
+            return Err(Error::UnusableSize { size, reason: "each side must be 16 to 4096" });
+        }
+        if !(1..=MAX_FPS).contains(&fps) {
+            return Err(Error::FrameRate { fps, most: MAX_FPS });
+        }
+        Ok(())
+    }
 }
 
 /// What a picture is in its stream.
@@ -39,8 +67,9 @@ pub enum Kind {
 pub struct Encoded {
     /// Whether decoding can start here.
     pub keyframe: bool,
-    /// Whether coding the picture again would make it no finer.
-    pub finest: bool,
+    /// When to code the picture [`Kind::Again`] if it rests: once the path has had the time to
+    /// carry what was sent beyond its due. `None`: that would make it no finer, or take too long.
+    pub again_after: Option<Duration>,
 }
 
 /// Turns pictures into an H.264 byte stream (Annex B).

@@ -120,6 +120,15 @@ pub enum Error {
         code: i64,
     },
 
+    /// A stage of the picture pipeline panicked.
+    #[error(
+        "the {stage} stage ended unexpectedly; this is a defect: please report it, with the log"
+    )]
+    Panicked {
+        /// Which.
+        stage: &'static str,
+    },
+
     /// A damaged access unit. Ask the sender for a keyframe.
     #[error("damaged video ({bytes} bytes, decoder state {state:#x}); ask for a keyframe")]
     Damaged {

@@ -48,7 +48,8 @@ impl crate::encode::Encoder for Encoder {
         for value in [self.size.width, self.size.height, (sum / luma.len() as u64) as u32] {
             out.extend([value >> 14, value >> 7, value].map(|bits| bits as u8 | 0x80));
         }
-        Ok(Encoded { keyframe, finest: kind == Kind::Again })
+        let again_after = (kind != Kind::Again).then_some(Duration::ZERO);
+        Ok(Encoded { keyframe, again_after })
     }
 
     fn set_bitrate(&mut self, _: u32) {}

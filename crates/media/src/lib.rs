@@ -5,7 +5,8 @@
 //! … ─ Annex B ─> decode::Decoder ─ I420 ─> render::Display
 //! ```
 //!
-//! Each arrow is one buffer that is lent again and again, so a running stream does not allocate.
+//! Each arrow is one buffer that is lent again and again, so a running stream does not allocate
+//! (but for small messages to and from X servers, and tables where a picture is scaled).
 //! Nothing here starts a thread, touches the network or knows about sessions: the caller decides
 //! which thread runs which stage and how often.
 //!
@@ -25,7 +26,9 @@
 //! with it (the rows that changed); by [`convert`] as I420 (the rows that changed); by the codec,
 //! inside; by the decoder out of its own buffers into an [`picture::I420`]; by [`render`] as BGRA
 //! into memory shared with the window's server, scaled before that if the window has another
-//! size; by that server onto the screen. There is no other copy of a whole picture.
+//! size; by that server onto the screen. Where a host's picture is larger than it may be, it is
+//! scaled as a whole, and where an X server shares no memory, it sends the rows. There is no other
+//! copy of a whole picture.
 //!
 //! ```
 //! use lllsi_media::{capture, convert, decode, encode};

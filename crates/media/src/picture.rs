@@ -4,6 +4,7 @@
 
 use crate::Error;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// Width and height in pixels. Reads and writes as `1280x720`.
@@ -26,6 +27,33 @@ impl Size {
         Self::new(self.width & !1, self.height & !1)
     }
 
+    /// The largest even size of these proportions within `bounds`; empty if either is.
+    ///
+    /// ```
+    /// use lllsi_media::picture::Size;
+    ///
+    /// assert_eq!(Size::new(5120, 1440).fitted(Size::new(4096, 4096)), Size::new(4096, 1152));
+    /// ```
+    pub fn fitted(self, bounds: Self) -> Self {
+        if self.is_empty() || bounds.is_empty() {
+            return Self::default();
+        }
+        let [w, h, most_w, most_h] =
+            [self.width, self.height, bounds.width, bounds.height].map(u64::from);
+        let (w, h) = if most_w * h <= most_h * w {
+            (most_w, most_w * h / w)
+        } else {
+            (most_h * w / h, most_h)
+        };
+        Self::new(w as u32, h as u32).even()
+    }
+
+    /// This size, even, or [`Self::fitted`] if it is larger than `bounds`.
+    pub fn at_most(self, bounds: Self) -> Self {
+        let fits = self.width <= bounds.width && self.height <= bounds.height;
+        if fits { self.even() } else { self.fitted(bounds) }
+    }
+
     /// Pixels in the whole picture.
     pub const fn pixels(self) -> usize {
         self.width as usize * self.height as usize
@@ -34,6 +62,20 @@ impl Size {
     /// Whether there is no pixel at all.
     pub const fn is_empty(self) -> bool {
         self.width == 0 || self.height == 0
+    }
+}
+
+/// The smallest range of rows that holds both; an empty one holds nothing.
+///
+/// ```
+/// assert_eq!(lllsi_media::picture::hull(3..5, 8..9), 3..9);
+/// assert_eq!(lllsi_media::picture::hull(0..0, 8..9), 8..9);
+/// ```
+pub fn hull(one: Range<u32>, other: Range<u32>) -> Range<u32> {
+    match (one.is_empty(), other.is_empty()) {
+        (true, _) => other,
+        (_, true) => one,
+        _ => one.start.min(other.start)..one.end.max(other.end),
     }
 }
 

@@ -1,5 +1,5 @@
 //! A running stream does not allocate: not in capture, conversion, encoder, decoder or display.
-//! `crates/cli/tests/allocations.rs` shows the same with a real screen and a real window.
+//! `crates/cli/tests/screen_allocations.rs` shows the same with a real screen and a real window.
 
 use lllsi_lab::{Allocations, Counting};
 use lllsi_media::picture::{I420, Size};

@@ -291,6 +291,23 @@ fn a_path_that_dies_is_replaced_without_losing_the_session() {
 }
 
 #[test]
+fn a_path_that_comes_back_is_told() {
+    for_seeds(|seed| {
+        let (mut world, viewer) = watching(Setup { seed, ..Setup::default() });
+        let before = world.status(viewer).path;
+        world.set_conditions(viewer, Conditions { loss: 1.0, ..Conditions::default() });
+        let is_restarting =
+            |w: &World| w.client(viewer).told(|e| matches!(e, client::Event::Restarting));
+        assert!(world.run_until(secs(3), is_restarting));
+        world.set_conditions(viewer, Conditions::default());
+        let is_back =
+            |w: &World| w.client(viewer).told(|e| matches!(e, client::Event::PathChanged(_)));
+        assert!(world.run_until(secs(3), is_back));
+        assert_eq!(world.status(viewer).path, before);
+    });
+}
+
+#[test]
 fn refusals_have_their_reasons() {
     for_seeds(|seed| {
         let mut world = World::new(Setup { seed, max_viewers: 1, ..Setup::default() });

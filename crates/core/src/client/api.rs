@@ -46,7 +46,7 @@ pub enum Event {
     Admitted,
     /// The link is up, encrypted and confirmed.
     Connected(Path),
-    /// The link runs over another path now.
+    /// The link runs over another path now; or after [`Self::Restarting`] over the same again.
     PathChanged(Path),
     /// The path is dead; another is looked for.
     Restarting,

@@ -80,9 +80,11 @@ pub struct Client {
     clock: ClockSync,
     delay: DelayWindow,
     latency_us: u32,
+    /// The longest since the last report.
     queued_us: u32,
     started: Instant,
     restart_at: Option<Instant>,
+    is_restarting: bool,
     report_at: Option<Instant>,
     /// Packets in the last report, and how many reports in a row told so.
     reported: (u64, u32),
@@ -111,6 +113,7 @@ impl Client {
             queued_us: 0,
             started: now,
             restart_at: None,
+            is_restarting: false,
             report_at: None,
             reported: (0, 0),
             ping_at: None,
@@ -374,15 +377,17 @@ impl Client {
                 self.event(Event::Connected(path));
             }
             LinkEvent::PathChanged(path) => {
-                self.path = Some(path);
-                self.event(Event::PathChanged(path));
+                self.path_found(path);
             }
             LinkEvent::Rtp(packet) => {
+                self.heard();
                 self.assembler.push(self.now, packet);
-                let soon = self.now + REPORT_EVERY;
+                // After a rest at once: the next interval is to tell how fast things come, not how long they did not.
+                let soon = self.now + if self.is_idle() { Duration::ZERO } else { REPORT_EVERY };
                 self.report_at = self.report_at.map(|at| at.min(soon));
             }
             LinkEvent::Message(Message::Pong { sent_us, received_us }) => {
+                self.heard();
                 self.clock.sample(sent_us, received_us, self.micros(self.now));
                 if let Some(rtt) = self.clock.rtt_us() {
                     self.assembler.set_rtt(Duration::from_micros(rtt));
@@ -399,6 +404,24 @@ impl Client {
         }
     }
 
+    fn path_found(&mut self, path: Path) {
+        self.path = Some(path);
+        self.is_restarting = false;
+        self.event(Event::PathChanged(path));
+    }
+
+    /// A path that was thought dead lives.
+    fn heard(&mut self) {
+        if let (true, Some(path)) = (self.is_restarting, self.path) {
+            self.path_found(path);
+        }
+    }
+
+    /// Whether nothing has come for some reports.
+    fn is_idle(&self) -> bool {
+        self.reported.1 >= SAME_REPORTS
+    }
+
     fn frames(&mut self) {
         while let Some(mut frame) = self.assembler.poll(self.now) {
             if let Some(info) = &frame.info {
@@ -409,7 +432,8 @@ impl Client {
                 // Wrapping: the host may claim any time.
                 let sent_us = (info.captured_us as i64).wrapping_add(info.in_host_us() as i64);
                 let delay_us = (complete_us as i64).wrapping_sub(sent_us);
-                self.queued_us = self.delay.above_shortest(self.now, delay_us);
+                let queued_us = self.delay.above_shortest(self.now, delay_us);
+                self.queued_us = self.queued_us.max(queued_us);
             }
             self.event(Event::Frame(frame));
         }
@@ -425,15 +449,15 @@ impl Client {
             let arrivals = self.assembler.arrivals();
             let same = arrivals.packets == self.reported.0;
             self.reported = (arrivals.packets, if same { self.reported.1 + 1 } else { 0 });
-            let idle = self.reported.1 >= SAME_REPORTS;
-            let every = if idle { IDLE_REPORT_EVERY } else { REPORT_EVERY };
+            let every = if self.is_idle() { IDLE_REPORT_EVERY } else { REPORT_EVERY };
             self.report_at = Some(now + every);
             let report = Report {
                 frame: self.assembler.newest_frame(),
                 packets: arrivals.packets as u32,
                 missed: arrivals.missed as u32,
                 bytes: arrivals.bytes,
-                queued_us: self.queued_us,
+                // What was under way before says nothing about now.
+                queued_us: std::mem::take(&mut self.queued_us),
                 latency_us: self.latency_us,
             };
             self.link.send(now, &Message::Report(report));
@@ -449,6 +473,7 @@ impl Client {
             self.restart_at = Some(now + RESTART_AFTER);
             self.server.refresh(now);
             if let Some(offer) = self.link.restart(now) {
+                self.is_restarting = true;
                 self.event(Event::Restarting);
                 self.seal(&ToHost::Restart { offer });
             }

@@ -254,7 +254,11 @@ impl Host {
     /// One encode serves all viewers, so the narrowest path that still reports decides.
     fn reconsider_bitrate(&mut self) {
         let allowed = self.viewers.values().filter_map(|v| v.allowed_bitrate(self.now));
-        let bitrate = allowed.fold(self.limits.max, f64::min) as u32;
+        let bitrate = match allowed.reduce(f64::min) {
+            Some(bitrate) => bitrate as u32,
+            None if self.viewers.values().any(|v| v.is_up()) => return,
+            None => self.limits.max as u32,
+        };
         let changed = bitrate.abs_diff(self.bitrate) > self.bitrate / 20
             || bitrate == self.config.max_bitrate;
         if changed && bitrate != self.bitrate {

@@ -25,7 +25,7 @@ const MAX_EARLY_CANDIDATES: usize = 20;
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(400);
 /// A viewer that has not reported for this long has no say in the bitrate.
-const REPORT_STALE: Duration = Duration::from_secs(3);
+const REPORT_STALE: Duration = Duration::from_secs(4);
 
 /// Whether a viewer goes on.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! DTLS as str0m does it by default, but for its patience: a lost handshake packet is sent again after a quarter of a
 //! second, and then at least once a second. RFC 9147 (5.8.2) asks for a second that doubles where nothing is known of the
-//! path; ICE has just measured it, and goes on checking it at the same pace.
+//! path; ICE has just measured it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

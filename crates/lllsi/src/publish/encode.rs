@@ -13,7 +13,7 @@ use super::{Config, IDLE, MakeEncoder};
 use crate::pool::Pool;
 use crate::stages::Stages;
 
-/// A picture at rest is coded again this often…
+/// A picture at rest is coded again so long after the last time, or later if the encoder says so…
 const REFINE_EVERY: Duration = Duration::from_millis(66);
 /// … until it is as fine as it gets, or so many times: no encoder keeps a screen at rest busy for ever.
 const MAX_REFINEMENTS: u32 = 60;
@@ -28,6 +28,8 @@ pub(super) struct Encoding<S> {
     coded: Pool<Vec<u8>>,
     number: u32,
     begin: Instant,
+    /// Of the last picture; time does not go back.
+    captured_at: Instant,
 }
 
 impl Times {
@@ -41,17 +43,27 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
     /// `send` takes the frames; it may wait.
     pub(super) fn new(desk: Desk, config: Config, make: MakeEncoder, send: S) -> Self {
         let begin = Instant::now();
-        Self { desk, config, make, send, encoder: None, coded: Pool::default(), number: 0, begin }
+        Self {
+            desk,
+            config,
+            make,
+            send,
+            encoder: None,
+            coded: Pool::default(),
+            number: 0,
+            begin,
+            captured_at: begin,
+        }
     }
 
     /// Codes pictures until it is told to stop, or the encoder fails.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let mut present: Option<Canvas> = None;
-        // How often the picture has been coded since it changed; none is waiting to be.
-        let mut refinements = MAX_REFINEMENTS;
+        // How often the picture may still be coded again, and when.
+        let (mut refinements, mut refine_at) = (0, Instant::now());
         loop {
-            let pause = if refinements < MAX_REFINEMENTS { REFINE_EVERY } else { IDLE };
-            let mut orders = self.desk.wait(Instant::now() + pause);
+            let deadline = if refinements > 0 { refine_at } else { Instant::now() + IDLE };
+            let mut orders = self.desk.wait(deadline);
             if orders.stop {
                 return Ok(());
             }
@@ -63,35 +75,41 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
             let mut times = None;
             if let Some(taken) = orders.taken.take() {
                 times = taken.times;
-                refinements = 0;
+                refinements = MAX_REFINEMENTS;
                 orders.spare = present.replace(taken.canvas);
             }
             drop(orders);
 
-            let (fresh, refine) = (times.is_some(), refinements < MAX_REFINEMENTS);
-            let Some(canvas) = &present else { continue };
-            if !watched || !(fresh || keyframe || refine) {
+            if !watched {
+                // The first viewer asks for a keyframe.
+                refinements = 0;
                 continue;
             }
-            let kind = match (keyframe, fresh) {
+            let Some(canvas) = &present else { continue };
+            let kind = match (keyframe, times.is_some()) {
                 (true, _) => Kind::Keyframe,
                 (_, true) => Kind::Next,
-                _ => Kind::Again,
+                _ if refinements > 0 && Instant::now() >= refine_at => Kind::Again,
+                _ => continue,
             };
             let times = times.unwrap_or_else(|| Times::again(Instant::now()));
-            let finest = self.encode(&canvas.picture, kind, times)?;
-            refinements = if finest {
-                MAX_REFINEMENTS
-            } else if kind == Kind::Again {
-                refinements + 1
-            } else {
-                0
+            let again_after = self.encode(&canvas.picture, kind, times)?;
+            refinements = match again_after {
+                None => 0,
+                Some(_) if kind == Kind::Again => refinements - 1,
+                Some(_) => MAX_REFINEMENTS,
             };
+            refine_at = Instant::now() + again_after.unwrap_or_default().max(REFINE_EVERY);
         }
     }
 
-    /// Codes a picture and sends it; answers whether it is as fine as it gets.
-    fn encode(&mut self, picture: &I420, kind: Kind, times: Times) -> Result<bool, Error> {
+    /// Codes a picture and sends it; answers when to code it again.
+    fn encode(
+        &mut self,
+        picture: &I420,
+        kind: Kind,
+        times: Times,
+    ) -> Result<Option<Duration>, Error> {
         let (size, bitrate) = (picture.size(), self.config.bitrate);
         let encoder = match &mut self.encoder {
             Some((have, encoder)) if *have == size => {
@@ -104,12 +122,14 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
             }
         };
         let begin_at = Instant::now();
-        let timestamp = times.grabbed_at.saturating_duration_since(self.begin);
+        // A refinement may have come between a grab and its turn.
+        self.captured_at = self.captured_at.max(times.grabbed_at);
+        let timestamp = self.captured_at.saturating_duration_since(self.begin);
         let (data, encoded) = self.coded.fill(|out| encoder.encode(picture, kind, timestamp, out));
         let (encoded, encoded_at) = (encoded?, Instant::now());
         let bytes = data.len();
         if bytes == 0 {
-            return Ok(true);
+            return Ok(None);
         }
         self.number = self.number.wrapping_add(1);
         let us = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as u32;
@@ -124,9 +144,9 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
             send_queue_us: 0,
         };
         self.note(&info, bytes);
-        let (captured_at, keyframe) = (times.grabbed_at, encoded.keyframe);
+        let (captured_at, keyframe) = (self.captured_at, encoded.keyframe);
         (self.send)(CodedFrame { data, keyframe, captured_at, encoded_at, info });
-        Ok(encoded.finest)
+        Ok(encoded.again_after)
     }
 
     fn note(&self, info: &FrameInfo, bytes: usize) {

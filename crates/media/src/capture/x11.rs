@@ -10,7 +10,7 @@ mod store;
 
 use super::{Grab, Source};
 use crate::Error;
-use crate::picture::{BgraView, Size};
+use crate::picture::{BgraView, Size, hull};
 use pointer::Pointer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -36,6 +36,8 @@ const WARP_PERIOD: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_micros(500);
 /// … until this long after the first change: something is always moving on some screens.
 const UNREST: Duration = Duration::from_millis(6);
+/// How often in a row a screen may take another size while it is read.
+const RESIZES: usize = 8;
 /// XInput's name for every pointer and keyboard that is shown as such.
 const ALL_MASTER_DEVICES: xinput::DeviceId = 1;
 
@@ -78,18 +80,9 @@ impl Pending {
     fn note_rows(&mut self, rows: Range<u32>) {
         self.note();
         self.rows = Some(match self.rows.take() {
-            Some(known) => union(known, rows),
+            Some(known) => hull(known, rows),
             None => rows,
         });
-    }
-}
-
-/// The smallest range that holds both; an empty one holds nothing.
-fn union(one: Range<u32>, other: Range<u32>) -> Range<u32> {
-    match (one.is_empty(), other.is_empty()) {
-        (true, _) => other,
-        (_, true) => one,
-        _ => one.start.min(other.start)..one.end.max(other.end),
     }
 }
 
@@ -238,8 +231,9 @@ impl Screen {
         let mut rows = 0..0;
         loop {
             self.pending.since = None;
-            rows = union(rows, self.refresh_whatever_size()?);
+            rows = hull(rows, self.refresh_whatever_size()?);
             let quiet_at = Instant::now() + QUIET;
+            self.drain()?;
             while self.pending.since.is_none() && Instant::now() < quiet_at {
                 self.wait(quiet_at)?;
                 self.drain()?;
@@ -250,19 +244,21 @@ impl Screen {
         }
     }
 
-    /// [`Self::refresh`], and once more if the screen shrank while it was read.
+    /// [`Self::refresh`], and again if the screen shrank while it was read.
     fn refresh_whatever_size(&mut self) -> Result<Range<u32>, Error> {
-        let before = self.size;
-        match self.refresh() {
-            Err(ReplyError::X11Error(error)) => {
-                self.follow_size().map_err(|error| self.lost(error))?;
-                if self.size == before {
-                    return Err(self.lost(format_args!("{:?}", error.error_kind)));
+        for _ in 0..RESIZES {
+            match self.refresh() {
+                Err(ReplyError::X11Error(error)) => {
+                    let failed_at = self.size;
+                    self.follow_size().map_err(|error| self.lost(error))?;
+                    if self.size == failed_at {
+                        return Err(self.lost(format_args!("{:?}", error.error_kind)));
+                    }
                 }
-                self.refresh().map_err(|error| self.lost(error))
+                other => return other.map_err(|error| self.lost(error)),
             }
-            other => other.map_err(|error| self.lost(error)),
         }
+        Err(self.lost("it does not keep a size"))
     }
 }
 
@@ -277,8 +273,9 @@ impl Source for Screen {
 
     fn next(&mut self, earliest: Instant, deadline: Instant) -> Result<Option<Grab<'_>>, Error> {
         let (changed_at, grabbed_at) = loop {
-            self.drain()?;
             self.follow_pointer()?;
+            // Last: a reply may have come together with events, which no waiting would find.
+            self.drain()?;
             let now = Instant::now();
             let until = match self.pending.since {
                 Some(since) if now >= earliest => break (since, now),
@@ -293,7 +290,7 @@ impl Source for Screen {
         let lifted = self.pointer.lift(self.store.bytes_mut(), self.size);
         let read = self.read_until_quiet(grabbed_at + UNREST)?;
         let drawn = self.pointer.draw(self.store.bytes_mut(), self.size);
-        let rows = union(union(lifted, read), drawn);
+        let rows = hull(hull(lifted, read), drawn);
         let rows = rows.start..rows.end.min(self.size.height);
         self.given = true;
         Ok(Some(Grab { picture: self.last(), rows, changed_at, grabbed_at }))

@@ -139,7 +139,8 @@ mod tests {
         }
         let mut video = I420::default();
         to_i420(picture.view(), 0..16, &mut video).unwrap();
+        let before = video.clone();
         sharpen(&mut video, 0..16);
-        assert!(video.planes()[0].iter().all(|code| (16..=235).contains(code)));
+        assert!(video == before);
     }
 }

@@ -12,10 +12,6 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::time::Duration;
 
-/// OpenH264 plans for at most this many pictures a second.
-const MOST_FPS: u32 = 60;
-/// It cannot code pictures smaller than a macroblock, and its level table ends below this side.
-const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
 /// Below this not even empty pictures fit.
 const LEAST_BITRATE: u32 = 10_000;
 
@@ -30,27 +26,44 @@ pub(super) struct Encoder {
     empty: bool,
 }
 
-/// Some pixels of a picture: enough to tell how much of the next one differs.
+/// Some rows of a picture: enough to tell how much of the next one differs.
 #[derive(Default)]
-struct Sketch(Vec<u8>);
+struct Sketch {
+    rows: Vec<u8>,
+    /// Which blocks of one row of them differ.
+    blocks: Vec<bool>,
+}
 
 impl Sketch {
-    /// One pixel of so many, across and down.
-    const STEP: usize = 8;
+    /// The side of H.264's blocks: a change costs by the block, however little of it changes.
+    const BLOCK: usize = 16;
+    /// One row of so many.
+    const STEP: usize = 4;
+    /// Noise is no change.
+    const LEAST: u8 = 8;
 
-    /// Takes another picture; answers the share of it that differs.
+    /// Takes another picture; answers the share of its blocks that differ.
     fn update(&mut self, picture: &I420) -> f64 {
-        let rows = picture.planes()[0].chunks_exact(picture.strides()[0]).step_by(Self::STEP);
-        // Off a grid: what scrolls by whole letters would look the same on one.
-        let samples = rows
-            .enumerate()
-            .flat_map(|(n, row)| row.iter().skip(n % Self::STEP).step_by(Self::STEP));
+        let width = picture.strides()[0];
+        let [luma, ..] = picture.planes();
+        self.rows.resize(luma.len().div_ceil(width * Self::STEP) * width, 0);
+        self.blocks.resize(width.div_ceil(Self::BLOCK), false);
         let (mut different, mut all) = (0, 0);
-        self.0.resize(picture.size().pixels() / Self::STEP + Self::STEP, 0);
-        for (before, &sample) in self.0.iter_mut().zip(samples) {
-            different += usize::from(before.abs_diff(sample) > 8);
-            all += 1;
-            *before = sample;
+        let known = self.rows.chunks_mut(width * (Self::BLOCK / Self::STEP));
+        for (known, luma) in known.zip(luma.chunks(width * Self::BLOCK)) {
+            self.blocks.fill(false);
+            let rows = luma.chunks_exact(width).step_by(Self::STEP);
+            for (known, row) in known.chunks_exact_mut(width).zip(rows) {
+                let blocks = known.chunks(Self::BLOCK).zip(row.chunks(Self::BLOCK));
+                for (differs, (before, now)) in self.blocks.iter_mut().zip(blocks) {
+                    let pixels = before.iter().zip(now);
+                    *differs |=
+                        pixels.fold(false, |any, (a, b)| any | (a.abs_diff(*b) > Self::LEAST));
+                }
+                known.copy_from_slice(row);
+            }
+            different += self.blocks.iter().filter(|&&differs| differs).count();
+            all += self.blocks.len();
         }
         different as f64 / all.max(1) as f64
     }
@@ -104,7 +117,7 @@ impl Handle {
 
 impl Encoder {
     pub(super) fn new(config: Config) -> Result<Self, Error> {
-        check(&config)?;
+        config.check()?;
         let mut raw = Handle::new()?;
         let mut sink: WelsTraceCallback = Some(log);
         // SAFETY: this option takes a pointer to such a function pointer.
@@ -160,7 +173,7 @@ impl super::Encoder for Encoder {
         }
         let kind = if std::mem::take(&mut self.empty) { Kind::Keyframe } else { kind };
         let change = self.before.update(picture);
-        let quantiser = self.quality.quantiser(kind, change);
+        let quantiser = self.quality.quantiser(kind, change, timestamp.as_secs_f64());
         self.set_quantiser(quantiser)?;
         if kind == Kind::Keyframe {
             let force = self.raw.table().ForceIntraFrame.expect("OpenH264 fills its table");
@@ -177,28 +190,13 @@ impl super::Encoder for Encoder {
         // SAFETY: `coded` was just filled, and the object is not touched before its next use.
         unsafe { append(&coded, out) };
         let keyframe = coded.eFrameType == videoFrameTypeIDR;
-        let (bits, time) = (out.len() as f64 * 8.0, timestamp.as_secs_f64());
-        self.quality.coded(kind, change, quantiser, bits, time);
-        Ok(Encoded { keyframe, finest: kind == Kind::Again && self.quality.is_finest() })
+        self.quality.coded(kind, change, quantiser, out.len() as f64 * 8.0);
+        Ok(Encoded { keyframe, again_after: self.quality.again_after() })
     }
 
     fn set_bitrate(&mut self, bps: u32) {
         self.quality.set_bitrate(bps.max(LEAST_BITRATE));
     }
-}
-
-fn check(config: &Config) -> Result<(), Error> {
-    let size = config.size;
-    if size != size.even() {
-        return Err(Error::UnusableSize { size, reason: "both sides must be even" });
-    }
-    if !SIDES.contains(&size.width) || !SIDES.contains(&size.height) {
-        return Err(Error::UnusableSize { size, reason: "each side must be 16 to 4096" });
-    }
-    if !(1..=MOST_FPS).contains(&config.fps) {
-        return Err(Error::FrameRate { fps: config.fps, most: MOST_FPS });
-    }
-    Ok(())
 }
 
 /// The encoder for a live screen, in OpenH264's terms.

@@ -82,17 +82,11 @@ impl Composer {
 /// The largest even size of the picture's proportions within a window; its own size if that is
 /// within a pixel of it.
 pub(super) fn fit(picture: Size, window: Size) -> Size {
-    if picture.is_empty() || window.is_empty() {
-        return Size::default();
-    }
     let own = picture.width <= window.width && picture.height <= window.height;
     if own && (window.width - picture.width < 2 || window.height - picture.height < 2) {
         return picture;
     }
-    let [pw, ph, ww, wh] =
-        [picture.width, picture.height, window.width, window.height].map(u64::from);
-    let (width, height) = if ww * ph <= wh * pw { (ww, ww * ph / pw) } else { (wh * pw / ph, wh) };
-    Size::new(width as u32, height as u32).even()
+    picture.fitted(window)
 }
 
 fn padded(text: Size) -> Size {

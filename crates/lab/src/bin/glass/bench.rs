@@ -134,7 +134,9 @@ impl Scenes {
             host_cpu: cpu(0),
             viewer_cpu: cpu(1),
             lo_kbps: (loopback_bytes() - loopback) as f64 * 8.0 / 1000.0 / seconds,
-            idle: (idle_after - idle) as f64 * 100.0 / (ticks_after - ticks).max(1) as f64,
+            // The time spent idle may even decrease, says proc(5).
+            idle: idle_after.saturating_sub(idle) as f64 * 100.0
+                / (ticks_after - ticks).max(1) as f64,
         }
     }
 

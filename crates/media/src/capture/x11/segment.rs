@@ -34,9 +34,11 @@ impl Segment {
 
     /// What the server wrote. Not to be held while it is asked to write.
     pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: `start` and `length` are a live mapping whose length is sealed. The server
-        // writes only between a request and its reply, and `Screen` waits for each reply before
-        // it reads; all bit patterns are valid bytes.
+        // SAFETY: `start` and `length` are a live mapping whose length is sealed; all bit patterns
+        // are valid bytes. The server writes only between a request and its reply, and `Screen`
+        // waits for each reply before it reads. This relies on the server, as all of capture does:
+        // another program could have it write into our segment at any time, but such a program
+        // can see and paint the whole screen as well.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
