@@ -23,7 +23,7 @@ impl Lab {
     }
 
     fn script() -> Command {
-        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../lab/nat.sh"))
+        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/nat.sh"))
     }
 
     fn start(&self, place: &str, args: &[&str]) -> Program {
