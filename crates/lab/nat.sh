@@ -1,8 +1,8 @@
 #!/bin/sh
 # Two home networks behind routers, and a server on the internet between them, in network namespaces. Needs root.
 #
-#   lab/nat.sh up NAME KIND KIND    build NAME-inet, NAME-{a,b}-router, NAME-{a,b}-home; NATs of these kinds for a and b
-#   lab/nat.sh down NAME            kill what runs in it, and remove it
+#   crates/lab/nat.sh up NAME KIND KIND    build NAME-inet, NAME-{a,b}-router, NAME-{a,b}-home; NATs of these kinds for a and b
+#   crates/lab/nat.sh down NAME            kill what runs in it, and remove it
 #
 #       home a ────── router a ────────── inet ────────── router b ────── home b
 #       10.0.1.2 .1 ──────── 192.0.2.2 .1 ──── 198.51.100.1 .2 ──────── .1 10.0.2.2

@@ -7,12 +7,12 @@ use serde_json::Value;
 use crate::mean;
 use crate::util::{Program, alone, lllsi, run, text};
 
-/// The outer addresses of the two homes in `lab/nat.sh`, and the server's.
+/// The outer addresses of the two homes in `crates/lab/nat.sh`, and the server's.
 const OUTER_A: &str = "192.0.2.2:";
 const OUTER_B: &str = "198.51.100.2:";
 const SERVER: &str = "203.0.113.1:36542";
 
-/// Two homes and a server between them, see `lab/nat.sh`. Removed when dropped.
+/// Two homes and a server between them, see `crates/lab/nat.sh`. Removed when dropped.
 struct Lab(String);
 
 impl Lab {
