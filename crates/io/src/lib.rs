@@ -11,6 +11,7 @@ pub mod peer;
 pub mod server;
 
 mod interfaces;
+mod page;
 mod signal;
 mod socket;
 

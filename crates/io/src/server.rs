@@ -1,4 +1,4 @@
-//! The rendezvous server: rooms and sealed signalling over WebSocket, `/healthz`, and STUN over UDP.
+//! The rendezvous server: rooms and sealed signalling over WebSocket, the browser's viewer, `/healthz`, and STUN over UDP.
 //!
 //! One task owns the [`Rendezvous`] machine; connections talk to it by bounded queues. A connection that does not take
 //! what it is sent is closed.
@@ -34,6 +34,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::page;
 use crate::socket::{Batch, Endpoint};
 use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH};
 
@@ -259,11 +260,7 @@ struct Shared {
 
 async fn accept(tcp: TcpListener, tls: Option<TlsAcceptor>, told: mpsc::Sender<Told>) {
     let shared = Shared { told, next: Arc::default() };
-    let router = Router::new()
-        .route(
-            "/",
-            get(|| async { "LLLSI rendezvous server. Run `lllsi join` and paste your link.\n" }),
-        )
+    let router = page::add_to(Router::new())
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
         .with_state(shared);

@@ -8,7 +8,7 @@
 //! paint: capture, encoding, network, decoding, and showing. It needs nothing from the programs between them, so it
 //! serves to check what LLLSI says about its own latency, and to compare it with other programs.
 //!
-//! [`Desktop`] plays the person at a display. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
+//! [`Desktop`] plays the person at a display, [`Chromium`] a viewer's browser. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
 //!
 //! `glass` puts it together:
 //!
@@ -29,6 +29,8 @@
 
 mod allocations;
 #[cfg(target_os = "linux")]
+pub mod chromium;
+#[cfg(target_os = "linux")]
 pub mod clock_code;
 #[cfg(target_os = "linux")]
 mod connect;
@@ -48,6 +50,8 @@ pub mod summary;
 pub mod xserver;
 
 pub use allocations::{Allocations, Counting};
+#[cfg(target_os = "linux")]
+pub use chromium::{Chromium, Tab};
 #[cfg(target_os = "linux")]
 pub use desktop::{Desktop, Key, Place};
 #[cfg(target_os = "linux")]

@@ -17,6 +17,7 @@
 //! ```
 
 use crate::Error;
+use crate::h264::FrameInfo;
 use crate::sealed::PartReason;
 
 /// SCTP stream of the reliable channel.
@@ -49,6 +50,8 @@ pub enum Message {
         sent_us: u64,
         /// The answerer's clock when the ping came, microseconds.
         received_us: u64,
+        /// The newest frame that it has sent on this link.
+        newest: SentFrame,
     },
     /// What arrived at a viewer, ten times a second.
     Report(Report),
@@ -57,6 +60,16 @@ pub enum Message {
         /// Why.
         reason: PartReason,
     },
+}
+
+/// A frame as its sender knows it, for viewers that cannot read what stands in the frame itself: browsers hand their
+/// pages pictures and RTP timestamps. All zero before the first frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SentFrame {
+    /// Its RTP timestamp, which tells the capture time of all frames: they run at 90 kHz.
+    pub timestamp: u32,
+    /// As in the frame itself.
+    pub info: FrameInfo,
 }
 
 /// What arrived at a viewer since the link was made. Counters wrap.
@@ -93,7 +106,11 @@ impl Message {
         let message = match fields.u8()? {
             CONFIRM => Self::Confirm { mac: fields.array()?, verified: fields.u8()? != 0 },
             PING => Self::Ping { sent_us: fields.u64()? },
-            PONG => Self::Pong { sent_us: fields.u64()?, received_us: fields.u64()? },
+            PONG => Self::Pong {
+                sent_us: fields.u64()?,
+                received_us: fields.u64()?,
+                newest: SentFrame { timestamp: fields.u32()?, info: FrameInfo::read(&mut fields)? },
+            },
             REPORT => Self::Report(Report {
                 frame: fields.u32()?,
                 packets: fields.u32()?,
@@ -110,7 +127,7 @@ impl Message {
 
     /// As the bytes of a data channel message.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(40);
+        let mut out = Vec::with_capacity(64);
         match self {
             Self::Confirm { mac, verified } => {
                 out.push(CONFIRM);
@@ -121,10 +138,12 @@ impl Message {
                 out.push(PING);
                 out.extend_from_slice(&sent_us.to_be_bytes());
             }
-            Self::Pong { sent_us, received_us } => {
+            Self::Pong { sent_us, received_us, newest } => {
                 out.push(PONG);
                 out.extend_from_slice(&sent_us.to_be_bytes());
                 out.extend_from_slice(&received_us.to_be_bytes());
+                out.extend_from_slice(&newest.timestamp.to_be_bytes());
+                newest.info.write(&mut out);
             }
             Self::Report(report) => {
                 out.push(REPORT);
@@ -204,7 +223,19 @@ mod tests {
         let mut samples = vec![
             Message::Confirm { mac: [7; 32], verified: true },
             Message::Ping { sent_us: u64::MAX },
-            Message::Pong { sent_us: 1, received_us: 2 },
+            Message::Pong {
+                sent_us: 1,
+                received_us: 2,
+                newest: SentFrame {
+                    timestamp: 3,
+                    info: FrameInfo {
+                        number: 4,
+                        captured_us: 5,
+                        encode_us: 6,
+                        ..FrameInfo::default()
+                    },
+                },
+            },
             Message::Report(Report {
                 frame: 1,
                 packets: 2,

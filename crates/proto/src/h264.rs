@@ -68,11 +68,9 @@ impl FrameInfo {
             .sum()
     }
 
-    fn to_nal(self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(SEI_PAYLOAD_BYTES);
-        payload.extend_from_slice(&SEI_UUID);
-        payload.extend_from_slice(&self.number.to_be_bytes());
-        payload.extend_from_slice(&self.captured_us.to_be_bytes());
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_be_bytes());
+        out.extend_from_slice(&self.captured_us.to_be_bytes());
         for us in [
             self.capture_wait_us,
             self.capture_us,
@@ -81,8 +79,27 @@ impl FrameInfo {
             self.encode_us,
             self.send_queue_us,
         ] {
-            payload.extend_from_slice(&us.to_be_bytes());
+            out.extend_from_slice(&us.to_be_bytes());
         }
+    }
+
+    pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            number: fields.u32()?,
+            captured_us: fields.u64()?,
+            capture_wait_us: fields.u32()?,
+            capture_us: fields.u32()?,
+            convert_us: fields.u32()?,
+            encode_wait_us: fields.u32()?,
+            encode_us: fields.u32()?,
+            send_queue_us: fields.u32()?,
+        })
+    }
+
+    fn to_nal(self) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(SEI_PAYLOAD_BYTES);
+        payload.extend_from_slice(&SEI_UUID);
+        self.write(&mut payload);
         // NAL header, payload type 5 (user_data_unregistered), size.
         let mut nal = vec![NAL_SEI, 5, SEI_PAYLOAD_BYTES as u8];
         escape(&payload, &mut nal);
@@ -99,16 +116,7 @@ impl FrameInfo {
             return None;
         }
         let mut fields = Fields { what: "frame information", rest: &payload[16..] };
-        Some(Self {
-            number: fields.u32().ok()?,
-            captured_us: fields.u64().ok()?,
-            capture_wait_us: fields.u32().ok()?,
-            capture_us: fields.u32().ok()?,
-            convert_us: fields.u32().ok()?,
-            encode_wait_us: fields.u32().ok()?,
-            encode_us: fields.u32().ok()?,
-            send_queue_us: fields.u32().ok()?,
-        })
+        Self::read(&mut fields).ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The program in a real environment: X servers with windows on them, and home networks behind real NATs.
 //! `.ci/e2e` installs what this needs. A part that is missing is a failure, never a reason to skip.
 
+mod browser;
 mod networks;
 mod screen;
 #[path = "../util/mod.rs"]

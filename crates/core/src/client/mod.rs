@@ -386,7 +386,7 @@ impl Client {
                 let soon = self.now + if self.is_idle() { Duration::ZERO } else { REPORT_EVERY };
                 self.report_at = self.report_at.map(|at| at.min(soon));
             }
-            LinkEvent::Message(Message::Pong { sent_us, received_us }) => {
+            LinkEvent::Message(Message::Pong { sent_us, received_us, .. }) => {
                 self.heard();
                 self.clock.sample(sent_us, received_us, self.micros(self.now));
                 if let Some(rtt) = self.clock.rtt_us() {

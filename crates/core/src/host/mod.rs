@@ -237,7 +237,7 @@ impl Host {
             self.viewers.iter().filter(|(_, v)| v.is_up()).map(|(id, _)| *id).collect();
         for id in ids {
             self.with_viewer(id, |viewer, now| {
-                viewer.send_frame(now, frame.captured_at, frame.keyframe, &payloads);
+                viewer.send_frame(now, frame, info, &payloads);
                 Step::Stay
             });
         }

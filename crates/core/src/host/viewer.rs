@@ -17,7 +17,8 @@ use crate::client::truncate;
 use crate::link::{Link, LinkEvent};
 use crate::rate::{self, Estimate, Limits, Sample};
 use crate::seal::{Binding, Channel, Responder, SealError, derive};
-use crate::{FAR_FUTURE, LinkError, Path, Transmit, micros_since};
+use crate::{CodedFrame, FAR_FUTURE, LinkError, Path, Transmit, micros_since};
+use lllsi_proto::h264::FrameInfo;
 
 /// Candidates kept for a client that waits in the lobby.
 const MAX_EARLY_CANDIDATES: usize = 20;
@@ -435,13 +436,13 @@ impl Viewer {
     pub(super) fn send_frame(
         &mut self,
         now: Instant,
-        captured_at: Instant,
-        keyframe: bool,
+        frame: &CodedFrame,
+        info: FrameInfo,
         payloads: &[Arc<[u8]>],
     ) {
-        self.needs_keyframe &= !keyframe;
+        self.needs_keyframe &= !frame.keyframe;
         if let (false, Stage::Linked(link, _)) = (self.needs_keyframe, &mut self.stage) {
-            link.send_frame(now, captured_at, payloads);
+            link.send_frame(now, frame.captured_at, info, payloads);
         }
     }
 
@@ -503,9 +504,9 @@ impl Viewer {
                 self.events.push_back(Event::KeyframeWanted);
             }
             LinkEvent::Message(Message::Ping { sent_us }) => {
-                let pong = Message::Pong { sent_us, received_us: micros_since(epoch, now) };
                 if let Stage::Linked(link, _) = &mut self.stage {
-                    link.send(now, &pong);
+                    let (received_us, newest) = (micros_since(epoch, now), link.newest_sent());
+                    link.send(now, &Message::Pong { sent_us, received_us, newest });
                 }
             }
             LinkEvent::Message(Message::Report(report)) => self.reported(now, report, limits),

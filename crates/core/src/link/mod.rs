@@ -12,20 +12,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::control::Message;
+use lllsi_proto::control::{Message, SentFrame};
+use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::sealed::PartReason;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::ChannelId;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{Extension, ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
 use crate::assemble::Packet;
 use crate::seal::{Binding, Role};
 use crate::{Transmit, stun};
 use description::MAX_CANDIDATES;
-use profile::{VIDEO_PT, add_host_candidates, channels, config};
+use profile::{PLAYOUT_DELAY, VIDEO_PT, add_host_candidates, channels, config};
 
 pub use profile::Certificate;
 
@@ -123,6 +124,7 @@ pub(crate) struct Link {
     video: Option<(Mid, Pt)>,
     pending: Option<SdpPendingOffer>,
     next_seq: u64,
+    newest_sent: SentFrame,
     epoch: Instant,
     path: Option<Path>,
     remote_candidates: usize,
@@ -164,7 +166,8 @@ impl Link {
     ) -> Result<(Self, String), LinkError> {
         let (offer, candidates) = description::check(offer).map_err(bad_description)?;
         let offer = SdpOffer::from_sdp_string(&offer).map_err(bad_description)?;
-        let mut rtc = config(certificate).build(now);
+        let mut rtc =
+            config(certificate).set_extension(PLAYOUT_DELAY, Extension::PlayoutDelay).build(now);
         add_host_candidates(&mut rtc, locals);
         let answer = rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
         let [control, pulse] = channels().map(|c| rtc.direct_api().create_data_channel(c));
@@ -194,6 +197,7 @@ impl Link {
             video: None,
             pending: None,
             next_seq: 1,
+            newest_sent: SentFrame::default(),
             epoch: now,
             path: None,
             remote_candidates: 0,
@@ -406,12 +410,14 @@ impl Link {
         &mut self,
         now: Instant,
         captured_at: Instant,
+        info: FrameInfo,
         payloads: &[Arc<[u8]>],
     ) {
         let (State::Up, Some((mid, pt))) = (self.state, self.video) else {
             return;
         };
         let ticks = captured_at.saturating_duration_since(self.epoch).as_micros() * 9 / 100;
+        self.newest_sent = SentFrame { timestamp: ticks as u32, info };
         let mut api = self.rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(mid, None) else {
             return;
@@ -421,11 +427,17 @@ impl Link {
                 RtpWrite::new(pt, self.next_seq.into(), ticks as u32, now, payload.clone())
                     .marker(i + 1 == payloads.len())
                     .nackable(true);
-            stream.write_rtp(packet);
+            // Sent only where it was agreed on: browsers would wait for a smoother picture.
+            stream.write_rtp(if i == 0 { packet.ext_vals(no_delay()) } else { packet });
             self.next_seq += 1;
         }
         // str0m sends what was queued when time is handed in.
         self.handle_timeout(now);
+    }
+
+    /// The last frame given to [`Self::send_frame`].
+    pub(crate) fn newest_sent(&self) -> SentFrame {
+        self.newest_sent
     }
 
     /// Asks the host for a keyframe.
@@ -609,6 +621,15 @@ impl Link {
             self.write_confirm();
             self.handle_timeout(now);
         }
+    }
+}
+
+/// Frames are to be shown when they arrive.
+fn no_delay() -> ExtensionValues {
+    ExtensionValues {
+        play_delay_min: Some(MediaTime::ZERO),
+        play_delay_max: Some(MediaTime::ZERO),
+        ..ExtensionValues::default()
     }
 }
 

@@ -20,6 +20,8 @@ const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
 const MAX_CHECK_RTO: Duration = Duration::from_secs(2);
 /// So that checks go on for about 14 s.
 const MAX_CHECKS: usize = 11;
+/// The number of the header extension that asks for no playout delay, if the offer gives it no other.
+pub(super) const PLAYOUT_DELAY: u8 = 2;
 pub(super) const VIDEO_PT: u8 = 102;
 const VIDEO_RESEND_PT: u8 = 103;
 /// Constrained baseline, level 3.1: what every WebRTC peer decodes. The true level stands in the stream.

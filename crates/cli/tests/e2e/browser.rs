@@ -1,0 +1,193 @@
+//! Viewers in a real browser.
+
+use std::fs;
+use std::path::PathBuf;
+
+use lllsi_lab::{Chromium, Tab};
+use serde_json::Value;
+
+use crate::LEAST_FPS;
+use crate::util::{self, Program, alone, number};
+
+/// Screens of people who watch: width and height, and whether they like it dark.
+const DESKTOP: ((u32, u32), bool) = ((1280, 800), false);
+const PHONE: ((u32, u32), bool) = ((390, 844), true);
+const VECTORS: &str = include_str!("vectors.js");
+
+/// A host with a test card, and its link.
+fn host(more: &[&str]) -> (Program, String) {
+    let mut args =
+        vec!["host", "--source", "test", "--size", "1280x720", "--listen", "127.0.0.1:0"];
+    args.extend(more);
+    let mut host = Program::start(&args);
+    let link = util::text(&host.event("ready"), "link");
+    (host, link)
+}
+
+/// Waits until the page is in this state.
+fn state(tab: &Tab, wanted: &str) {
+    tab.until(wanted, &format!("document.body?.dataset.state === '{wanted}'"));
+}
+
+/// Opens an invite link and clicks on what it offers.
+fn join(browser: &Chromium, link: &str, name: &str) -> Tab {
+    let tab = browser.open(link);
+    tab.resize(DESKTOP.0, DESKTOP.1);
+    state(&tab, "form");
+    tab.until("an invitation", "document.querySelector('#link-field')?.hidden");
+    click_join(&tab, name);
+    tab
+}
+
+fn click_join(tab: &Tab, name: &str) {
+    let _ = tab.evaluate(&format!(
+        "document.querySelector('#name').value = '{name}'; document.querySelector('#form button').click()"
+    ));
+}
+
+fn click(tab: &Tab, id: &str) {
+    let _ = tab.evaluate(&format!("document.querySelector('#{id}').click()"));
+}
+
+/// The page's own figures of the last second.
+fn figures(tab: &Tab) -> Value {
+    let text = tab.until("figures", "document.querySelector('#stage').dataset.figures");
+    serde_json::from_str(text.as_str().expect("a text")).expect("the figures are JSON")
+}
+
+/// How the page says that it ended: code, and all that is read.
+fn end(tab: &Tab) -> (String, String) {
+    state(tab, "ended");
+    let code = tab.evaluate("document.body.dataset.code ?? ''");
+    let words = tab.evaluate("document.querySelector('#card').innerText");
+    (code.as_str().expect("a text").into(), words.as_str().expect("a text").into())
+}
+
+/// Keeps pictures of the page as desktops and phones show it, for people to look at.
+fn keep(tab: &Tab, name: &str) {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    fs::create_dir_all(&directory).expect("a directory for screenshots");
+    for (kind, (size, dark)) in [("desktop", DESKTOP), ("phone", PHONE)] {
+        tab.resize(size, dark);
+        tab.screenshot(&directory.join(format!("{name}-{kind}.png")));
+    }
+    tab.resize(DESKTOP.0, DESKTOP.1);
+}
+
+#[test]
+fn a_browser_plays_the_stream_from_its_link() {
+    let _alone = alone();
+    let (mut host, link) = host(&[]);
+    let browser = Chromium::start();
+    let tab = browser.open(&link);
+    state(&tab, "form");
+    assert_eq!(tab.evaluate("location.href.includes('#')"), false, "the secret is not shown");
+    keep(&tab, "form");
+    tab.until("an invitation", "document.querySelector('#link-field').hidden");
+    click_join(&tab, "Ada");
+    state(&tab, "playing");
+    let viewer = host.wait_for("the viewer", |e| e["state"] == "connected");
+    assert_eq!(viewer["name"], "Ada");
+    let moving = "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{}').fps >= 10";
+    tab.until("motion", moving);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let seen = figures(&tab);
+    eprintln!("{seen:#}");
+    assert!(number(&seen, "fps") > LEAST_FPS, "{seen}");
+    assert!(!seen["path"].as_str().expect("a path").contains("relay"), "{seen}");
+    assert_eq!((&seen["width"], &seen["height"]), (&1280.into(), &720.into()));
+    assert!(seen["stages"].is_object(), "each stage is told: {seen}");
+    click(&tab, "show-figures");
+    keep(&tab, "playing");
+    click(&tab, "leave");
+    let (code, words) = end(&tab);
+    assert!(code.is_empty() && words.contains("You left"), "{words}");
+    let left = host.wait_for("its end", |e| e["state"] == "left");
+    assert_eq!(left["reason"], "the viewer left");
+}
+
+#[test]
+fn a_browser_computes_as_the_documents_say() {
+    let (_host, link) = host(&[]);
+    let browser = Chromium::start();
+    let tab = browser.open(&link);
+    state(&tab, "form");
+    let checked = tab.evaluate(VECTORS);
+    assert!(checked.as_u64() > Some(40), "{checked}");
+}
+
+/// The page ends with this code, and says what to do next.
+fn fails(tab: &Tab, code: &str, next: &str) {
+    let (found, words) = end(tab);
+    assert!(found == code && words.contains(next), "{found}, not {code}: {words}");
+    keep(tab, code);
+}
+
+#[test]
+fn a_browser_is_told_about_links_that_lead_nowhere() {
+    let _alone = alone();
+    let (mut host, link) = host(&[]);
+    let browser = Chromium::start();
+    let cut = browser.open(&link[..link.len() - 3]);
+    fails(&cut, "bad_link", "Copy it again");
+
+    // Another secret of the same shape.
+    let (front, secret) = link.rsplit_once('.').expect("a link has parts");
+    let other = if secret.starts_with('A') { "B" } else { "A" };
+    let wrong = format!("{front}.{other}{}", &secret[1..]);
+    fails(&join(&browser, &wrong, "Eve"), "wrong_secret", "ask the host for a new one");
+    host.event("rejected");
+
+    let pasted = browser.open(&link[..link.find('#').expect("a fragment")]);
+    state(&pasted, "form");
+    let elsewhere = link.replace("127.0.0.1", "127.0.0.2");
+    let _ = pasted.evaluate(&format!("document.querySelector('#link').value = '{elsewhere}'"));
+    click_join(&pasted, "Eve");
+    fails(&pasted, "other_server", "it leads there");
+
+    let insecure = browser.open(&link.replace("127.0.0.1", "lan.example"));
+    fails(&insecure, "insecure", "https");
+
+    let (kept, kept_link) = self::host(&[]);
+    let address = |link: &str| link[..link.find('#').expect("a fragment")].to_owned();
+    let moved = link.replace(&address(&link), &address(&kept_link));
+    fails(&join(&browser, &moved, "Eve"), "unknown_room", "Ask the host");
+    drop(kept);
+}
+
+#[test]
+fn a_browser_waits_in_the_lobby_and_is_told_how_it_ends() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--lobby"]);
+    let browser = Chromium::start();
+    let ada = join(&browser, &link, "Ada");
+    let waiting = host.wait_for("a guest", |e| e["state"] == "waiting");
+    assert_eq!(waiting["name"], "Ada");
+    ada.until("patience", "document.querySelector('[data-step=waiting]').dataset.is === 'now'");
+    keep(&ada, "waiting");
+    host.type_line(&format!("admit {}", waiting["id"]));
+    state(&ada, "playing");
+    host.type_line(&format!("kick {}", waiting["id"]));
+    fails(&ada, "kicked", "Ask the host");
+
+    click(&ada, "again");
+    let waiting = host.wait_for("the guest again", |e| e["state"] == "waiting");
+    host.type_line(&format!("admit {}", waiting["id"]));
+    state(&ada, "playing");
+    host.type_line("quit");
+    fails(&ada, "host_closed", "new link");
+}
+
+#[test]
+fn a_browser_is_told_that_the_room_is_full_and_notices_that_the_host_is_gone() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--max-viewers", "1"]);
+    let browser = Chromium::start();
+    let tab = join(&browser, &link, "Ada");
+    state(&tab, "playing");
+    fails(&join(&browser, &link, "Bob"), "room_full", "when a viewer has left");
+    host.kill();
+    fails(&tab, "host_vanished", "once the host is back");
+    click(&tab, "again");
+    fails(&tab, "server_unreachable", "Check your network");
+}

@@ -1,0 +1,118 @@
+// Runs in the page: published vectors, and those of this project's documents, against the page's own modules.
+// Becomes how many were checked; throws at the first that differs.
+(async () => {
+  const modules = ["noise", "binding", "invite", "bytes", "control"];
+  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control] =
+    await Promise.all(modules.map((name) => import(`/${name}.js`)));
+  const hex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (byte) => parseInt(byte, 16));
+  const text = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const from = (first) => Uint8Array.from({ length: 32 }, (_, i) => first + i);
+  const utf8 = (words) => new TextEncoder().encode(words);
+  let checked = 0;
+  const same = (what, found, expected) => {
+    if (found !== expected) throw new Error(`${what}: ${found}, not ${expected}`);
+    checked += 1;
+  };
+  const refused = async (what, act) => {
+    const went = await Promise.resolve().then(act).then(() => "accepted", () => "refused");
+    same(what, went, "refused");
+  };
+
+  /** An X25519 key pair of which the private key is known. */
+  const pair = async (secret) => {
+    const wrapped = new Uint8Array([...hex("302e020100300506032b656e04220420"), ...secret]);
+    const privateKey = await crypto.subtle.importKey("pkcs8", wrapped, "X25519", true, ["deriveBits"]);
+    const { kty, crv, x } = await crypto.subtle.exportKey("jwk", privateKey);
+    const publicKey = await crypto.subtle.importKey("jwk", { kty, crv, x }, "X25519", true, []);
+    return { privateKey, publicKey };
+  };
+  const raw = async ({ publicKey }) => text(new Uint8Array(await crypto.subtle.exportKey("raw", publicKey)));
+  const agree = async ({ privateKey }, { publicKey }) =>
+    text(new Uint8Array(await crypto.subtle.deriveBits({ name: "X25519", public: publicKey }, privateKey, 256)));
+
+  // RFC 7748, section 6.1.
+  const alice = await pair(hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"));
+  const bob = await pair(hex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"));
+  const shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742";
+  same("X25519, Alice", await raw(alice), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+  same("X25519, Bob", await raw(bob), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+  same("X25519, Alice with Bob", await agree(alice, bob), shared);
+  same("X25519, Bob with Alice", await agree(bob, alice), shared);
+
+  // RFC 5869, A.1.
+  const okm = await hkdf(hex("000102030405060708090a0b0c"), new Uint8Array(22).fill(0x0b), hex("f0f1f2f3f4f5f6f7f8f9"), 42);
+  const expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865";
+  same("HKDF", text(okm), expected);
+
+  // docs/rendezvous.md, section 14, as the native side computes it with an implementation of Noise of another author.
+  const room = "72dbb7336c76780023f83da4c355f2eeea85733b13d3477697917790c1229084";
+  const prologue = hex(`4c4c4c5349207369676e616c6c696e67207601${room}`);
+  const hostKey = hex("8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f");
+  const shake = async () => Initiator.begin(prologue, hostKey, from(0x40), await pair(from(0x60)));
+  const noise = await shake();
+  const message1 = `675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f
+    5e206f5d3d0233586890122ac8e44cc7086b290bdd`.replace(/\s/g, "");
+  same("message 1", text(await noise.write(utf8("hello"))), message1);
+  const message2 = hex(`493e82fc74464a59268817623d2053c5eb8e2cc4a988b4fee179ec6b010d531d
+    cf9efb007ef44be05058c892d20d15a71fd04a76c0ed2a`);
+  const { payload, session } = await noise.read(message2);
+  same("payload 2", text(payload), text(utf8("welcome")));
+  same("hash", text(session.hash), "c4feea5749e5ca99ecf5df14577141adca908daba6a11d7384451e5cd6132bbd");
+  same("sealed", text(await session.sealer.seal(utf8("one"))), "2089438654520be580ab86e297bc5ad3e743cd");
+  const two = hex("662a09886cfa47890f1d10e49102daf079dfdf");
+  same("opened", text(await session.opener.open(two)), text(utf8("two")));
+  await refused("a message that comes twice", () => session.opener.open(two));
+  for (const [what, at] of [["another key in message 2", 0], ["another payload in message 2", 40]]) {
+    const altered = message2.slice();
+    altered[at] ^= 1;
+    const again = await shake();
+    await again.write(utf8("hello"));
+    await refused(what, () => again.read(altered));
+  }
+
+  // docs/control.md, section 3.4.
+  const nonces = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
+  const [client, host] = [0xaa, 0xbb].map((byte) => new Uint8Array(32).fill(byte));
+  const binding = await Binding.of(session.hash, ...nonces);
+  const ours = "6ee4362abac31f8dba36203cd4a7b203ba6b19b5ab823612ed79842011667620";
+  const theirs = hex("dfc2937aed46c1909ea3ee91cb997e9e8702d53cfc8c1dc408865ac45b4f2b0d");
+  same("our proof", text(await binding.prove(client, host)), ours);
+  same("their proof", await binding.verify(client, host, theirs), true);
+  same("our own proof sent back", await binding.verify(client, host, hex(ours)), false);
+  same("a proof for other certificates", await binding.verify(host, client, theirs), false);
+
+  // The link of docs/rendezvous.md, section 14.
+  const parts = ["ctu3M2x2eAAj-D2kw1Xy7uqFczsT00d2l5F3kMEikIQ", "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8",
+    "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8"];
+  const link = `https://server.example/#v1.${parts.join(".")}`;
+  const invite = parseInvite(` ${link}\n`);
+  same("the link's server", invite.server, "https://server.example");
+  same("the link's room", text(invite.room), room);
+  same("the link's key", text(invite.hostKey), text(hostKey));
+  same("the link's secret", text(invite.secret), text(from(0x40)));
+  for (const wrong of ["", link.slice(0, -1), link.replace("v1", "v2"), link.replace("#", ""), `${link}.x`,
+    link.replace("https", "ftp"), link.replace("server.example", ""), link.slice(0, -1) + "9"]) {
+    await refused(`the link ${wrong}`, () => parseInvite(wrong));
+  }
+  same("base64", toBase64(fromBase64("AQJQ7HQk3XtJ")), "AQJQ7HQk3XtJ");
+  for (const wrong of ["A", "AB=", "AB+/", "AB", 7, null]) same(`base64 ${wrong}`, fromBase64(wrong), null);
+
+  // docs/control.md, section 4: layouts.
+  // Times of more than 53 bits do not occur, and JavaScript would round them.
+  const pong = Uint8Array.from({ length: 57 }, (_, i) => (i === 0 ? 3 : [1, 2, 9, 10].includes(i) ? 0 : i));
+  const { sentUs, receivedUs, newest } = control.parseControl(pong.buffer);
+  same("a pong's times", `${sentUs} ${receivedUs}`, `${0x0304_05060708} ${0x0b0c_0d0e0f10}`);
+  same("a pong's frame", text([newest.timestamp, newest.number, newest.sendQueueUs].map((n) => n >>> 24)), "111535");
+  const words = (n) => text(new Uint8Array(new Uint32Array([n]).buffer).reverse());
+  const told = { frame: 1, packets: 2, missed: 3, bytes: 4, queuedUs: 5, latencyUs: 2 ** 40 };
+  const layout = `04${[1, 2, 3, 0, 4, 5].map(words).join("")}ffffffff`;
+  same("a report", text(control.report(told)), layout);
+  same("a ping", text(control.ping(258)), "020000000000000102");
+  same("goodbye", text(control.goodbye()), "0504");
+
+  // Control messages that make no sense do no harm.
+  for (const data of [[], [1], [3, 0], [5], [9, 9, 9], new Array(2000).fill(3)]) {
+    same(`control message ${data.slice(0, 3)}`, control.parseControl(Uint8Array.from(data).buffer), null);
+  }
+  return checked;
+})();

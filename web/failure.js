@@ -1,0 +1,72 @@
+/**
+ * What can go wrong, in words for a person. The codes are those of the command `lllsi`.
+ * @module
+ */
+
+/** Code: what happened, and what to do about it. */
+export const FAILURES = Object.freeze({
+  unexpected: ["Something went wrong on this page", "Load it again. If that does not help, please report it."],
+  insecure: ["Browsers only allow this over https", "Ask the host for a link that begins with https, or watch with the program: lllsi join"],
+  unsupported: ["This browser lacks what the stream needs", "Update it, or use another one."],
+  bad_link: ["This is not a whole invite link", "Copy it again, from http to the last letter."],
+  other_server: ["This link belongs to another server", "Open the link itself: it leads there."],
+  server_unreachable: ["The server cannot be reached", "Check your network, then join again."],
+  unknown_room: ["There is no such room", "Ask the host whether it still runs, and for a new link."],
+  wrong_secret: ["The host does not know this link", "Copy the whole link again, or ask the host for a new one."],
+  room_full: ["The room is full", "Join again when a viewer has left, or ask the host for more places."],
+  version: ["This page and the host do not speak the same version", "Ask the host to install the newest lllsi on both sides."],
+  kicked: ["The host removed you", "Ask the host if that was a mistake."],
+  host_closed: ["The host ended the stream", "Ask the host for a new link if there is to be another."],
+  source_lost: ["The host has no picture any more", "Ask the host for a new link once its screen is back."],
+  host_vanished: ["Nothing comes from the host any more", "Check your network; join again once the host is back."],
+  no_path: ["No direct path to the host was found", "Try another network on one side: strict NATs on both sides cannot be crossed yet."],
+  tampered: ["Somebody between you and the host interferes", "Use another server or network."],
+  no_answer: ["The host does not answer", "Ask the host whether its program still runs."],
+  refused: ["The server refused", "Join again later, or use another server."],
+  protocol: ["The host says things this page does not understand", "Ask the host to install the newest lllsi."],
+});
+
+/** @typedef {keyof typeof FAILURES} Code */
+
+/** Why a session ended, or never began. */
+export class Failure extends Error {
+  /**
+   * @param {Code} code
+   * @param {string} [detail] for those who want to know more
+   */
+  constructor(code, detail) {
+    super(FAILURES[code][0]);
+    this.code = code;
+    this.detail = detail ?? "";
+  }
+
+  /** What to do about it. */
+  get next() {
+    return FAILURES[this.code][1];
+  }
+
+  /**
+   * @param {unknown} error
+   * @returns {Failure}
+   */
+  static of(error) {
+    return error instanceof Failure ? error : new Failure("unexpected", String(error));
+  }
+}
+
+/** Why a host parts or refuses. @type {Record<string, Code>} */
+const PARTINGS = {
+  room_full: "room_full",
+  kicked: "kicked",
+  host_closed: "host_closed",
+  source_lost: "source_lost",
+  protocol: "protocol",
+};
+
+/**
+ * @param {string} reason as the host told it
+ * @returns {Failure}
+ */
+export function parted(reason) {
+  return new Failure(PARTINGS[reason] ?? "host_closed", reason);
+}

@@ -1,0 +1,213 @@
+/**
+ * Watching one room, from the invite link to the end. This is what a page or another program uses:
+ *
+ * ```js
+ * import { Session, parseInvite } from "./session.js";
+ *
+ * const session = Session.join(parseInvite(link), { name: "Ada" });
+ * session.addEventListener("playing", () => (video.srcObject = session.stream));
+ * session.addEventListener("end", ({ detail: failure }) => console.log(failure.message, failure.next));
+ * ```
+ * @module
+ */
+
+import { Binding } from "./binding.js";
+import { Failure } from "./failure.js";
+import { Figures } from "./figures.js";
+import { Link } from "./link.js";
+import { SealedChannel } from "./sealed.js";
+import { Server } from "./server.js";
+
+export { Failure } from "./failure.js";
+export { parseInvite } from "./invite.js";
+
+/** @typedef {import("./invite.js").Invite} Invite */
+
+/** From the start until the host answers. */
+const WELCOME_MS = 15_000;
+const MAX_NAME_BYTES = 64;
+
+/**
+ * @param {string} server base URL
+ * @param {number} port
+ * @returns {string | null}
+ */
+function stunUrl(server, port) {
+  return port === 0 ? null : `stun:${new URL(server).hostname}:${port}`;
+}
+
+/** @param {string} name */
+function shortened(name) {
+  let short = name.trim();
+  while (new TextEncoder().encode(short).length > MAX_NAME_BYTES) short = Array.from(short).slice(0, -1).join("");
+  return short;
+}
+
+/** What a browser must have. @throws {Failure} */
+export async function checkBrowser() {
+  if (!globalThis.isSecureContext) throw new Failure("insecure");
+  if (!("RTCPeerConnection" in globalThis)) throw new Failure("unsupported", "it has no WebRTC");
+  const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
+  if (!codecs.some(({ mimeType }) => mimeType.toLowerCase() === "video/h264")) {
+    throw new Failure("unsupported", "it does not decode H.264");
+  }
+  await crypto.subtle.generateKey("X25519", false, ["deriveBits"]).catch(() => {
+    throw new Failure("unsupported", "it has no X25519");
+  });
+}
+
+/**
+ * One visit to a room. Events, in this order: `entering`, `asking`, `waiting` (the host has to let us in), `connecting`,
+ * `playing` (`stream` may be shown), `restarting` and `playing` again, and last `end` with a {@link Failure}, or null if
+ * we left.
+ */
+export class Session extends EventTarget {
+  #invite;
+  #name;
+  /** @type {Server | null} */
+  #server = null;
+  /** @type {Link | null} */
+  #link = null;
+  /** @type {Figures | null} */
+  #figures = null;
+  #isOver = false;
+  /** Whether the host has not answered our last offer of a new path. */
+  #isRestarting = false;
+
+  /**
+   * @param {Invite} invite
+   * @param {string} name
+   */
+  constructor(invite, name) {
+    super();
+    this.#invite = invite;
+    this.#name = shortened(name);
+  }
+
+  /**
+   * Begins; listeners that are added at once miss nothing.
+   * @param {Invite} invite
+   * @param {{ name?: string }} [options] `name`: what the host calls us
+   * @returns {Session}
+   */
+  static join(invite, { name = "" } = {}) {
+    const session = new Session(invite, name || "Somebody");
+    queueMicrotask(() => session.#run().catch((error) => session.#end(Failure.of(error))));
+    return session;
+  }
+
+  /** The video; null before `playing`. @returns {MediaStream | null} */
+  get stream() {
+    return this.#link?.isUp ? new MediaStream([this.#link.receiver.track]) : null;
+  }
+
+  /** Figures of the stream; null before `playing`. */
+  get figures() {
+    return this.#figures;
+  }
+
+  leave() {
+    this.#end(null);
+  }
+
+  async #run() {
+    await checkBrowser();
+    const slow = setTimeout(() => this.#end(new Failure("no_answer")), WELCOME_MS);
+    try {
+      await this.#enter();
+    } finally {
+      clearTimeout(slow);
+    }
+  }
+
+  /** Until the host has answered. */
+  async #enter() {
+    this.#tell("entering");
+    const server = await Server.connect(this.#invite.server);
+    this.#server = server;
+    if (this.#isOver) return server.close();
+    const stun = stunUrl(this.#invite.server, await server.enter(this.#invite.room));
+    this.#tell("asking");
+    const link = new Link(stun);
+    this.#link = link;
+    this.#figures = new Figures(link);
+    const nonce = crypto.getRandomValues(new Uint8Array(32));
+    /** @type {string[]} */
+    const early = [];
+    const keep = (/** @type {Event} */ event) => early.push(/** @type {CustomEvent<string>} */ (event).detail);
+    link.addEventListener("candidate", keep);
+    const hello = { name: this.#name, offer: await link.offer(), nonce };
+    const channel = await SealedChannel.open(server, this.#invite, hello);
+    if (this.#isOver) return;
+    link.removeEventListener("candidate", keep);
+    const trickle = (/** @type {string} */ candidate) => channel.send({ type: "candidate", candidate });
+    early.forEach(trickle);
+    this.#follow(link, channel, trickle);
+    const binding = await Binding.of(channel.hash, nonce, channel.hostNonce);
+    this.#listen(link, channel, binding).catch((error) => this.#end(Failure.of(error)));
+  }
+
+  /**
+   * @param {Link} link
+   * @param {SealedChannel} channel
+   * @param {(candidate: string) => void} trickle
+   */
+  #follow(link, channel, trickle) {
+    const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ act) =>
+      link.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
+    on("candidate", trickle);
+    on("up", () => this.#tell("playing"));
+    on("restart", async () => {
+      if (this.#isRestarting || this.#server?.isClosed) return;
+      this.#isRestarting = true;
+      this.#tell("restarting");
+      channel.send({ type: "restart", offer: await link.restart() });
+    });
+    on("path", () => this.#tell("playing"));
+    on("down", (failure) => this.#end(failure));
+  }
+
+  /**
+   * What the host says, as long as the server is there.
+   * @param {Link} link
+   * @param {SealedChannel} channel
+   * @param {Binding} binding
+   */
+  async #listen(link, channel, binding) {
+    let { admission } = channel;
+    if (admission.state === "waiting") this.#tell("waiting");
+    while (admission.state === "waiting") {
+      const message = await channel.receive();
+      if (message.type === "part") throw message.failure;
+      if (message.type === "admission") admission = message.admission;
+    }
+    this.#tell("connecting");
+    await link.accept(admission.answer, binding);
+    while (!this.#isOver) {
+      const message = await channel.receive().catch(() => null);
+      // From here on the link does without the server.
+      if (!message) return this.#server?.close();
+      if (message.type === "part") throw message.failure;
+      if (message.type === "candidate") await link.addCandidate(message.candidate);
+      if (message.type === "restarted") {
+        this.#isRestarting = false;
+        await link.acceptRestart(message.answer);
+      }
+    }
+  }
+
+  /** @param {string} type */
+  #tell(type) {
+    if (!this.#isOver) this.dispatchEvent(new CustomEvent(type));
+  }
+
+  /** @param {Failure | null} failure */
+  #end(failure) {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#figures?.stop();
+    this.#link?.close();
+    this.#server?.close();
+    this.dispatchEvent(new CustomEvent("end", { detail: failure }));
+  }
+}
