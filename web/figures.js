@@ -33,7 +33,7 @@ const TICKS = 90;
 /**
  * Figures of one second.
  * @typedef {object} Second
- * @property {number} fps frames shown
+ * @property {number} fps frames decoded: a tab in the background shows none
  * @property {number} bitrate bits a second
  * @property {number | null} latency median milliseconds from the change of the host's screen until the picture is seen
  * @property {Stages | null} stages their medians
@@ -70,8 +70,7 @@ export class Figures {
   #newest = null;
   /** Milliseconds: ages of frames when they had come, and from there. @type {[number, number, number][]} */
   #shown = [];
-  #frames = 0;
-  #last = { at: performance.now(), bytes: 0 };
+  #last = { at: performance.now(), bytes: 0, frames: 0 };
   /** @type {HTMLVideoElement | null} */
   #video = null;
 
@@ -119,7 +118,6 @@ export class Figures {
   #show(now, frame) {
     if (!this.#video) return;
     this.#video.requestVideoFrameCallback((...next) => this.#show(...next));
-    this.#frames += 1;
     const { rtpTimestamp, receiveTime, processingDuration = 0, expectedDisplayTime } = frame;
     if (rtpTimestamp === undefined || receiveTime === undefined) return;
     if (this.#received.size >= MAX_RECEIVED) this.#received.delete([...this.#received.keys()][0] ?? 0);
@@ -170,7 +168,7 @@ export class Figures {
     const seconds = (now - this.#last.at) / 1000;
     const { rttUs } = this.#link.clock;
     const second = {
-      fps: this.#frames / seconds,
+      fps: ((video?.framesDecoded ?? 0) - this.#last.frames) / seconds,
       bitrate: ((bytes - this.#last.bytes) * 8) / seconds,
       ...this.#takeStages(),
       lost: video?.packetsLost ?? 0,
@@ -180,8 +178,7 @@ export class Figures {
       path: `${local?.candidateType ?? "?"} – ${remote?.candidateType ?? "?"}`,
       remote: remote ? `${remote.address}:${remote.port}` : "",
     };
-    this.#frames = 0;
-    this.#last = { at: now, bytes };
+    this.#last = { at: now, bytes, frames: video?.framesDecoded ?? 0 };
     return second;
   }
 }

@@ -31,9 +31,11 @@ export function parseInvite(text) {
   const [version = "", ...parts] = link.slice(hash + 1).split(".");
   if (!/^v\d{1,3}$/.test(version)) throw new Failure("bad_link");
   if (Number(version.slice(1)) !== WIRE_VERSION) throw new Failure("version", `the link's is ${version}`);
+  // The fourth is the hash of the server's certificate, which only programs can look at.
   const [room, hostKey, secret] = parts.map(fromBase64);
-  if (parts.length !== 3 || room?.length !== 32 || hostKey?.length !== 32 || secret?.length !== 32) {
+  if (parts.length < 3 || parts.length > 4 || parts.some((part) => fromBase64(part)?.length !== 32)) {
     throw new Failure("bad_link");
   }
+  if (!room || !hostKey || !secret || (parts.length === 4 && !server.startsWith("https:"))) throw new Failure("bad_link");
   return { server, room, hostKey, secret };
 }

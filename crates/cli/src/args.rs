@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use lllsi::{DEFAULT_PORT, Size};
+use lllsi::{CertificateHash, DEFAULT_PORT, Size};
 
 use crate::failure::EXIT_CODES;
 
@@ -39,7 +39,7 @@ pub(crate) struct Serve {
     /// TCP address for http or https, and UDP address for STUN. Default: all addresses, port 36542.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Certificate chain (PEM) for https.
+    /// Certificate chain (PEM) for https. Without it one is made that browsers will not know.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Private key (PEM) for https.
@@ -52,6 +52,9 @@ pub(crate) struct Host {
     /// Rendezvous server. Without it, one is started here.
     #[arg(long, value_name = "URL", conflicts_with = "listen")]
     pub(crate) server: Option<String>,
+    /// The certificate of an https server that has made its own, as `lllsi serve` prints it.
+    #[arg(long, value_name = "HASH", requires = "server")]
+    pub(crate) server_certificate: Option<CertificateHash>,
     /// Where the server started here listens. Default: all addresses, port 36542.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) listen: Option<SocketAddr>,

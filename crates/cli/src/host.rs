@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use lllsi::media::encode;
 use lllsi::{
-    Host, HostEvent, HostStats, Server, ServerConfig, ViewerId, ViewerState, local_addresses,
+    Host, HostEvent, HostStats, Invite, Server, ServerConfig, ViewerId, ViewerState,
+    local_addresses,
 };
 use qrcode::QrCode;
 use qrcode::render::unicode;
@@ -35,7 +36,11 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         let message = format!("the server's address `{url}` must begin with http:// or https://");
         return Err(Failure::new(Code::ServerUnreachable, message));
     }
-    let host = builder(&args.picture)
+    let mut builder = builder(&args.picture);
+    if let Some(hash) = args.server_certificate {
+        builder = builder.server_certificate(hash);
+    }
+    let host = builder
         .server(url)
         .source(args.source.0.clone())
         .lobby(args.lobby)
@@ -89,16 +94,19 @@ fn reachable_here(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The link, for this machine first, then for each address others may reach.
+/// The link, for this machine first, then for each address others may reach: with https, which browsers ask for there.
 fn links(host: &Host, embedded: Option<&Server>) -> Vec<String> {
     let mut links = vec![host.link().to_owned()];
-    if let (Some(server), Some((_, fragment))) = (embedded, host.link().split_once('#'))
+    if let (Some(server), Ok(invite)) = (embedded, host.link().parse::<Invite>())
         && server.http().ip().is_unspecified()
     {
         let far = local_addresses(server.http().port(), false)
             .into_iter()
             .filter(|a| !a.ip().is_loopback());
-        links.extend(far.map(|address| format!("http://{address}/#{fragment}")));
+        links.extend(far.map(|address| {
+            let (server, certificate) = (format!("https://{address}"), server.certificate());
+            Invite { server, certificate, ..invite.clone() }.to_string()
+        }));
     }
     links
 }
@@ -114,14 +122,18 @@ fn ready(host: &Host, args: &args::Host, embedded: Option<&Server>, report: &Rep
     }
     match (embedded.is_some(), links.as_slice()) {
         (true, [here, there @ ..]) => {
-            report.say(&format!("On this machine:   lllsi join '{here}'"));
+            report.say(&format!("On this machine:   {here}"));
             for link in there {
-                report.say(&format!("On your network:   lllsi join '{link}'"));
+                report.say(&format!("On your network:   {link}"));
             }
         }
-        _ => report.say(&format!("Invite your viewers:   lllsi join '{shared}'")),
+        _ => report.say(&format!("Invite your viewers:   {shared}")),
     }
-    report.say("Whoever has the link may join. A command line can be seen by other users: `lllsi join` asks for the link.");
+    report
+        .say("Whoever has a link may join: in a browser, or with `lllsi join`, which asks for it.");
+    if embedded.is_some() && links.len() > 1 {
+        report.say("Browsers will warn that they do not know this machine's certificate; the program knows it from the link.");
+    }
     if let Some(advice) = encode::advice() {
         report.event(&json!({"event": "advice", "message": advice}));
         report.say(advice);

@@ -10,21 +10,25 @@ use crate::stop::Stop;
 
 pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let mut config = ServerConfig {
         tls: tls.map(|(certificate, key)| Tls { certificate, key }),
         ..Default::default()
     };
     config.listen = args.listen.unwrap_or(config.listen);
     let server = Server::start(config)?;
-    let http = format!("{scheme}://{}", server.http());
-    report.event(&json!({"event": "ready", "http": http, "stun": server.stun().to_string()}));
+    let (at, stun) = (server.http(), server.stun());
+    let hash = server.certificate().map(|hash| hash.to_base64());
+    let (http, https) = (format!("http://{at}"), format!("https://{at}"));
+    report.event(&json!({"event": "ready", "http": http, "https": https, "certificate": hash, "stun": stun.to_string()}));
     report.say(&format!(
-        "Rendezvous server at {http}, STUN at udp://{}. Ctrl-C ends it.",
-        server.stun()
+        "Rendezvous server at {http} and {https}, STUN at udp://{stun}. Ctrl-C ends it."
     ));
-    if scheme == "http" && !server.http().ip().is_loopback() {
-        report.say("Signalling is sealed between the peers in any case; browsers will want https (--tls-cert, --tls-key).");
+    if let (Some(hash), false) = (hash, at.ip().is_loopback()) {
+        report.say(&format!(
+            "Hosts: lllsi host --server https://THIS-MACHINE:{} --server-certificate {hash}",
+            at.port()
+        ));
+        report.say("Browsers do not know this certificate and will warn; --tls-cert and --tls-key take one that they know.");
     }
     let until = stop.after(None);
     while !until.over() {

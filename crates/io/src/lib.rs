@@ -14,6 +14,7 @@ mod interfaces;
 mod page;
 mod signal;
 mod socket;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,6 +55,12 @@ pub enum Error {
     Tls {
         /// The file.
         path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// No certificate could be made.
+    #[error("no certificate for https can be made: {detail}")]
+    Certificate {
         /// Why.
         detail: String,
     },

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lllsi_core::{Input, Machine, Output};
+use lllsi_proto::invite::CertificateHash;
 use tokio::sync::mpsc;
 
 use crate::Error;
@@ -40,10 +41,18 @@ pub struct Peer<M: Machine> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the net thread. `make` builds the machine, given the port of its socket; `server` is the rendezvous server's
-/// base URL. `on_overflow` is handed to the machine whenever the outbox could not keep an event.
+/// Where a rendezvous server is, and how it proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendezvous {
+    /// Its base URL, `http://…` or `https://…`.
+    pub url: String,
+    /// The only certificate to accept; else what the system trusts. For `https://` alone.
+    pub certificate: Option<CertificateHash>,
+}
+
+/// Starts the net thread. `make` builds the machine, given the port of its socket. `on_overflow` is handed to the machine whenever the outbox could not keep an event.
 pub fn spawn<M>(
-    server: String,
+    server: Rendezvous,
     make: impl FnOnce(u16) -> M + Send + 'static,
     outbox: impl Outbox<M::Event>,
     on_overflow: Option<M::Action>,

@@ -13,7 +13,6 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,21 +26,22 @@ use hyper_util::service::TowerToHyperService;
 use lllsi_core::rendezvous::{self, ConnectionId, Input, Output, Rendezvous};
 use lllsi_core::{Transmit, stun};
 use lllsi_proto::MAX_SIGNAL_BYTES;
+use lllsi_proto::invite::CertificateHash;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::page;
 use crate::socket::{Batch, Endpoint};
-use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH};
+pub use crate::tls::Tls;
+use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH, page, tls};
 
 /// Messages that may wait for one connection.
 const CONNECTION_QUEUE: usize = 256;
 /// Messages that may wait for the machine; connections wait when it is full.
 const MACHINE_QUEUE: usize = 1024;
+/// The first byte of a TLS connection (RFC 8446, 5.1): no http request begins so.
+const TLS_HANDSHAKE: u8 = 22;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection as quiet as this is asked whether it is alive: browsers cannot ask by themselves.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -50,21 +50,12 @@ const MAX_UNANSWERED: u32 = 3;
 /// When the server stops: how long last words are passed on, and then written.
 const STOP_GRACE: Duration = Duration::from_millis(150);
 
-/// Certificate and key for https, as PEM files.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// Certificate chain.
-    pub certificate: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
-}
-
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// TCP address for http(s), and UDP address for STUN.
+    /// TCP address for http and https, and UDP address for STUN.
     pub listen: SocketAddr,
-    /// https instead of http.
+    /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,
     /// Bounds.
     pub limits: rendezvous::Config,
@@ -84,16 +75,23 @@ impl Default for Config {
 pub struct Server {
     http: SocketAddr,
     stun: SocketAddr,
+    certificate: Option<CertificateHash>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
     /// Binds and starts serving.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] when the address is taken or not ours; [`Error::Tls`] for files that cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
-        let tls = config.tls.as_ref().map(load_tls).transpose()?;
+        let (tls, certificate) = match &config.tls {
+            Some(files) => (tls::signed(files)?, None),
+            None => tls::self_signed().map(|(tls, hash)| (tls, Some(hash)))?,
+        };
         let (tcp, udp) = runtime.block_on(bind(config.listen))?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
@@ -105,10 +103,15 @@ impl Server {
             .name("server".into())
             .spawn(move || runtime.block_on(serve(machine, tcp, udp, tls, stopped)))
             .map_err(|source| Error::Thread { name: "server", source })?;
-        Ok(Self { http, stun, stop, thread: Some(thread) })
+        Ok(Self { http, stun, certificate, stop, thread: Some(thread) })
     }
 
-    /// Where it listens for http(s).
+    /// The certificate it has made for itself; `None` if it was given one.
+    pub fn certificate(&self) -> Option<CertificateHash> {
+        self.certificate
+    }
+
+    /// Where it listens for http and https.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
@@ -148,21 +151,6 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, Endpoint), Error> {
     }
 }
 
-fn load_tls(files: &Tls) -> Result<TlsAcceptor, Error> {
-    let failed = |path: &Path, detail: String| Error::Tls { path: path.to_owned(), detail };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
-        .map_err(|e| failed(&files.certificate, e.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|e| failed(&files.key, e.to_string()))?;
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|b| b.with_no_client_auth().with_single_cert(certificates, key))
-        .map_err(|e| failed(&files.certificate, e.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 /// What connections tell the machine's task.
 enum Told {
     Connected(ConnectionId, mpsc::Sender<String>),
@@ -174,7 +162,7 @@ async fn serve(
     machine: Rendezvous,
     tcp: TcpListener,
     udp: Endpoint,
-    tls: Option<TlsAcceptor>,
+    tls: TlsAcceptor,
     mut stopped: watch::Receiver<bool>,
 ) {
     let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
@@ -258,7 +246,7 @@ struct Shared {
     next: Arc<std::sync::atomic::AtomicU64>,
 }
 
-async fn accept(tcp: TcpListener, tls: Option<TlsAcceptor>, told: mpsc::Sender<Told>) {
+async fn accept(tcp: TcpListener, tls: TlsAcceptor, told: mpsc::Sender<Told>) {
     let shared = Shared { told, next: Arc::default() };
     let router = page::add_to(Router::new())
         .route("/healthz", get(|| async { "ok\n" }))
@@ -282,22 +270,31 @@ async fn accept(tcp: TcpListener, tls: Option<TlsAcceptor>, told: mpsc::Sender<T
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+/// Serves http or https, whichever the first byte begins.
+async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router) {
     let _ = stream.set_nodelay(true);
-    match tls {
-        None => http(stream, router).await,
-        Some(tls) => match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, router).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake timed out"),
-        },
+    let accepted = tokio::time::timeout(TLS_TIMEOUT, async {
+        let mut first = [0];
+        let read = stream.peek(&mut first).await?;
+        let accepted: Box<dyn Duplex> = if read == 1 && first[0] == TLS_HANDSHAKE {
+            Box::new(tls.accept(stream).await?)
+        } else {
+            Box::new(stream)
+        };
+        std::io::Result::Ok(accepted)
+    });
+    match accepted.await {
+        Ok(Ok(stream)) => http(stream, router).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection came to nothing"),
+        Err(_) => tracing::debug!("a connection said nothing in time"),
     }
 }
 
-async fn http(
-    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-    router: Router,
-) {
+/// Bytes both ways, in clear or not.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+async fn http(stream: Box<dyn Duplex>, router: Router) {
     let mut builder =
         hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);

@@ -1,24 +1,23 @@
 //! A peer's connection to the rendezvous server: one WebSocket, from the machine's commands to its events.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lllsi_core::{SignalCommand, SignalEvent};
 use lllsi_proto::MAX_SIGNAL_BYTES;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError};
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::SIGNALLING_PATH;
+use crate::peer::Rendezvous;
+use crate::server::Duplex;
+use crate::{SIGNALLING_PATH, tls};
 
 /// Commands and events that may wait. A machine sends a handful per client.
 const QUEUE: usize = 1024;
@@ -29,16 +28,15 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// The machine's end: hands over commands, gets events.
 pub(crate) struct Signalling {
-    url: String,
+    server: Rendezvous,
     events: mpsc::Receiver<SignalEvent>,
     texts: Option<mpsc::Sender<String>>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Signalling {
-    /// `url` is the server's base URL, `http://…` or `https://…`.
-    pub(crate) fn new(url: String) -> Self {
-        Self { url, events: nothing(), texts: None, task: None }
+    pub(crate) fn new(server: Rendezvous) -> Self {
+        Self { server, events: nothing(), texts: None, task: None }
     }
 
     pub(crate) fn command(&mut self, command: SignalCommand) {
@@ -46,7 +44,7 @@ impl Signalling {
             SignalCommand::Connect => {
                 let (texts_in, texts) = mpsc::channel(QUEUE);
                 let (events_in, events) = mpsc::channel(QUEUE);
-                self.task = Some(tokio::spawn(run(self.url.clone(), texts, events_in)));
+                self.task = Some(tokio::spawn(run(self.server.clone(), texts, events_in)));
                 (self.texts, self.events) = (Some(texts_in), events);
             }
             SignalCommand::Send(text) => {
@@ -75,9 +73,13 @@ fn nothing() -> mpsc::Receiver<SignalEvent> {
 }
 
 /// One connection from beginning to end.
-async fn run(url: String, mut texts: mpsc::Receiver<String>, events: mpsc::Sender<SignalEvent>) {
+async fn run(
+    server: Rendezvous,
+    mut texts: mpsc::Receiver<String>,
+    events: mpsc::Sender<SignalEvent>,
+) {
     let attempt = tokio::select! {
-        attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&url)) => attempt,
+        attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&server)) => attempt,
         // Nothing is sent before it is connected: it is not wanted any more.
         _ = texts.recv() => return,
     };
@@ -87,7 +89,7 @@ async fn run(url: String, mut texts: mpsc::Receiver<String>, events: mpsc::Sende
             talk(socket, texts, &events).await
         }
         Ok(Err(reason)) => reason,
-        Err(_) => format!("{} does not answer", strip_fragment(&url)),
+        Err(_) => format!("{} does not answer", strip_fragment(&server.url)),
     };
     // Nobody listens any more if the machine closed the connection itself.
     let _ = events.send(SignalEvent::Disconnected { reason }).await;
@@ -98,12 +100,11 @@ fn strip_fragment(url: &str) -> &str {
     url.split('#').next().unwrap_or(url)
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+type Socket = WebSocketStream<Box<dyn Duplex>>;
 
-type Socket = WebSocketStream<Box<dyn Stream>>;
-
-async fn connect(url: &str) -> Result<(Socket, SocketAddr), String> {
+async fn connect(
+    Rendezvous { url, certificate }: &Rendezvous,
+) -> Result<(Socket, SocketAddr), String> {
     let url = strip_fragment(url);
     let uri: Uri = url.parse().map_err(|e| format!("{url} is no URL: {e}"))?;
     let host = uri.host().ok_or_else(|| format!("{url} names no server"))?;
@@ -115,10 +116,10 @@ async fn connect(url: &str) -> Result<(Socket, SocketAddr), String> {
     let _ = tcp.set_nodelay(true);
     let server = tcp.peer_addr().map_err(|e| e.to_string())?;
     let server = SocketAddr::new(server.ip().to_canonical(), server.port());
-    let stream: Box<dyn Stream> = if tls {
+    let stream: Box<dyn Duplex> = if tls {
         let name = ServerName::try_from(address.to_owned()).map_err(|e| format!("{host}: {e}"))?;
-        let stream = TlsConnector::from(tls_config()?).connect(name, tcp).await;
-        Box::new(stream.map_err(|e| format!("no TLS with {host}:{port}: {e}"))?)
+        let stream = tls::connector(*certificate)?.connect(name, tcp).await;
+        Box::new(stream.map_err(|e| format!("no TLS with {host}:{port}: {}", explained(&e)))?)
     } else {
         Box::new(tcp)
     };
@@ -135,20 +136,18 @@ async fn connect(url: &str) -> Result<(Socket, SocketAddr), String> {
     Ok((socket, server))
 }
 
-/// Trusts what the system trusts.
-fn tls_config() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("this system has no root certificates to check the server's with".into());
+/// Why TLS failed, in words for a person where it is about certificates.
+fn explained(error: &std::io::Error) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::ApplicationVerificationFailure,
+        )) => "its certificate is not the one in the link".into(),
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "nobody this system trusts has signed its certificate".into()
+        }
+        _ => error.to_string(),
     }
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// Carries texts both ways until one side ends it. Gives the reason.

@@ -157,7 +157,9 @@ impl ClientBuilder {
     pub fn start(self) -> Result<Client, Error> {
         let started = Instant::now();
         let invite: Invite = self.link.parse()?;
-        let (server, near) = (invite.server.clone(), is_loopback(&invite.server));
+        let (url, certificate) = (invite.server.clone(), invite.certificate);
+        let near = is_loopback(&url);
+        let server = peer::Rendezvous { url, certificate };
         let (random_seed, name) = (random()?, self.name);
         let make = move |port| {
             let config = machine::Config {

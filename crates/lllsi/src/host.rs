@@ -11,7 +11,7 @@ use lllsi_io::peer::{self, Outbox, Overflow, Peer};
 use lllsi_io::{local_addresses, random};
 use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
-use lllsi_proto::invite::Invite;
+use lllsi_proto::invite::{CertificateHash, Invite};
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::publish::{self, Desk, Pipeline};
@@ -95,6 +95,7 @@ pub struct HostStats {
 #[derive(Debug, Clone)]
 pub struct HostBuilder {
     server: Option<String>,
+    certificate: Option<CertificateHash>,
     source: Source,
     fps: u32,
     bitrate: u32,
@@ -134,6 +135,13 @@ impl HostBuilder {
     /// The rendezvous server's base URL, `http://…` or `https://…`.
     pub fn server(mut self, url: impl Into<String>) -> Self {
         self.server = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// The only certificate to accept from an `https://` server, for servers that have made their own
+    /// ([`Server::certificate`](crate::Server::certificate)); default what the system trusts. Links carry it on.
+    pub fn server_certificate(mut self, hash: CertificateHash) -> Self {
+        self.certificate = Some(hash);
         self
     }
 
@@ -197,6 +205,7 @@ impl HostBuilder {
             room: identity.room(),
             host_key: identity.public_key(),
             secret: identity.secret,
+            certificate: self.certificate,
         };
         let random_seed = random()?;
         let near = is_loopback(&server);
@@ -216,6 +225,7 @@ impl HostBuilder {
         let (mailbox, desk) = (Mailbox::new(None), Desk::default());
         let outbox =
             Sorter { mailbox: mailbox.clone(), desk: desk.clone(), connected: HashSet::new() };
+        let server = peer::Rendezvous { url: server, certificate: self.certificate };
         let peer = peer::spawn(server, make, outbox, None)?;
         let config = publish::Config { fps: self.fps, bitrate: self.bitrate, bounds };
         let (actions, ending) = (peer.actions(), peer.actions());
@@ -243,6 +253,7 @@ impl Host {
     pub fn builder() -> HostBuilder {
         HostBuilder {
             server: None,
+            certificate: None,
             source: Source::default(),
             fps: 30,
             bitrate: 5_000_000,

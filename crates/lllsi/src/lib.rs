@@ -62,7 +62,7 @@ pub use lllsi_io::{DEFAULT_PORT, Error as IoError, local_addresses};
 pub use lllsi_media as media;
 pub use lllsi_media::picture::Size;
 pub use lllsi_proto::Error as LinkTextError;
-pub use lllsi_proto::invite::Invite;
+pub use lllsi_proto::invite::{CertificateHash, Invite};
 pub use lllsi_proto::rendezvous::Refusal;
 pub use stages::{Stages, Summary};
 

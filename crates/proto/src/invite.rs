@@ -1,7 +1,7 @@
 //! The invite link, and the identifiers and secrets it is made of.
 //!
 //! ```text
-//! https://server.example/#v1.<room id>.<host public key>.<secret>
+//! https://server.example/#v1.<room id>.<host public key>.<secret>[.<certificate hash>]
 //! ```
 //!
 //! What follows `#` never reaches the server: programs cut it off before they connect, and browsers do not send it.
@@ -15,6 +15,7 @@
 //!     room: token.room_id(),
 //!     host_key: HostKey::from_bytes([1; 32]),
 //!     secret: Secret::from_bytes([2; 32]),
+//!     certificate: None,
 //! };
 //! let link = invite.to_string();
 //! assert_eq!(link.parse::<Invite>().unwrap(), invite);
@@ -116,6 +117,10 @@ bytes_32!(
     Secret, "link secret", secret: true
 );
 bytes_32!(
+    /// SHA-256 of a server's certificate, for servers whose certificate nobody has signed.
+    CertificateHash, "certificate hash", secret: false
+);
+bytes_32!(
     /// A random value each side contributes to the transport binding, see [`crate::sealed`].
     Nonce, "nonce", secret: true
 );
@@ -133,6 +138,13 @@ impl RoomToken {
     }
 }
 
+impl CertificateHash {
+    /// The hash of a certificate in DER form.
+    pub fn of(der: &[u8]) -> Self {
+        Self(Sha256::digest(der).into())
+    }
+}
+
 /// A parsed invite link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
@@ -144,13 +156,19 @@ pub struct Invite {
     pub host_key: HostKey,
     /// What admits its holder.
     pub secret: Secret,
+    /// The server's certificate, if it is one that only links vouch for. Needs an `https://` server.
+    pub certificate: Option<CertificateHash>,
 }
 
 impl fmt::Display for Invite {
     /// Writes the link, its secret included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (room, key) = (self.room.to_base64(), self.host_key.to_base64());
-        write!(f, "{}/#v{WIRE_VERSION}.{room}.{key}.{}", self.server, self.secret.to_base64())
+        write!(f, "{}/#v{WIRE_VERSION}.{room}.{key}.{}", self.server, self.secret.to_base64())?;
+        match &self.certificate {
+            Some(hash) => write!(f, ".{}", hash.to_base64()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -193,11 +211,15 @@ impl FromStr for Invite {
             room: part("room id")?.parse()?,
             host_key: part("host key")?.parse()?,
             secret: part("secret")?.parse()?,
+            certificate: parts.next().map(str::parse).transpose()?,
         };
-        match parts.next() {
-            None => Ok(invite),
-            Some(_) => Err(Error::invalid("invite link", "something follows the secret")),
+        if parts.next().is_some() {
+            return Err(Error::invalid("invite link", "something follows its last part"));
         }
+        if invite.certificate.is_some() && !server.starts_with("https://") {
+            return Err(Error::invalid("invite link", "a certificate without https://"));
+        }
+        Ok(invite)
     }
 }
 
@@ -217,6 +239,7 @@ mod tests {
             room: RoomToken::from_bytes([9; 32]).room_id(),
             host_key: HostKey::from_bytes([3; 32]),
             secret: Secret::from_bytes([4; 32]),
+            certificate: None,
         }
     }
 
@@ -225,6 +248,9 @@ mod tests {
         let link = invite().to_string();
         assert_eq!(link.parse(), Ok(invite()));
         assert_eq!(format!("  {link}\n").parse(), Ok(invite()));
+        let certificate = Some(CertificateHash::of(b"a certificate"));
+        let pinned = Invite { server: "https://[::1]:36542".into(), certificate, ..invite() };
+        assert_eq!(pinned.to_string().parse(), Ok(pinned));
     }
 
     #[test]
@@ -241,7 +267,9 @@ mod tests {
         says(&link.replace("#v1.", "#1."), "begin with `v1.`");
         says(&link[..link.len() - 2], "link secret");
         says(link.rsplit_once('.').unwrap().0, "the secret is missing");
-        says(&format!("{link}.x"), "something follows");
+        says(&format!("{link}.x"), "certificate hash");
+        says(&format!("{link}.{}", invite().room.to_base64()), "without https");
+        says(&format!("{link}.{}.x", invite().room.to_base64()), "something follows");
         says(&format!("http://x/#{}", "a".repeat(4000)), "at most 2048");
     }
 

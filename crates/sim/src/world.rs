@@ -177,6 +177,7 @@ impl World {
             room: self.identity.room(),
             host_key: self.identity.public_key(),
             secret: self.identity.secret,
+            certificate: None,
         }
     }
 

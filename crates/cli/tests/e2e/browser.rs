@@ -191,3 +191,58 @@ fn a_browser_is_told_that_the_room_is_full_and_notices_that_the_host_is_gone() {
     click(&tab, "again");
     fails(&tab, "server_unreachable", "Check your network");
 }
+
+#[test]
+fn viewers_on_the_network_come_by_https_with_a_certificate_that_the_link_vouches_for() {
+    let _alone = alone();
+    let mut server = Program::start(&["serve", "--listen", "127.0.0.1:0"]);
+    let ready = server.event("ready");
+    let (url, hash) = (util::text(&ready, "https"), util::text(&ready, "certificate"));
+    let args = ["host", "--source", "test", "--server", &url, "--server-certificate", &hash];
+    let mut host = Program::start(&args);
+    let link = util::text(&host.event("ready"), "link");
+
+    let browser = Chromium::start();
+    let tab = join(&browser, &link.replace("127.0.0.1", "lan.example"), "Ada");
+    state(&tab, "playing");
+    assert_eq!(tab.evaluate("location.protocol"), "https:");
+
+    let mut native = Program::start(&["join", &link, "--headless"]);
+    native.event("first_frame");
+    native.ends_well();
+    let (front, hash) = link.rsplit_once('.').expect("a link has parts");
+    let other = if hash.starts_with('A') { "B" } else { "A" };
+    let impostor = format!("{front}.{other}{}", &hash[1..]);
+    let mut native = Program::start(&["join", &impostor, "--headless"]);
+    native.fails("server_unreachable", 4, "not the one in the link");
+}
+
+#[test]
+fn browsers_and_programs_watch_together() {
+    let _alone = alone();
+    let args = ["host", "--source", "test", "--size", "320x180", "--listen", "127.0.0.1:0"];
+    let mut host = Program::start(&args);
+    let link = util::text(&host.event("ready"), "link");
+    let browser = Chromium::start();
+    let mut programs: Vec<_> =
+        (0..4).map(|_| Program::start(&["join", &link, "--headless"])).collect();
+    let tabs: Vec<_> = (0..4).map(|i| join(&browser, &link, &format!("tab {i}"))).collect();
+    for tab in &tabs {
+        state(tab, "playing");
+    }
+    host.wait_for("all of them", |e| e["event"] == "stats" && e["viewers"] == 8);
+    for program in &mut programs {
+        program.wait_for("motion", |e| e["fps"].as_f64() > Some(LEAST_FPS));
+    }
+    for tab in &tabs {
+        let moving = format!(
+            "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{{}}').fps > {LEAST_FPS}"
+        );
+        tab.until("motion", &moving);
+    }
+    host.forget();
+    let stats = host.event("stats");
+    eprintln!("{stats}");
+    // Each frame is encoded once for all; a keyframe for one is a keyframe for all.
+    assert!(number(&stats, "encodes") <= 45.0, "{stats}");
+}

@@ -8,7 +8,7 @@
 //! # let host = HostIdentity::from_random([7; 96]);
 //! # let (room, host_key, secret) = (host.room(), host.public_key(), host.secret);
 //! # let now = std::time::Instant::now();
-//! let invite = Invite { server: "http://127.0.0.1:36542".into(), room, host_key, secret };
+//! let invite = Invite { server: "http://127.0.0.1:36542".into(), room, host_key, secret, certificate: None };
 //! let config = Config {
 //!     invite,
 //!     name: "Ada".into(),
