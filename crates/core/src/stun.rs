@@ -27,6 +27,26 @@ pub fn is_stun(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER_BYTES && datagram[0] < 4 && datagram[4..8] == COOKIE
 }
 
+/// What a connectivity check, or an answer to one, is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A binding request.
+    Request,
+    /// A binding success response.
+    Success,
+}
+
+impl Class {
+    /// `None` for anything else.
+    pub(crate) fn of(datagram: &[u8]) -> Option<Self> {
+        match datagram {
+            [0, 1, ..] if is_stun(datagram) => Some(Self::Request),
+            [1, 1, ..] if is_stun(datagram) => Some(Self::Success),
+            _ => None,
+        }
+    }
+}
+
 /// The answer to a binding request that came from `source`; `None` for anything else.
 ///
 /// ```

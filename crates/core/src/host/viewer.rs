@@ -69,6 +69,8 @@ pub struct ViewerStatus {
     pub report: Report,
     /// What its path is thought to carry, bit/s.
     pub bitrate: f64,
+    /// Connectivity checks that were not sent, since nobody answers where it says that it is.
+    pub withheld_checks: u64,
 }
 
 enum Stage {
@@ -228,6 +230,10 @@ impl Viewer {
             Stage::Linked(..) => ViewerState::Connecting,
             _ => ViewerState::Waiting,
         };
+        let withheld_checks = match &self.stage {
+            Stage::Linked(link, _) => link.withheld_checks(),
+            _ => 0,
+        };
         ViewerStatus {
             id,
             name: self.hello.name.clone(),
@@ -235,6 +241,7 @@ impl Viewer {
             path: self.path,
             report: self.report.0,
             bitrate: self.estimate.map_or(0.0, |e| e.bitrate),
+            withheld_checks,
         }
     }
 
