@@ -14,6 +14,7 @@
 //! `crates/io` is the shell around these machines for real networks, `crates/sim` the one for virtual networks.
 
 pub mod client;
+pub mod cpace;
 pub mod host;
 pub mod rate;
 pub mod rendezvous;

@@ -29,6 +29,7 @@ files! {
     "/bytes.js" "bytes.js" "text/javascript",
     "/clock.js" "clock.js" "text/javascript",
     "/control.js" "control.js" "text/javascript",
+    "/cpace.js" "cpace.js" "text/javascript",
     "/failure.js" "failure.js" "text/javascript",
     "/figures.js" "figures.js" "text/javascript",
     "/invite.js" "invite.js" "text/javascript",

@@ -1,8 +1,8 @@
 // Runs in the page: published vectors, and those of this project's documents, against the page's own modules.
 // Becomes how many were checked; throws at the first that differs.
 (async () => {
-  const modules = ["noise", "binding", "invite", "bytes", "control"];
-  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control] =
+  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace"];
+  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace] =
     await Promise.all(modules.map((name) => import(`/${name}.js`)));
   const hex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (byte) => parseInt(byte, 16));
   const text = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -43,6 +43,33 @@
   const okm = await hkdf(hex("000102030405060708090a0b0c"), new Uint8Array(22).fill(0x0b), hex("f0f1f2f3f4f5f6f7f8f9"), 42);
   const expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865";
   same("HKDF", text(okm), expected);
+
+  // draft-irtf-cfrg-cpace-21, B.1.
+  const hashed = hex("03998087bdb1a2617bbe25ef5a7c18cd4f84f902328701790958755ee4aed1d3");
+  const generator = "d04bf6d41f6a289632a2e929fa29bebd51092512a7829fdde7d314b62f05a73f";
+  same("CPace's generator", text(cpace.mapToCurve(hashed)), generator);
+  const channel = utf8("\x0bA_initiator\x0bB_responder");
+  const scalar = hex("21b4f4bd9e64ed355c3eb676a28ebedaf6d8f17bdc365995b319097153044080");
+  const begin = () => cpace.Exchange.begin(utf8("Password"), channel, hex("7e4b4791d6a8ef019b936c79fb7f2c57"), scalar);
+  const exchange = await begin();
+  const share = "1d13c89278cdadd826f6d8d7f887701430f8380ddc17611cdd6dc989ce0c9f32";
+  same("CPace's share", text(exchange.share), share);
+  const other = hex("248cccf6d5cdc3646f0ad593f9e6cef4e69d4945f8372e623512ecea32185623");
+  const isk = `6e19b875f7a561d6b3ca3dbb9ef42ac55de3e717881018204b8922b4d5e53bb2
+    aa82c300bea7b65d2b671da71922ddf6472301b79bc270adfa8bf413285f2263`.replace(/\s/g, "");
+  same("CPace's key", text(await exchange.finish(other, [utf8("ADa"), utf8("ADb")])), isk);
+  for (const point of [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  ]) {
+    const once = await begin();
+    await refused(`the share ${point}`, () => once.finish(hex(point)));
+  }
 
   // docs/rendezvous.md, section 14, as the native side computes it with an implementation of Noise of another author.
   const room = "72dbb7336c76780023f83da4c355f2eeea85733b13d3477697917790c1229084";
