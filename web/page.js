@@ -106,6 +106,9 @@ function join() {
   for (const step of ["entering", "asking", "waiting", "connecting"]) {
     joined.addEventListener(step, () => showStep(step));
   }
+  joined.addEventListener("waiting", (event) => {
+    text.textContent = `The host sees these digits too, and may ask you for them: ${/** @type {CustomEvent} */ (event).detail}`;
+  });
   joined.addEventListener("playing", () => {
     notice.textContent = "";
     if (document.body.dataset.state === "playing") return;

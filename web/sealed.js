@@ -6,7 +6,7 @@
 import { concat, fromBase64, toBase64, utf8 } from "./bytes.js";
 import { Failure, parted } from "./failure.js";
 import { WIRE_VERSION } from "./invite.js";
-import { Initiator, ephemeral } from "./noise.js";
+import { Initiator, ephemeral, hkdf } from "./noise.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /** @typedef {import("./failure.js").Code} Code */
@@ -69,6 +69,16 @@ function open(blob) {
   throw new Failure("version", `the host's is ${version}`);
 }
 
+/**
+ * @param {Bytes} hash of the handshake
+ * @returns {Promise<string>}
+ */
+export async function shortCode(hash) {
+  const bytes = await hkdf(hash, new Uint8Array(0), utf8("LLLSI short code"), 8);
+  const digits = String(new DataView(bytes.buffer).getBigUint64(0) % 1_000_000n).padStart(6, "0");
+  return `${digits.slice(0, 3)} ${digits.slice(3)}`;
+}
+
 /** Seals what is for the host, and opens what comes from it. Any message that does not open is the end of it. */
 export class SealedChannel {
   #server;
@@ -86,6 +96,14 @@ export class SealedChannel {
     this.#session = session;
     this.hostNonce = hostNonce;
     this.admission = first;
+  }
+
+  /**
+   * Six digits that the host sees too, in two groups.
+   * @returns {Promise<string>}
+   */
+  async shortCode() {
+    return shortCode(this.#session.hash);
   }
 
   /** Of the whole handshake: the two ends of one channel have the same. */

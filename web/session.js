@@ -57,7 +57,7 @@ export async function checkBrowser() {
 }
 
 /**
- * One visit to a room. Events, in this order: `entering`, `asking`, `waiting` (the host has to let us in), `connecting`,
+ * One visit to a room. Events, in this order: `entering`, `asking`, `waiting` (the host has to let us in; detail: digits that it sees too), `connecting`,
  * `playing` (`stream` may be shown), `restarting` and `playing` again, and last `end` with a {@link Failure}, or null if
  * we left.
  */
@@ -175,7 +175,7 @@ export class Session extends EventTarget {
    */
   async #listen(link, channel, binding) {
     let { admission } = channel;
-    if (admission.state === "waiting") this.#tell("waiting");
+    if (admission.state === "waiting") this.#tell("waiting", await channel.shortCode());
     while (admission.state === "waiting") {
       const message = await channel.receive();
       if (message.type === "part") throw message.failure;
@@ -196,9 +196,12 @@ export class Session extends EventTarget {
     }
   }
 
-  /** @param {string} type */
-  #tell(type) {
-    if (!this.#isOver) this.dispatchEvent(new CustomEvent(type));
+  /**
+   * @param {string} type
+   * @param {unknown} [detail]
+   */
+  #tell(type, detail) {
+    if (!this.#isOver) this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   /** @param {Failure | null} failure */

@@ -148,11 +148,13 @@ fn viewer(state: &str, id: ViewerId) -> Value {
 /// Says what happened.
 pub(crate) fn say(event: &HostEvent, report: &Report) {
     match event {
-        HostEvent::Waiting { id, name } => {
+        HostEvent::Waiting { id, name, code } => {
             let mut event = viewer("waiting", *id);
             event["name"] = json!(name);
+            event["code"] = json!(code.to_string());
             report.event(&event);
-            report.say(&format!("{name} (#{id}) waits. Type: admit {id}"));
+            report
+                .say(&format!("{name} (#{id}) waits, and sees the code {code}. Type: admit {id}"));
         }
         HostEvent::Connected { id, name, path } => {
             let mut event = viewer("connected", *id);

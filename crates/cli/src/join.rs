@@ -133,9 +133,9 @@ impl View {
         let ms = rounded(self.started.elapsed().as_secs_f64() * 1000.0);
         match event {
             ClientEvent::Entered => report.event(&json!({"event": "entered"})),
-            ClientEvent::Waiting => {
-                report.event(&json!({"event": "waiting"}));
-                report.say("Waiting for the host to let you in.");
+            ClientEvent::Waiting(code) => {
+                report.event(&json!({"event": "waiting", "code": code.to_string()}));
+                report.say(&format!("Waiting for the host to let you in. Your code is {code}."));
             }
             ClientEvent::Admitted => report.event(&json!({"event": "admitted"})),
             ClientEvent::Connected { path, after } => {

@@ -21,7 +21,7 @@ struct Window {
     display: Box<dyn Display>,
     frame: Option<Frame>,
     size: Option<Size>,
-    notice: &'static str,
+    notice: String,
     panel: String,
     panel_on: bool,
     fullscreen: bool,
@@ -41,7 +41,7 @@ impl Screen {
             display: render::window(&config).map_err(failed)?,
             frame: None,
             size: None,
-            notice: "Connecting",
+            notice: "Connecting".into(),
             panel: String::new(),
             panel_on: false,
             fullscreen,
@@ -108,17 +108,19 @@ impl Window {
     fn take(&mut self, client: &Client, event: &ClientEvent) -> Result<(), Failure> {
         let notice = match event {
             ClientEvent::Frame(frame) => {
-                self.notice = "";
+                self.notice.clear();
                 return self.show(client, frame);
             }
-            ClientEvent::Waiting => "Waiting for the host to let you in",
+            ClientEvent::Waiting(code) => {
+                &format!("Waiting for the host to let you in. Your code is {code}")
+            }
             ClientEvent::Admitted => "Looking for a path to the host",
             ClientEvent::Connected { .. } => "Connected; the picture is under way",
             ClientEvent::Restarting => "The path is dead; looking for another",
             ClientEvent::PathChanged(_) => "",
             _ => return Ok(()),
         };
-        self.notice = notice;
+        self.notice = notice.to_owned();
         self.redraw()
     }
 
@@ -140,7 +142,7 @@ impl Window {
     fn draw(&mut self) -> Result<Instant, Failure> {
         let picture: Option<&I420> = self.frame.as_ref().and_then(|frame| frame.picture.as_deref());
         let panel = if self.panel_on { self.panel.as_str() } else { "" };
-        let scene = Scene { picture, panel, notice: self.notice };
+        let scene = Scene { picture, panel, notice: &self.notice };
         self.display.show(&scene).map_err(failed)
     }
 

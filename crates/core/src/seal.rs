@@ -186,6 +186,15 @@ impl Channel {
         Ok(plaintext)
     }
 
+    /// What both people see: if they read the same, these are the two ends of one channel.
+    pub fn short_code(&self) -> ShortCode {
+        let mut bytes = [0; 8];
+        Hkdf::<Sha256>::new(Some(&self.handshake_hash), &[])
+            .expand(b"LLLSI short code", &mut bytes)
+            .expect("8 bytes are within HKDF's limit");
+        ShortCode((u64::from_be_bytes(bytes) % 1_000_000) as u32)
+    }
+
     /// Prepares the proof that a transport belongs to this channel.
     pub fn binding(&self, client: &Nonce, host: &Nonce) -> Binding {
         let mut secret = [0; 64];
@@ -202,6 +211,20 @@ impl Channel {
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Channel(..)")
+    }
+}
+
+/// A short authentication string, six digits: who knocks tells it to the host by another way, such as a call, and the
+/// host knows which of those who wait it is. A guess is right once in a million; each costs a knock that the host sees.
+///
+/// Neither side can choose it: it hangs on fresh keys of both, and the host's comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShortCode(u32);
+
+impl std::fmt::Display for ShortCode {
+    /// In two groups of three, such as `048 213`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:03} {:03}", self.0 / 1000, self.0 % 1000)
     }
 }
 
@@ -296,6 +319,15 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_show_the_same_short_code_and_others_another() {
+        let [(client, host), (other, _)] = [channels(&identity(1)), channels(&identity(1))];
+        assert_eq!(client.short_code(), host.short_code());
+        // One in a million runs may fail here.
+        assert_ne!(client.short_code(), other.short_code());
+        assert_eq!(ShortCode(48_213).to_string(), "048 213");
+    }
+
+    #[test]
     fn both_ends_understand_each_other() {
         let (mut client, mut host) = channels(&identity(1));
         for text in [&b"one"[..], b"", b"three"] {
@@ -347,21 +379,99 @@ mod tests {
         assert!(!other_session.verify(Role::Client, b"cert c", b"cert h", &mac));
     }
 
-    /// Noise_NKpsk0_25519_AESGCM_SHA256 from the cacophony test vectors would need fixed ephemerals; snow runs them in
-    /// its own tests. Here the pinned vectors of what we compose ourselves: RFC 5869 A.1 and RFC 4231 case 2.
+    /// RFC 5869, A.1, and RFC 4231, 4.3.
     #[test]
     fn published_vectors_of_hkdf_and_hmac_pass() {
         let mut okm = [0; 42];
         let salt: Vec<u8> = (0..=0x0c).collect();
         let info: Vec<u8> = (0xf0..=0xf9).collect();
         Hkdf::<Sha256>::new(Some(&salt), &[0x0b; 22]).expand(&info, &mut okm).unwrap();
-        assert_eq!(hex(&okm[..16]), "3cb25f25faacd57a90434f64d0362f2a");
+        let expected =
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865";
+        assert_eq!(okm[..], hex(expected));
         let mut hmac = Hmac::<Sha256>::new_from_slice(b"Jefe").unwrap();
         hmac.update(b"what do ya want for nothing?");
-        assert_eq!(hex(&hmac.finalize().into_bytes()[..16]), "5bdcc146bf60754e6a042426089575c7");
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hmac.finalize().into_bytes()[..], hex(expected));
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    fn from(first: u8) -> [u8; 32] {
+        std::array::from_fn(|i| first + i as u8)
+    }
+
+    /// RFC 7748, 6.1.
+    #[test]
+    fn public_keys_are_the_published_ones() {
+        for (private, public) in [
+            (
+                "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
+                "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
+            ),
+            (
+                "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
+                "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
+            ),
+        ] {
+            let mut random = [0; 96];
+            random[..32].copy_from_slice(&hex(private));
+            let identity = HostIdentity::from_random(random);
+            assert_eq!(identity.public_key().as_bytes()[..], hex(public));
+        }
+    }
+
+    /// docs/rendezvous.md, section 14, and docs/control.md, section 3.4. The browser computes the same with code of
+    /// another author.
+    #[test]
+    fn the_documents_vectors_pass() {
+        let random: [u8; 96] = std::array::from_fn(|i| i as u8);
+        let host = HostIdentity::from_random(random);
+        let (prologue, secret) = (prologue(&host.room()), from(0x40));
+        let (client_key, host_key) = (from(0x60), from(0x80));
+        let public_key = host.public_key();
+        let begin = || {
+            let builder = builder().prologue(&prologue).and_then(|b| b.psk(0, &secret));
+            builder.expect("they are set once")
+        };
+        let initiator = begin()
+            .fixed_ephemeral_key_for_testing_only(&client_key)
+            .remote_public_key(public_key.as_bytes());
+        let mut initiator = initiator.and_then(|b| b.build_initiator()).unwrap();
+        let responder = begin()
+            .fixed_ephemeral_key_for_testing_only(&host_key)
+            .local_private_key(&host.private_key);
+        let mut responder = responder.and_then(|b| b.build_responder()).unwrap();
+        let hello = write(&mut initiator, b"hello");
+        assert_eq!(
+            hello,
+            hex("675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f
+            5e206f5d3d0233586890122ac8e44cc7086b290bdd")
+        );
+        assert_eq!(read(&mut responder, &hello).unwrap(), b"hello");
+        let welcome = write(&mut responder, b"welcome");
+        assert_eq!(
+            welcome,
+            hex("493e82fc74464a59268817623d2053c5eb8e2cc4a988b4fee179ec6b010d531d
+            cf9efb007ef44be05058c892d20d15a71fd04a76c0ed2a")
+        );
+        assert_eq!(read(&mut initiator, &welcome).unwrap(), b"welcome");
+        let (mut client, mut host) = (Channel::new(initiator), Channel::new(responder));
+        let hash = "c4feea5749e5ca99ecf5df14577141adca908daba6a11d7384451e5cd6132bbd";
+        assert_eq!(client.handshake_hash[..], hex(hash));
+        assert_eq!(client.short_code().to_string(), "491 616");
+        assert_eq!(client.seal(b"one"), hex("2089438654520be580ab86e297bc5ad3e743cd"));
+        assert_eq!(host.seal(b"two"), hex("662a09886cfa47890f1d10e49102daf079dfdf"));
+
+        let binding = client.binding(&Nonce::from_bytes([1; 32]), &Nonce::from_bytes([2; 32]));
+        let proof = |role| binding.confirm(role, &[0xaa; 32], &[0xbb; 32]);
+        let ours = "6ee4362abac31f8dba36203cd4a7b203ba6b19b5ab823612ed79842011667620";
+        let theirs = "dfc2937aed46c1909ea3ee91cb997e9e8702d53cfc8c1dc408865ac45b4f2b0d";
+        assert_eq!(proof(Role::Client)[..], hex(ours));
+        assert_eq!(proof(Role::Host)[..], hex(theirs));
     }
 }

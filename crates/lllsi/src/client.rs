@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lllsi_core::client::{self as machine, Action, CloseReason};
+use lllsi_core::seal::ShortCode;
 use lllsi_core::stats::Percentiles;
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Outbox, Overflow, Peer};
@@ -25,8 +26,8 @@ use crate::{Error, Stages, Summary};
 pub enum ClientEvent {
     /// The server let us into the room.
     Entered,
-    /// The host lets us wait.
-    Waiting,
+    /// The host lets us wait. It sees the same digits, and may ask for them to know us.
+    Waiting(ShortCode),
     /// The host lets us in; a path is being looked for.
     Admitted,
     /// The link is up, encrypted and confirmed.
@@ -277,7 +278,7 @@ impl Outbox<machine::Event> for ToApplication {
                 return Ok(());
             }
             machine::Event::Entered => ClientEvent::Entered,
-            machine::Event::Waiting => ClientEvent::Waiting,
+            machine::Event::Waiting(code) => ClientEvent::Waiting(code),
             machine::Event::Admitted => ClientEvent::Admitted,
             machine::Event::Connected(path) => {
                 ClientEvent::Connected { path, after: self.started.elapsed() }

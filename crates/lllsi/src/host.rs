@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lllsi_core::host::{self as machine, Action, CloseReason, LeftReason, ViewerId, ViewerStatus};
-use lllsi_core::seal::HostIdentity;
+use lllsi_core::seal::{HostIdentity, ShortCode};
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Outbox, Overflow, Peer};
 use lllsi_io::{local_addresses, random};
@@ -44,6 +44,8 @@ pub enum HostEvent {
         id: ViewerId,
         /// What it calls itself; not verified.
         name: String,
+        /// What it sees too: whoever tells the host these digits is this client.
+        code: ShortCode,
     },
     /// A viewer sees the stream.
     Connected {
@@ -354,7 +356,9 @@ impl Outbox<machine::Event> for Sorter {
             }
             machine::Event::RoomOpen => HostEvent::Open,
             machine::Event::ServerLost(reason) => HostEvent::ServerLost { reason },
-            machine::Event::ViewerWaiting { id, name } => HostEvent::Waiting { id, name },
+            machine::Event::ViewerWaiting { id, name, code } => {
+                HostEvent::Waiting { id, name, code }
+            }
             machine::Event::ViewerConnected { id, name, path } => {
                 HostEvent::Connected { id, name, path }
             }

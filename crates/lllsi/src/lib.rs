@@ -56,6 +56,7 @@ pub use lllsi_core::host::{
     CloseReason as HostCloseReason, LeftReason, ViewerId, ViewerState, ViewerStatus,
 };
 pub use lllsi_core::rendezvous::Config as ServerLimits;
+pub use lllsi_core::seal::ShortCode;
 pub use lllsi_core::{Arrivals, LinkError, Path};
 pub use lllsi_io::server::{Config as ServerConfig, Server, Tls};
 pub use lllsi_io::{DEFAULT_PORT, Error as IoError, local_addresses};

@@ -164,6 +164,9 @@ fn a_browser_waits_in_the_lobby_and_is_told_how_it_ends() {
     let waiting = host.wait_for("a guest", |e| e["state"] == "waiting");
     assert_eq!(waiting["name"], "Ada");
     ada.until("patience", "document.querySelector('[data-step=waiting]').dataset.is === 'now'");
+    let words = ada.evaluate("document.querySelector('#text').innerText");
+    let code = waiting["code"].as_str().expect("six digits");
+    assert!(words.as_str().expect("a text").contains(code), "{words}, not {code}");
     keep(&ada, "waiting");
     host.type_line(&format!("admit {}", waiting["id"]));
     state(&ada, "playing");

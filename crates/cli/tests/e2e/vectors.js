@@ -1,8 +1,8 @@
 // Runs in the page: published vectors, and those of this project's documents, against the page's own modules.
 // Becomes how many were checked; throws at the first that differs.
 (async () => {
-  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace"];
-  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace] =
+  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace", "sealed"];
+  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace, { shortCode }] =
     await Promise.all(modules.map((name) => import(`/${name}.js`)));
   const hex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (byte) => parseInt(byte, 16));
   const text = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -85,6 +85,7 @@
   const { payload, session } = await noise.read(message2);
   same("payload 2", text(payload), text(utf8("welcome")));
   same("hash", text(session.hash), "c4feea5749e5ca99ecf5df14577141adca908daba6a11d7384451e5cd6132bbd");
+  same("short code", await shortCode(session.hash), "491 616");
   same("sealed", text(await session.sealer.seal(utf8("one"))), "2089438654520be580ab86e297bc5ad3e743cd");
   const two = hex("662a09886cfa47890f1d10e49102daf079dfdf");
   same("opened", text(await session.opener.open(two)), text(utf8("two")));

@@ -9,6 +9,7 @@ use lllsi_proto::rendezvous::Refusal;
 
 use crate::assemble::Arrivals;
 use crate::link::SILENCE;
+use crate::seal::ShortCode;
 use crate::{Certificate, Frame, LinkError, Path};
 
 /// What a client needs to know.
@@ -40,8 +41,8 @@ pub enum Action {
 pub enum Event {
     /// The server let us into the room.
     Entered,
-    /// The host lets us wait.
-    Waiting,
+    /// The host lets us wait. It sees the same digits, and may ask for them to know us.
+    Waiting(ShortCode),
     /// The host lets us in; a path is being looked for.
     Admitted,
     /// The link is up, encrypted and confirmed.

@@ -329,7 +329,12 @@ impl Client {
 
     fn admission(&mut self, admission: Admission) {
         match admission {
-            Admission::Waiting => self.event(Event::Waiting),
+            Admission::Waiting => {
+                if let Phase::Waiting(channel) = &self.phase {
+                    let code = channel.short_code();
+                    self.event(Event::Waiting(code));
+                }
+            }
             Admission::Refused { reason } => self.parted(reason),
             Admission::Admitted { answer } => match self.link.accept_answer(self.now, &answer) {
                 Ok(()) => {

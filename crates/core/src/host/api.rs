@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use lllsi_proto::rendezvous::Refusal;
 use lllsi_proto::sealed::PartReason;
 
-use crate::seal::HostIdentity;
+use crate::seal::{HostIdentity, ShortCode};
 use crate::{Certificate, CodedFrame, LinkError, Path};
 
 /// What a host needs to know.
@@ -68,6 +68,8 @@ pub enum Event {
         id: ViewerId,
         /// What it calls itself; not verified.
         name: String,
+        /// What it sees too: whoever tells the host these digits is this client.
+        code: ShortCode,
     },
     /// A viewer's link is up, encrypted and confirmed.
     ViewerConnected {

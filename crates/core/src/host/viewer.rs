@@ -258,11 +258,12 @@ impl Viewer {
     }
 
     pub(super) fn wait(&mut self) {
+        self.announced = true;
         if let Some((channel, _)) = self.answer(Admission::Waiting) {
+            let (id, name, code) = (self.id, self.hello.name.clone(), channel.short_code());
+            self.events.push_back(Event::ViewerWaiting { id, name, code });
             self.stage = Stage::Waiting(channel);
         }
-        self.announced = true;
-        self.events.push_back(Event::ViewerWaiting { id: self.id, name: self.hello.name.clone() });
     }
 
     pub(super) fn admit(
