@@ -3,8 +3,8 @@
  * @module
  */
 
-/** Samples kept: ten seconds at two a second. */
-const SAMPLES = 20;
+/** Samples kept: ten seconds at five a second. */
+const SAMPLES = 50;
 /** The shortest delay of a path is looked for over two of these. */
 const WINDOW_US = 5_000_000;
 

@@ -23,10 +23,14 @@ export const FAILURES = Object.freeze({
   tampered: ["Somebody between you and the host interferes", "Use another server or network."],
   no_answer: ["The host does not answer", "Ask the host whether its program still runs."],
   refused: ["The server refused", "Join again later, or use another server."],
+  server: ["The server says things this page does not understand", "Load the page again: it may be of another time than the server."],
   protocol: ["The host says things this page does not understand", "Ask the host to install the newest lllsi."],
 });
 
 /** @typedef {keyof typeof FAILURES} Code */
+
+/** Of what others say, so much is shown: a message, not a page of theirs. */
+const MAX_DETAIL = 64;
 
 /** Why a session ended, or never began. */
 export class Failure extends Error {
@@ -37,7 +41,7 @@ export class Failure extends Error {
   constructor(code, detail) {
     super(FAILURES[code][0]);
     this.code = code;
-    this.detail = detail ?? "";
+    this.detail = (detail ?? "").slice(0, MAX_DETAIL);
   }
 
   /** What to do about it. */
@@ -54,19 +58,20 @@ export class Failure extends Error {
   }
 }
 
-/** Why a host parts or refuses. @type {Record<string, Code>} */
-const PARTINGS = {
-  room_full: "room_full",
-  kicked: "kicked",
-  host_closed: "host_closed",
-  source_lost: "source_lost",
-  protocol: "protocol",
-};
+/** Why a host parts or refuses. @type {Map<string, Code>} */
+const PARTINGS = new Map([
+  ["room_full", "room_full"],
+  ["kicked", "kicked"],
+  ["host_closed", "host_closed"],
+  ["source_lost", "source_lost"],
+  ["protocol", "protocol"],
+]);
 
 /**
  * @param {string} reason as the host told it
  * @returns {Failure}
  */
 export function parted(reason) {
-  return new Failure(PARTINGS[reason] ?? "host_closed", reason);
+  const code = PARTINGS.get(reason);
+  return code ? new Failure(code) : new Failure("host_closed", reason);
 }

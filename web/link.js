@@ -13,7 +13,10 @@ import { Failure, parted } from "./failure.js";
 const PUNCH_MS = 15_000;
 const CONFIRM_MS = 15_000;
 const TICK_MS = 100;
-const PING_TICKS = 2;
+/** Tabs in the background tick once a second. */
+const PING_MS = 190;
+/** Candidates of the host, in its description and after it. */
+const MAX_CANDIDATES = 20;
 /** A link as quiet as this gets a new path looked for; and it is dead. */
 const RESTART_MS = 1500;
 const SILENCE_MS = 4000;
@@ -32,6 +35,18 @@ function fingerprint(description) {
   const hex = line?.match(/^a=fingerprint:sha-256 ([0-9a-f]{2}(?::[0-9a-f]{2}){31})\s*$/i)?.[1];
   if (lines.size !== 1 || !hex) throw new Failure("protocol", "not one SHA-256 fingerprint");
   return Uint8Array.from(hex.split(":"), (byte) => parseInt(byte, 16));
+}
+
+/**
+ * Whether a host's candidate leads to one machine, by UDP and by its address: a page is not to look up names, speak TCP
+ * or address many for somebody else.
+ * @param {string} candidate as in SDP, without `a=`
+ */
+function leadsSomewhere(candidate) {
+  const [, ip = "", port = "0"] = candidate.match(/^candidate:\S+ 1 udp \d+ ([0-9a-f.:]+) (\d{1,5}) typ /i) ?? [];
+  const first = Number(ip.split(".")[0]);
+  const nowhere = ip.includes(":") ? /^(ff|::$)/i.test(ip) : !(first > 0 && first < 224) || !/^(\d{1,3}\.){3}\d{1,3}$/.test(ip);
+  return !nowhere && Number(port) > 0;
 }
 
 /**
@@ -75,6 +90,8 @@ export class Link extends EventTarget {
   /** @type {number | undefined} */
   #limit;
   #arrivals = { packets: 0, missed: 0, bytes: 0 };
+  #pingedAt = 0;
+  #candidates = 0;
   #sameReports = 0;
   #nextReport = 0;
   /** Known from frames; reported to the host. */
@@ -96,6 +113,7 @@ export class Link extends EventTarget {
     this.#control = this.#channel("control", { negotiated: true, id: 0 });
     this.#pulse = this.#channel("pulse", { negotiated: true, id: 1, ordered: false, maxRetransmits: 0 });
     this.#pulse.onopen = () => {
+      if (this.#isDown) return;
       this.#setLimit(CONFIRM_MS, new Failure("tampered", "the link was not confirmed"));
       this.#timer = setInterval(() => this.#tick(), TICK_MS);
       this.#tick();
@@ -103,7 +121,10 @@ export class Link extends EventTarget {
     this.#pc.onicecandidate = ({ candidate }) => {
       // Names of machines that hide their addresses mean nothing to the host, and TCP it does not speak.
       const line = candidate?.candidate ?? "";
-      if (/ udp /i.test(line) && !/\.local /i.test(line)) this.#tell("candidate", line);
+      if (/ 1 udp /i.test(line) && !/\.local /i.test(line)) this.#tell("candidate", line);
+    };
+    this.#pc.onconnectionstatechange = () => {
+      if (this.#pc.sctp?.transport.state === "failed") this.#fail(new Failure("tampered", "the encryption of the link failed"));
     };
   }
 
@@ -134,9 +155,23 @@ export class Link extends EventTarget {
     this.#binding = binding;
     fingerprint(answer);
     this.#setLimit(PUNCH_MS, new Failure("no_path"));
-    await this.#pc.setRemoteDescription({ type: "answer", sdp: answer }).catch((error) => {
+    await this.#take(answer);
+  }
+
+  /** @param {string} answer */
+  async #take(answer) {
+    this.#candidates = 0;
+    const lines = answer.split(/\r?\n/).filter((line) => !line.startsWith("a=candidate:") || this.#isWanted(line.slice(2)));
+    await this.#pc.setRemoteDescription({ type: "answer", sdp: lines.join("\r\n") }).catch((error) => {
       throw new Failure("protocol", String(error));
     });
+  }
+
+  /** @param {string} candidate the host's */
+  #isWanted(candidate) {
+    if (!leadsSomewhere(candidate) || this.#candidates >= MAX_CANDIDATES) return false;
+    this.#candidates += 1;
+    return true;
   }
 
   /**
@@ -144,6 +179,8 @@ export class Link extends EventTarget {
    * @returns {Promise<string>}
    */
   async restart() {
+    // One that was never answered is forgotten.
+    if (this.#pc.signalingState === "have-local-offer") await this.#pc.setLocalDescription({ type: "rollback" });
     await this.#pc.setLocalDescription(await this.#pc.createOffer({ iceRestart: true }));
     return this.#pc.localDescription?.sdp ?? "";
   }
@@ -152,11 +189,13 @@ export class Link extends EventTarget {
   async acceptRestart(answer) {
     const known = fingerprint(this.#pc.remoteDescription?.sdp);
     if (fingerprint(answer).some((byte, i) => byte !== known[i])) throw new Failure("tampered");
-    await this.#pc.setRemoteDescription({ type: "answer", sdp: answer });
+    this.#restartAt = performance.now() + RESTART_MS;
+    await this.#take(answer);
   }
 
   /** @param {string} candidate the host's */
   async addCandidate(candidate) {
+    if (!this.#isWanted(candidate)) return;
     await this.#pc.addIceCandidate({ candidate, sdpMLineIndex: 0 }).catch(() => {
       // One that this browser does not understand; others will do.
     });
@@ -215,7 +254,7 @@ export class Link extends EventTarget {
     if (!(await this.#binding.verify(ours, theirs, mac))) {
       return this.#fail(new Failure("tampered", "the link is not the one that was arranged"));
     }
-    if (this.#isUp) return;
+    if (this.#isUp || this.#isDown) return;
     this.#isUp = true;
     this.#setLimit(null);
     this.#heardAt = performance.now();
@@ -232,27 +271,42 @@ export class Link extends EventTarget {
   }
 
   /** All that is repeated. */
-  async #tick() {
-    if (this.#isDown || this.#pulse.readyState !== "open") return;
+  #tick() {
     const tick = this.#ticks;
     this.#ticks += 1;
-    if (!this.#isKnownUp && this.#binding) {
-      const [ours, theirs] = this.#fingerprints();
-      this.#pulse.send(confirm(await this.#binding.prove(ours, theirs), this.#isUp));
-    }
-    if (!this.#isUp || this.#isDown) return;
-    if (tick % PING_TICKS === 0) this.#pulse.send(ping(nowUs()));
-    await this.#report(tick);
-    this.#listen();
+    if (this.#isUp) this.#listen();
+    Promise.all([this.#confirm(), this.#ping(), this.#report(tick)]).catch((error) => {
+      // The channel is closing, or the browser has no figures: the next tick tells more.
+      console.debug(error);
+    });
+  }
+
+  get #canSend() {
+    return !this.#isDown && this.#pulse.readyState === "open";
+  }
+
+  async #confirm() {
+    if (this.#isKnownUp || !this.#binding || !this.#canSend) return;
+    const [ours, theirs] = this.#fingerprints();
+    const proof = await this.#binding.prove(ours, theirs);
+    if (this.#canSend) this.#pulse.send(confirm(proof, this.#isUp));
+  }
+
+  async #ping() {
+    const now = performance.now();
+    if (!this.#isUp || !this.#canSend || now < this.#pingedAt + PING_MS) return;
+    this.#pingedAt = now;
+    this.#pulse.send(ping(nowUs()));
   }
 
   /** @param {number} tick */
   async #report(tick) {
+    if (!this.#isUp || !this.#canSend) return;
     const arrivals = await this.#count();
     const isNew = arrivals.packets !== this.#arrivals.packets;
     if (isNew) this.#heardAt = performance.now();
     const isIdle = this.#sameReports >= SAME_REPORTS;
-    if (this.#isDown || (isIdle && !isNew && tick < this.#nextReport)) return;
+    if (!this.#canSend || (isIdle && !isNew && tick < this.#nextReport)) return;
     this.#arrivals = arrivals;
     this.#sameReports = isNew ? 0 : this.#sameReports + 1;
     this.#nextReport = tick + IDLE_REPORT_TICKS;
@@ -266,9 +320,11 @@ export class Link extends EventTarget {
     for (const entry of (await this.#receiver.getStats()).values()) {
       if (entry.type !== "inbound-rtp") continue;
       all.packets += entry.packetsReceived ?? 0;
-      all.missed += Math.max(entry.packetsLost ?? 0, 0) + (entry.retransmittedPacketsReceived ?? 0);
+      all.missed += entry.packetsLost ?? 0;
       all.bytes += entry.bytesReceived ?? 0;
     }
+    // One that is only late counts as lost until it comes; this number does not fall.
+    all.missed = Math.max(all.missed, this.#arrivals.missed);
     return all;
   }
 

@@ -43,8 +43,9 @@ let invite = null;
 /** @type {Session | null} */
 let session = null;
 
-/** The server that this page came from. */
-const home = new URL(".", location.href).href.replace(/\/+$/, "");
+/** The address of this page, without what an invitation adds; and of the server that it came from. */
+const address = location.href.split("#")[0] ?? "";
+const home = new URL(".", address).href.replace(/\/+$/, "");
 
 /**
  * @param {"form" | "progress" | "playing" | "ended"} state
@@ -52,14 +53,19 @@ const home = new URL(".", location.href).href.replace(/\/+$/, "");
  * @param {string} [words]
  */
 function show(state, heading, words = "") {
+  const isNew = document.body.dataset.state !== state;
   document.body.dataset.state = state;
   delete document.body.dataset.code;
   title.textContent = heading;
   text.textContent = words;
+  // Whoever does not see the page hears what it is about now.
+  if (isNew) (state === "playing" ? stage : title).focus();
 }
 
 /** @param {Failure | null} failure null: we left */
 function showEnd(failure) {
+  // A link that leads nowhere is not tried again: another may be pasted.
+  if (failure && ["wrong_secret", "unknown_room", "version"].includes(failure.code)) invite = null;
   show("ended", failure?.message ?? "You left the stream");
   next.textContent = failure?.next ?? "";
   detail.textContent = failure?.detail ?? "";
@@ -85,6 +91,8 @@ function showStep(step) {
     // A host that lets everybody in makes nobody wait.
     const isLeftOut = item.dataset.step === "waiting" && step !== "waiting";
     item.dataset.is = isLeftOut ? "left-out" : is;
+    if (is === "now") text.textContent = `${item.textContent}…`;
+    item.toggleAttribute("aria-current", is === "now");
     if (is === "now") is = "later";
   }
 }
@@ -95,14 +103,16 @@ function showStep(step) {
  */
 function invited(href) {
   const found = parseInvite(href);
-  if (found.server !== home) throw new Failure("other_server", found.server);
+  // As browsers write it: without usual ports and capital letters.
+  if (new URL(`${found.server}/`).href.replace(/\/+$/, "") !== home) throw new Failure("other_server", found.server);
   return found;
 }
 
 function join() {
-  if (!invite) return;
+  if (!invite || session) return;
   const joined = Session.join(invite, { name: name.value });
   session = joined;
+  showStep("entering");
   for (const step of ["entering", "asking", "waiting", "connecting"]) {
     joined.addEventListener(step, () => showStep(step));
   }
@@ -114,6 +124,7 @@ function join() {
     if (document.body.dataset.state === "playing") return;
     show("playing", "Live");
     video.srcObject = joined.stream;
+    video.play().catch(() => (notice.textContent = "Tap to play"));
     joined.figures?.watch(video);
     stir();
   });
@@ -121,7 +132,7 @@ function join() {
   joined.addEventListener("end", (event) => {
     session = null;
     video.srcObject = null;
-    if (document.fullscreenElement) document.exitFullscreen();
+    if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
     showEnd(/** @type {CustomEvent<Failure | null>} */ (event).detail);
   });
 }
@@ -157,8 +168,10 @@ function toggleFigures() {
 }
 
 function toggleFullscreen() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else stage.requestFullscreen();
+  if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+  else if (stage.requestFullscreen) stage.requestFullscreen().catch(() => {});
+  // Phones of Apple show only videos so.
+  else /** @type {any} */ (video).webkitEnterFullscreen?.();
 }
 
 /** @type {number | undefined} */
@@ -169,15 +182,19 @@ function stir() {
   stage.classList.remove("idle");
   clearTimeout(idle);
   idle = setTimeout(() => {
-    if (!bar.matches(":hover, :focus-within")) stage.classList.add("idle");
+    if (!bar.matches(":hover, :has(:focus-visible)")) stage.classList.add("idle");
   }, IDLE_MS);
 }
 
-/** Takes the invitation out of the address bar and the history: whoever looks there is not meant. */
+/** Takes the invitation out of the address bar and the tab's history: whoever looks there is not meant. */
 function takeInvite() {
   const { href, hash } = location;
-  if (session || !hash) return;
-  history.replaceState(null, "", location.pathname + location.search);
+  if (!hash) return;
+  history.replaceState(null, "", address);
+  if (session) {
+    notice.textContent = "Leave this stream first, then open the other link again";
+    return;
+  }
   try {
     invite = invited(href);
   } catch (error) {
@@ -203,15 +220,18 @@ element("leave", HTMLButtonElement).addEventListener("click", () => session?.lea
 element("fullscreen", HTMLButtonElement).addEventListener("click", toggleFullscreen);
 showFigures.addEventListener("click", toggleFigures);
 video.addEventListener("dblclick", toggleFullscreen);
+stage.addEventListener("click", () => {
+  if (video.paused) video.play().then(() => (notice.textContent = ""), () => {});
+});
 for (const type of ["pointermove", "pointerdown", "keydown"]) stage.addEventListener(type, stir);
 addEventListener("keydown", (event) => {
-  if (document.body.dataset.state !== "playing" || event.target instanceof HTMLButtonElement) return;
+  if (document.body.dataset.state !== "playing" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "f") toggleFigures();
-  if (event.key === "Enter") toggleFullscreen();
+  if (event.key === "Enter" && !(event.target instanceof HTMLButtonElement)) toggleFullscreen();
 });
 addEventListener("hashchange", takeInvite);
 addEventListener("pagehide", () => session?.leave());
-setInterval(refresh, 1000);
+setInterval(() => refresh().catch((error) => console.debug(error)), 1000);
 
 showForm();
 takeInvite();

@@ -47,7 +47,7 @@ function admission(value) {
   if (value?.state === "admitted" && typeof value.answer === "string") {
     return { state: "admitted", answer: value.answer };
   }
-  if (value?.state === "refused") throw parted(String(value.reason));
+  if (value?.state === "refused") throw parted(text(value.reason));
   throw new Failure("protocol", "no admission");
 }
 
@@ -61,12 +61,20 @@ function envelope(kind, body) {
 
 /**
  * @param {Bytes} blob
- * @returns {[number, Bytes]} kind and body
+ * @returns {{ version: number, kind: number, body: Bytes }}
  */
 function open(blob) {
-  const [version, kind] = blob;
-  if (kind === REJECTED || version === WIRE_VERSION) return [kind ?? 0, blob.slice(2)];
-  throw new Failure("version", `the host's is ${version}`);
+  const [version = 0, kind = 0] = blob;
+  return { version, kind, body: blob.slice(2) };
+}
+
+/**
+ * @param {any} value
+ * @returns {string}
+ */
+function text(value) {
+  if (typeof value !== "string") throw new Failure("protocol", "a text is missing");
+  return value;
 }
 
 /**
@@ -124,8 +132,9 @@ export class SealedChannel {
     const hello = utf8(JSON.stringify({ name, offer, nonce: toBase64(nonce) }));
     server.relay(envelope(HANDSHAKE, await noise.write(hello)));
 
-    const [kind, body] = open(await server.receive());
+    const { version, kind, body } = open(await server.receive());
     if (kind === REJECTED) throw new Failure(REJECTIONS[body[0] ?? 0] ?? "protocol");
+    if (version !== WIRE_VERSION) throw new Failure("version", `the host's is ${version}`);
     if (kind !== HANDSHAKE) throw new Failure("tampered");
     const { payload, session } = await noise.read(body).catch(() => {
       throw new Failure("tampered");
@@ -139,11 +148,16 @@ export class SealedChannel {
   /**
    * Messages go out in the order of the calls.
    * @param {object} message
+   * @returns {Promise<void>} when it and all before it are on their way
    */
   send(message) {
-    this.#sending = this.#sending.then(async () => {
-      this.#server.relay(envelope(SEALED, await this.#session.sealer.seal(utf8(JSON.stringify(message)))));
-    });
+    const sealed = this.#sending.then(() => this.#session.sealer.seal(utf8(JSON.stringify(message))));
+    this.#sending = sealed.then(
+      (body) => this.#server.relay(envelope(SEALED, body)),
+      // One that is missing would make the host take all later ones for tampered with.
+      () => this.#server.close(),
+    );
+    return this.#sending;
   }
 
   /**
@@ -153,8 +167,8 @@ export class SealedChannel {
    */
   async receive() {
     for (;;) {
-      const [kind, body] = open(await this.#server.receive());
-      if (kind !== SEALED) throw new Failure("tampered");
+      const { version, kind, body } = open(await this.#server.receive());
+      if (version !== WIRE_VERSION || kind !== SEALED) throw new Failure("tampered");
       const plaintext = await this.#session.opener.open(body).catch(() => {
         throw new Failure("tampered");
       });
@@ -163,11 +177,11 @@ export class SealedChannel {
         case "admission":
           return { type: "admission", admission: admission(message) };
         case "candidate":
-          return { type: "candidate", candidate: String(message.candidate) };
+          return { type: "candidate", candidate: text(message.candidate) };
         case "restarted":
-          return { type: "restarted", answer: String(message.answer) };
+          return { type: "restarted", answer: text(message.answer) };
         case "part":
-          return { type: "part", failure: parted(String(message.reason)) };
+          return { type: "part", failure: parted(text(message.reason)) };
       }
     }
   }

@@ -16,8 +16,12 @@ const MAX_MESSAGE = 65_536;
 const MAX_WAITING = 256;
 const CONNECT_MS = 10_000;
 
-/** @type {Record<string, Code>} */
-const REFUSALS = { unknown_room: "unknown_room", room_full: "room_full", version: "version" };
+/** @type {Map<string, Code>} */
+const REFUSALS = new Map([
+  ["unknown_room", "unknown_room"],
+  ["room_full", "room_full"],
+  ["version", "version"],
+]);
 
 /**
  * @typedef {{ type: "entered", stunPort: number }
@@ -143,7 +147,7 @@ export class Server {
     const text = this.#waiting.shift();
     if (text === undefined) return null;
     const message = parse(text);
-    if (!message) throw new Failure("protocol", "the server says what this page does not understand");
+    if (!message) throw new Failure("server");
     return message;
   }
 
@@ -170,7 +174,7 @@ export class Server {
   static #ending(message) {
     switch (message?.type) {
       case "refused":
-        return new Failure(REFUSALS[message.reason] ?? "refused", message.reason);
+        return new Failure(REFUSALS.get(message.reason) ?? "refused", message.reason);
       case "closed":
         return new Failure("host_closed");
       case "dismissed":
@@ -178,7 +182,7 @@ export class Server {
       case undefined:
         return new Failure("server_unreachable", "the connection broke");
       default:
-        return new Failure("protocol", `unexpected: ${message?.type}`);
+        return new Failure("server", `unexpected: ${message?.type}`);
     }
   }
 }

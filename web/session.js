@@ -23,6 +23,10 @@ export { parseInvite } from "./invite.js";
 
 /** @typedef {import("./invite.js").Invite} Invite */
 
+/** How long a host may take to answer an offer of a new path. */
+const RESTART_MS = 5000;
+/** How often a page that waits says so: else nobody would notice that the connection is gone. */
+const ALIVE_MS = 30_000;
 /** From the start until the host answers. */
 const WELCOME_MS = 15_000;
 const MAX_NAME_BYTES = 64;
@@ -71,8 +75,10 @@ export class Session extends EventTarget {
   /** @type {Figures | null} */
   #figures = null;
   #isOver = false;
-  /** Whether the host has not answered our last offer of a new path. */
-  #isRestarting = false;
+  /** @type {SealedChannel | null} */
+  #channel = null;
+  /** When the last offer of a new path was made that the host has not answered. */
+  #offeredAt = -Infinity;
 
   /**
    * @param {Invite} invite
@@ -81,7 +87,7 @@ export class Session extends EventTarget {
   constructor(invite, name) {
     super();
     this.#invite = invite;
-    this.#name = shortened(name);
+    this.#name = name;
   }
 
   /**
@@ -91,17 +97,17 @@ export class Session extends EventTarget {
    * @returns {Session}
    */
   static join(invite, { name = "" } = {}) {
-    const session = new Session(invite, name || "Somebody");
+    const session = new Session(invite, shortened(name) || "Somebody");
     queueMicrotask(() => session.#run().catch((error) => session.#end(Failure.of(error))));
     return session;
   }
 
   /** The video; null before `playing`. @returns {MediaStream | null} */
   get stream() {
-    return this.#link?.isUp ? new MediaStream([this.#link.receiver.track]) : null;
+    return this.#link?.isUp && !this.#isOver ? new MediaStream([this.#link.receiver.track]) : null;
   }
 
-  /** Figures of the stream; null before `playing`. */
+  /** Figures of the stream; null before `connecting`. */
   get figures() {
     return this.#figures;
   }
@@ -138,6 +144,7 @@ export class Session extends EventTarget {
     link.addEventListener("candidate", keep);
     const hello = { name: this.#name, offer: await link.offer(), nonce };
     const channel = await SealedChannel.open(server, this.#invite, hello);
+    this.#channel = channel;
     if (this.#isOver) return;
     link.removeEventListener("candidate", keep);
     const trickle = (/** @type {string} */ candidate) => channel.send({ type: "candidate", candidate });
@@ -157,14 +164,21 @@ export class Session extends EventTarget {
       link.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
     on("candidate", trickle);
     on("up", () => this.#tell("playing"));
-    on("restart", async () => {
-      if (this.#isRestarting || this.#server?.isClosed) return;
-      this.#isRestarting = true;
-      this.#tell("restarting");
-      channel.send({ type: "restart", offer: await link.restart() });
-    });
+    on("restart", () => this.#restart(link, channel).catch((error) => console.debug(error)));
     on("path", () => this.#tell("playing"));
     on("down", (failure) => this.#end(failure));
+  }
+
+  /**
+   * @param {Link} link
+   * @param {SealedChannel} channel
+   */
+  async #restart(link, channel) {
+    const now = performance.now();
+    if (now < this.#offeredAt + RESTART_MS || this.#server?.isClosed) return;
+    this.#offeredAt = now;
+    this.#tell("restarting");
+    channel.send({ type: "restart", offer: await link.restart() });
   }
 
   /**
@@ -176,24 +190,42 @@ export class Session extends EventTarget {
   async #listen(link, channel, binding) {
     let { admission } = channel;
     if (admission.state === "waiting") this.#tell("waiting", await channel.shortCode());
-    while (admission.state === "waiting") {
-      const message = await channel.receive();
-      if (message.type === "part") throw message.failure;
-      if (message.type === "admission") admission = message.admission;
+    const alive = setInterval(() => channel.send({ type: "alive" }), ALIVE_MS);
+    try {
+      while (admission.state === "waiting") {
+        const message = await channel.receive();
+        if (message.type === "part") throw message.failure;
+        if (message.type === "admission") admission = message.admission;
+      }
+    } finally {
+      clearInterval(alive);
     }
     this.#tell("connecting");
     await link.accept(admission.answer, binding);
     while (!this.#isOver) {
-      const message = await channel.receive().catch(() => null);
+      const message = await channel.receive().catch((error) => {
+        if (Failure.of(error).code === "protocol") throw error;
+        return null;
+      });
       // From here on the link does without the server.
       if (!message) return this.#server?.close();
       if (message.type === "part") throw message.failure;
       if (message.type === "candidate") await link.addCandidate(message.candidate);
-      if (message.type === "restarted") {
-        this.#isRestarting = false;
-        await link.acceptRestart(message.answer);
-      }
+      if (message.type === "restarted") await this.#restarted(link, message.answer);
     }
+  }
+
+  /**
+   * @param {Link} link
+   * @param {string} answer
+   */
+  async #restarted(link, answer) {
+    this.#offeredAt = -Infinity;
+    await link.acceptRestart(answer).catch((error) => {
+      if (Failure.of(error).code === "tampered") throw error;
+      // The path may come back without it.
+      console.debug(error);
+    });
   }
 
   /**
@@ -210,7 +242,18 @@ export class Session extends EventTarget {
     this.#isOver = true;
     this.#figures?.stop();
     this.#link?.close();
-    this.#server?.close();
+    this.#part(failure);
     this.dispatchEvent(new CustomEvent("end", { detail: failure }));
+  }
+
+  /**
+   * Tells the host that we leave, so that it keeps no place for us.
+   * @param {Failure | null} failure
+   */
+  #part(failure) {
+    const server = this.#server;
+    const reason = { null: "client_left", protocol: "protocol" }[String(failure?.code ?? null)];
+    if (!reason || !this.#channel || server?.isClosed) return server?.close();
+    this.#channel.send({ type: "part", reason }).then(() => server?.close());
   }
 }

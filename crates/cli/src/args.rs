@@ -39,6 +39,10 @@ pub(crate) struct Serve {
     /// TCP address for http or https, and UDP address for STUN. Default: all addresses, port 36542.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) listen: Option<SocketAddr>,
+    /// A directory for what outlives a restart: the certificate that is made where none is given. Without it, links with
+    /// https end with this run.
+    #[arg(long, value_name = "DIR", conflicts_with = "tls_cert")]
+    pub(crate) state: Option<PathBuf>,
     /// Certificate chain (PEM) for https. Without it one is made that browsers will not know.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -95,6 +95,7 @@ impl From<lllsi::Error> for Failure {
             lllsi::Error::Link(_) => Code::BadLink,
             lllsi::Error::Io(io) => return io_failure(io, &error),
             lllsi::Error::Media(_) => Code::Source,
+            lllsi::Error::CertificateWithoutHttps { .. } => Code::ServerUnreachable,
             _ => Code::Unexpected,
         };
         Self::new(code, error)

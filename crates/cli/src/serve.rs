@@ -12,6 +12,7 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let mut config = ServerConfig {
         tls: tls.map(|(certificate, key)| Tls { certificate, key }),
+        state: args.state.clone(),
         ..Default::default()
     };
     config.listen = args.listen.unwrap_or(config.listen);
@@ -28,6 +29,9 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
             "Hosts: lllsi host --server https://THIS-MACHINE:{} --server-certificate {hash}",
             at.port()
         ));
+        if args.state.is_none() {
+            report.say("The certificate is for this run alone: --state DIR keeps it.");
+        }
         report.say("Browsers do not know this certificate and will warn; --tls-cert and --tls-key take one that they know.");
     }
     let until = stop.after(None);

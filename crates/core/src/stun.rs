@@ -20,11 +20,16 @@ const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
 const USERNAME: u16 = 0x0006;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
-type TransactionId = [u8; 12];
+pub(crate) type TransactionId = [u8; 12];
 
 /// Whether a datagram is STUN, by its first bits and magic cookie (RFC 8489, 5).
 pub fn is_stun(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER_BYTES && datagram[0] < 4 && datagram[4..8] == COOKIE
+}
+
+/// The number that tells which answer belongs to which request.
+pub(crate) fn transaction_id(datagram: &[u8]) -> Option<TransactionId> {
+    datagram.get(8..)?.first_chunk().copied().filter(|_| is_stun(datagram))
 }
 
 /// What a connectivity check, or an answer to one, is.

@@ -13,13 +13,15 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -57,6 +59,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,
+    /// A directory for what outlives a restart: the certificate that it has made. Else links with https end with it.
+    pub state: Option<PathBuf>,
     /// Bounds.
     pub limits: rendezvous::Config,
 }
@@ -66,6 +70,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
             tls: None,
+            state: None,
             limits: rendezvous::Config::default(),
         }
     }
@@ -90,8 +95,11 @@ impl Server {
         let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
         let (tls, certificate) = match &config.tls {
             Some(files) => (tls::signed(files)?, None),
-            None => tls::self_signed().map(|(tls, hash)| (tls, Some(hash)))?,
+            None => {
+                tls::self_signed(config.state.as_deref()).map(|(tls, hash)| (tls, Some(hash)))?
+            }
         };
+        let https_only = certificate.is_none();
         let (tcp, udp) = runtime.block_on(bind(config.listen))?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
@@ -101,7 +109,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("server".into())
-            .spawn(move || runtime.block_on(serve(machine, tcp, udp, tls, stopped)))
+            .spawn(move || runtime.block_on(serve(machine, tcp, udp, tls, https_only, stopped)))
             .map_err(|source| Error::Thread { name: "server", source })?;
         Ok(Self { http, stun, certificate, stop, thread: Some(thread) })
     }
@@ -163,12 +171,13 @@ async fn serve(
     tcp: TcpListener,
     udp: Endpoint,
     tls: TlsAcceptor,
+    https_only: bool,
     mut stopped: watch::Receiver<bool>,
 ) {
     let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
     let machine = tokio::spawn(run_machine(machine, told_out));
     let stun = tokio::spawn(answer_stun(udp));
-    let accept = tokio::spawn(accept(tcp, tls, told));
+    let accept = tokio::spawn(accept(tcp, tls, https_only, told));
     let _ = stopped.wait_for(|stop| *stop).await;
     accept.abort();
     stun.abort();
@@ -246,18 +255,20 @@ struct Shared {
     next: Arc<std::sync::atomic::AtomicU64>,
 }
 
-async fn accept(tcp: TcpListener, tls: TlsAcceptor, told: mpsc::Sender<Told>) {
+async fn accept(tcp: TcpListener, tls: TlsAcceptor, https_only: bool, told: mpsc::Sender<Told>) {
     let shared = Shared { told, next: Arc::default() };
     let router = page::add_to(Router::new())
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
         .with_state(shared);
+    // Who has a certificate that browsers know means to be spoken to with it.
+    let plain = if https_only { Router::new().fallback(redirect) } else { router.clone() };
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = tcp.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, tls.clone(), router.clone()));
+                    connections.spawn(connection(stream, tls.clone(), router.clone(), plain.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: others may leave meanwhile.
@@ -271,20 +282,20 @@ async fn accept(tcp: TcpListener, tls: TlsAcceptor, told: mpsc::Sender<Told>) {
 }
 
 /// Serves http or https, whichever the first byte begins.
-async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router) {
+async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router, plain: Router) {
     let _ = stream.set_nodelay(true);
     let accepted = tokio::time::timeout(TLS_TIMEOUT, async {
         let mut first = [0];
         let read = stream.peek(&mut first).await?;
-        let accepted: Box<dyn Duplex> = if read == 1 && first[0] == TLS_HANDSHAKE {
-            Box::new(tls.accept(stream).await?)
+        let accepted: (Box<dyn Duplex>, Router) = if read == 1 && first[0] == TLS_HANDSHAKE {
+            (Box::new(tls.accept(stream).await?), router)
         } else {
-            Box::new(stream)
+            (Box::new(stream), plain)
         };
         std::io::Result::Ok(accepted)
     });
     match accepted.await {
-        Ok(Ok(stream)) => http(stream, router).await,
+        Ok(Ok((stream, router))) => http(stream, router).await,
         Ok(Err(error)) => tracing::debug!(%error, "a connection came to nothing"),
         Err(_) => tracing::debug!("a connection said nothing in time"),
     }
@@ -295,13 +306,20 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 async fn http(stream: Box<dyn Duplex>, router: Router) {
-    let mut builder =
-        hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);
     let service = TowerToHyperService::new(router);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
     if let Err(error) = served {
-        tracing::debug!(error, "http connection failed");
+        tracing::debug!(%error, "http connection failed");
+    }
+}
+
+/// Where http is not spoken: the same address with https.
+async fn redirect(headers: HeaderMap, uri: Uri) -> Response {
+    match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
+        Some(host) => Redirect::permanent(&format!("https://{host}{uri}")).into_response(),
+        None => StatusCode::BAD_REQUEST.into_response(),
     }
 }
 

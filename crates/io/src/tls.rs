@@ -1,5 +1,7 @@
 //! https: how a server proves itself, and what a peer takes as a proof.
 
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,17 +48,50 @@ pub(crate) fn signed(files: &Tls) -> Result<TlsAcceptor, Error> {
     acceptor(chain, key).map_err(|e| failed(&files.certificate, e.to_string()))
 }
 
-/// A server's end with a fresh certificate for the addresses of this machine. Nobody has signed it: those who know its
-/// hash know the server.
-pub(crate) fn self_signed() -> Result<(TlsAcceptor, CertificateHash), Error> {
+/// A server's end with a certificate of its own for the addresses of this machine, kept in `state` if there is such a
+/// place. Nobody has signed it: those who know its hash know the server.
+pub(crate) fn self_signed(state: Option<&Path>) -> Result<(TlsAcceptor, CertificateHash), Error> {
     let failed = |detail: String| Error::Certificate { detail };
+    let [certificate, key] = match state {
+        Some(directory) => kept(directory)?,
+        None => fresh()?,
+    };
+    let hash = CertificateHash::of(&certificate);
+    let key = PrivatePkcs8KeyDer::from(key).into();
+    let acceptor = acceptor(vec![certificate.into()], key).map_err(|e| failed(e.to_string()))?;
+    Ok((acceptor, hash))
+}
+
+/// A new certificate and its key.
+fn fresh() -> Result<[Vec<u8>; 2], Error> {
     let mut names = vec!["localhost".to_owned()];
     names.extend(local_addresses(0, true).iter().map(|address| address.ip().to_string()));
-    let made = rcgen::generate_simple_self_signed(names).map_err(|e| failed(e.to_string()))?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let hash = CertificateHash::of(made.cert.der());
-    let acceptor = acceptor(vec![made.cert.into()], key.into());
-    Ok((acceptor.map_err(|e| failed(e.to_string()))?, hash))
+    let made = rcgen::generate_simple_self_signed(names);
+    let made = made.map_err(|e| Error::Certificate { detail: e.to_string() })?;
+    Ok([made.cert.der().to_vec(), made.signing_key.serialize_der()])
+}
+
+/// The certificate and key in a directory; made if there are none.
+fn kept(directory: &Path) -> Result<[Vec<u8>; 2], Error> {
+    let [certificate, key] = ["certificate.der", "key.der"].map(|name| directory.join(name));
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| Error::Tls { path, detail: error.to_string() }
+    };
+    if certificate.exists() || key.exists() {
+        let read = |path: &Path| fs::read(path).map_err(failed(path));
+        return Ok([read(&certificate)?, read(&key)?]);
+    }
+    fs::create_dir_all(directory).map_err(failed(directory))?;
+    let made = fresh()?;
+    for (path, bytes) in [(&key, &made[1]), (&certificate, &made[0])] {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(path).and_then(|mut file| file.write_all(bytes)).map_err(failed(path))?;
+    }
+    Ok(made)
 }
 
 fn acceptor(
@@ -157,10 +192,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_takes_the_certificate_it_knows_and_no_other() {
-        let (acceptor, hash) = self_signed().expect("it can be made");
-        let (_, another) = self_signed().expect("it can be made");
+        let (acceptor, hash) = self_signed(None).expect("it can be made");
+        let (_, another) = self_signed(None).expect("it can be made");
         assert!(hash != another);
         assert!(meet(acceptor.clone(), hash).await);
         assert!(!meet(acceptor, another).await);
+    }
+
+    #[test]
+    fn a_certificate_that_is_kept_is_the_same_after_a_restart() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let place = directory.path().join("state");
+        let hash = || self_signed(Some(&place)).map(|(_, hash)| hash);
+        let first = hash().expect("it is made");
+        assert_eq!(hash().expect("it is read"), first);
+        fs::write(place.join("key.der"), "nonsense").expect("it can be written");
+        assert!(matches!(hash(), Err(Error::Certificate { .. })));
+        fs::remove_file(place.join("key.der")).expect("it can be removed");
+        assert!(matches!(hash(), Err(Error::Tls { .. })));
     }
 }

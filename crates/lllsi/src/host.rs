@@ -187,10 +187,13 @@ impl HostBuilder {
     /// Starts threads and opens the room; [`HostEvent::Open`] tells when it is open.
     ///
     /// # Errors
-    /// [`Error::NoServer`] without a server; [`Error::Media`] for a screen that cannot be captured, and for a size or
+    /// [`Error::NoServer`] without a server; [`Error::CertificateWithoutHttps`]; [`Error::Media`] for a screen that cannot be captured, and for a size or
     /// frame rate that cannot be coded; [`Error::Io`] for what the system refuses.
     pub fn start(self) -> Result<Host, Error> {
         let server = self.server.ok_or(Error::NoServer)?;
+        if self.certificate.is_some() && !server.starts_with("https://") {
+            return Err(Error::CertificateWithoutHttps { server });
+        }
         let source = match self.source {
             Source::Screen(display) => capture::screen(display.as_deref())?,
             Source::TestCard => {

@@ -85,4 +85,10 @@ pub enum Error {
         "no rendezvous server given: start one with `Server::start`, or name one with `.server(url)`"
     )]
     NoServer,
+    /// A certificate proves nothing where none is shown.
+    #[error("a server's certificate needs an address that begins with https://, not {server}")]
+    CertificateWithoutHttps {
+        /// The server as it was named.
+        server: String,
+    },
 }

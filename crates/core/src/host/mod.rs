@@ -19,6 +19,7 @@
 //! ```
 
 mod api;
+mod checks;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -34,6 +35,7 @@ use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
 use crate::server::Server;
 use crate::{CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalEvent, micros_since, stun};
+use checks::Checks;
 use viewer::{Renamed, Step, Viewer};
 
 pub use api::{Action, CloseReason, Config, Event, LeftReason, ViewerId};
@@ -68,6 +70,7 @@ pub struct Host {
     /// Who may be meant by a datagram from there. Mostly one; what is not meant for a link does not open in it.
     by_source: HashMap<SocketAddr, Claimants>,
     by_ufrag: HashMap<String, ViewerId>,
+    checks: Checks,
     /// One entry per viewer, at its [`Viewer::deadline`].
     deadlines: BTreeSet<(Instant, ViewerId)>,
     /// Clients that have arrived, and until when they must have said something.
@@ -110,6 +113,7 @@ impl Host {
             epoch: now,
             closed: false,
             outputs: VecDeque::new(),
+            checks: Checks::default(),
             now,
         };
         host.server.collect(now, &mut host.outputs);
@@ -185,6 +189,7 @@ impl Host {
         {
             return self.reflexive(mapped, base);
         }
+        self.checks.received(source.ip(), data);
         // An unknown source is only listened to if it names a viewer in a connectivity check.
         if let Some(named) = stun::addressee(data) {
             if let Some(&id) = self.by_ufrag.get(&named) {
@@ -192,6 +197,9 @@ impl Host {
                     viewer.handle_datagram(now, source, destination, data)
                 });
                 self.claim(source, id);
+                if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
+                    self.checks.asked(self.now, source.ip());
+                }
             }
             return;
         }
@@ -467,7 +475,12 @@ impl Host {
             }
         });
         while let Some(transmit) = viewer.poll_transmit() {
-            self.outputs.push_back(Output::Transmit(transmit));
+            let to = transmit.destination.ip();
+            if self.checks.may_go(self.now, to, &transmit.contents) {
+                self.outputs.push_back(Output::Transmit(transmit));
+            } else {
+                viewer.withheld_checks += 1;
+            }
         }
         while let Some(blob) = viewer.poll_blob() {
             if client.is_some() {

@@ -102,6 +102,8 @@ pub(super) struct Viewer {
     deadline: Instant,
     blobs: VecDeque<Blob>,
     transmits: VecDeque<Transmit>,
+    /// Checks that were not sent on its behalf.
+    pub(super) withheld_checks: u64,
     events: VecDeque<Event>,
 }
 
@@ -151,6 +153,7 @@ impl Viewer {
             deadline: now + FAR_FUTURE,
             blobs: VecDeque::new(),
             transmits: VecDeque::new(),
+            withheld_checks: 0,
             events: VecDeque::new(),
         };
         Ok((viewer, step))
@@ -230,10 +233,6 @@ impl Viewer {
             Stage::Linked(..) => ViewerState::Connecting,
             _ => ViewerState::Waiting,
         };
-        let withheld_checks = match &self.stage {
-            Stage::Linked(link, _) => link.withheld_checks(),
-            _ => 0,
-        };
         ViewerStatus {
             id,
             name: self.hello.name.clone(),
@@ -241,7 +240,7 @@ impl Viewer {
             path: self.path,
             report: self.report.0,
             bitrate: self.estimate.map_or(0.0, |e| e.bitrate),
-            withheld_checks,
+            withheld_checks: self.withheld_checks,
         }
     }
 
@@ -534,7 +533,8 @@ impl Viewer {
             return;
         }
         let packets = report.packets.wrapping_sub(last.packets);
-        let missed = report.missed.wrapping_sub(last.missed);
+        // Counters that went back tell nothing.
+        let missed = report.missed.wrapping_sub(last.missed).cast_signed().max(0).cast_unsigned();
         let sample = Sample {
             interval,
             received: report.bytes.wrapping_sub(last.bytes) as f64 * 8.0 / interval.as_secs_f64(),

@@ -3,7 +3,6 @@
 //! A link carries nothing until both ends have confirmed over it, with the key of their sealed signalling, whose
 //! certificates they see ([`Binding`]): until then media is not sent and whatever arrives is dropped.
 
-mod checks;
 mod description;
 mod dtls;
 mod profile;
@@ -26,7 +25,6 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 use crate::assemble::Packet;
 use crate::seal::{Binding, Role};
 use crate::{Transmit, stun};
-use checks::Checks;
 use description::MAX_CANDIDATES;
 use profile::{PLAYOUT_DELAY, VIDEO_PT, add_host_candidates, channels, config};
 
@@ -132,7 +130,6 @@ pub(crate) struct Link {
     remote_candidates: usize,
     reflexive: usize,
     sources: VecDeque<SocketAddr>,
-    checks: Checks,
     /// When something came that only the other side can have sent.
     heard_at: Instant,
     rtc_timeout: Instant,
@@ -206,7 +203,6 @@ impl Link {
             remote_candidates: 0,
             reflexive: 0,
             sources: VecDeque::new(),
-            checks: Checks::default(),
             heard_at: now,
             rtc_timeout: now,
             transmits: VecDeque::new(),
@@ -339,11 +335,6 @@ impl Link {
                 return;
             }
             self.note_source(source);
-            match stun::Class::of(data) {
-                Some(stun::Class::Request) => self.checks.asked(source.ip()),
-                Some(stun::Class::Success) => self.checks.answered(source.ip()),
-                None => {}
-            }
         } else if !self.knows(source) {
             return;
         }
@@ -492,9 +483,6 @@ impl Link {
                 }
                 Ok(Output::Transmit(t)) => {
                     let contents: Vec<u8> = t.contents.into();
-                    if !self.may_send(&contents, t.destination) {
-                        continue;
-                    }
                     self.note_path(t.source, t.destination, &contents);
                     let source = Some(t.source);
                     self.transmits.push_back(Transmit {
@@ -507,17 +495,6 @@ impl Link {
                 Err(error) => return self.fail(error.into()),
             }
         }
-    }
-
-    /// A host sends only so many checks to where nobody answers: a client may have named another's address.
-    fn may_send(&mut self, contents: &[u8], to: SocketAddr) -> bool {
-        let check = stun::Class::of(contents) == Some(stun::Class::Request);
-        self.role == Role::Client || !check || self.checks.may_go(to.ip())
-    }
-
-    /// Checks that were withheld from machines that did not answer.
-    pub(crate) fn withheld_checks(&self) -> u64 {
-        self.checks.withheld()
     }
 
     /// Whatever is not a connectivity check goes over the path in use.
