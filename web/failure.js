@@ -18,6 +18,7 @@ export const FAILURES = Object.freeze({
   kicked: ["The host removed you", "Ask the host if that was a mistake."],
   host_closed: ["The host ended the stream", "Ask the host for a new link if there is to be another."],
   source_lost: ["The host has no picture any more", "Ask the host for a new link once its screen is back."],
+  invite_expired: ["This invitation is not valid any more", "Ask the host for a new link."],
   host_vanished: ["Nothing comes from the host any more", "Check your network; join again once the host is back."],
   no_path: ["No direct path to the host was found", "Try another network on one side: strict NATs on both sides cannot be crossed yet."],
   tampered: ["Somebody between you and the host interferes", "Use another server or network."],
@@ -64,6 +65,7 @@ const PARTINGS = new Map([
   ["kicked", "kicked"],
   ["host_closed", "host_closed"],
   ["source_lost", "source_lost"],
+  ["invite_expired", "invite_expired"],
   ["protocol", "protocol"],
 ]);
 

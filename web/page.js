@@ -65,7 +65,7 @@ function show(state, heading, words = "") {
 /** @param {Failure | null} failure null: we left */
 function showEnd(failure) {
   // A link that leads nowhere is not tried again: another may be pasted.
-  if (failure && ["wrong_secret", "unknown_room", "version"].includes(failure.code)) invite = null;
+  if (failure && ["wrong_secret", "unknown_room", "version", "invite_expired"].includes(failure.code)) invite = null;
   show("ended", failure?.message ?? "You left the stream");
   next.textContent = failure?.next ?? "";
   detail.textContent = failure?.detail ?? "";

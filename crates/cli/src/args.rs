@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lllsi::{CertificateHash, DEFAULT_PORT, Size};
@@ -70,6 +71,12 @@ pub(crate) struct Host {
     /// Let clients wait until you admit them. Type `help` while it runs.
     #[arg(long)]
     pub(crate) lobby: bool,
+    /// How long the invite link holds, such as 90s, 30m, 2h or 7d. Whoever has been let in stays.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) invite_expires: Option<Duration>,
+    /// How many clients are let in with the invite link.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) invite_uses: Option<u32>,
     /// A name for this stream, shown in the status line.
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -168,6 +175,18 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A rate with an optional `k` or `M`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let parse = |(unit, seconds): (char, u64)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds)
+    };
+    match units.into_iter().find_map(parse) {
+        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("use a number with s, m, h or d, up to 365d".into()),
+    }
+}
+
 fn bitrate(text: &str) -> Result<u32, String> {
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),

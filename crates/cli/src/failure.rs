@@ -58,6 +58,7 @@ codes! {
     File "file" 18 "Check the path, its permissions, and the space on the disk.",
     Display "display" 21 "Start it in a graphical session, or without a window: --headless.",
     SourceLost "source_lost" 22 "Ask the host for a new link once its screen is back.",
+    InviteExpired "invite_expired" 23 "Ask the host for a new link.",
     NoPicture "no_picture" 20 "Stay longer, and check that the host lets you in.",
     Protocol "protocol" 19 "Install the newest lllsi on both sides; report it if that does not help.",
 }
@@ -137,6 +138,7 @@ impl From<ClientCloseReason> for Failure {
             Reason::Kicked => Code::Kicked,
             Reason::HostClosed => Code::HostClosed,
             Reason::SourceLost => Code::SourceLost,
+            Reason::InviteExpired => Code::InviteExpired,
             Reason::HostVanished => Code::HostVanished,
             Reason::NoPath => Code::NoPath,
             Reason::Refused(_) => Code::Refused,

@@ -20,7 +20,7 @@ use crate::join::host_rate;
 use crate::report::{Report, rounded, stages};
 use crate::stop::Stop;
 
-const HELP: &str = "Commands: list · admit ID · start (admit all, and all who come later) · kick ID (or refuse) · quit";
+const HELP: &str = "Commands: list · admit ID · start (admit all, and all who come later) · kick ID (or refuse) · renew (another link instead of this one) · quit";
 
 pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let embedded = match &args.server {
@@ -39,6 +39,12 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
     let mut builder = builder(&args.picture);
     if let Some(hash) = args.server_certificate {
         builder = builder.server_certificate(hash);
+    }
+    if let Some(lifetime) = args.invite_expires {
+        builder = builder.invite_expires(lifetime);
+    }
+    if let Some(uses) = args.invite_uses {
+        builder = builder.invite_uses(uses);
     }
     let host = builder
         .server(url)
@@ -60,7 +66,7 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
             Some(event) => say(&event, report),
             None => {}
         }
-        talk.commands(report);
+        talk.commands(embedded.as_ref(), report);
         if until.second() && open {
             talk.second(&host.take_stats(), report);
         }
@@ -96,7 +102,7 @@ fn reachable_here(listen: SocketAddr) -> SocketAddr {
 
 /// The link, for this machine first, then for each address others may reach: with https, which browsers ask for there.
 fn links(host: &Host, embedded: Option<&Server>) -> Vec<String> {
-    let mut links = vec![host.link().to_owned()];
+    let mut links = vec![host.link()];
     if let (Some(server), Ok(invite)) = (embedded, host.link().parse::<Invite>())
         && server.http().ip().is_unspecified()
     {
@@ -229,7 +235,17 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn commands(&mut self, report: &Report) {
+    fn renew(&self, embedded: Option<&Server>, report: &Report) {
+        if let Err(error) = self.host.renew_link() {
+            return report.say(&format!("The link stays as it is: {error}."));
+        }
+        let links = links(self.host, embedded);
+        report.event(&json!({"event": "link", "link": links[0], "links": links}));
+        report.say("The link before lets nobody in any more. The new one:");
+        links.iter().for_each(|link| report.say(link));
+    }
+
+    fn commands(&mut self, embedded: Option<&Server>, report: &Report) {
         while let Ok(line) = self.lines.try_recv() {
             let mut words = line.split_whitespace();
             let (command, id) = (
@@ -240,6 +256,7 @@ impl Talk<'_> {
                 (Some("admit"), Some(Ok(id))) => self.host.admit(id),
                 (Some("kick"), Some(Ok(id))) => self.host.kick(id),
                 (Some("start"), None) => self.host.open_door(),
+                (Some("renew"), None) => self.renew(embedded, report),
                 (Some("list"), None) => self.list(report),
                 (Some("quit"), None) => self.quit = true,
                 (None, _) => {}

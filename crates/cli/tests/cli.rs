@@ -168,6 +168,8 @@ fn a_lobby_keeps_clients_waiting_until_the_host_admits_them_and_it_can_kick() {
     viewer.event("waiting");
     let waiting = host.wait_for("knock", viewer_state("waiting", &Value::Null));
     assert_eq!(waiting["name"], "Ada");
+    let code = viewer.said().iter().find_map(|e| e["code"].as_str().map(str::to_owned));
+    assert_eq!(waiting["code"].as_str(), code.as_deref(), "both see the same digits");
     host.type_line(&format!("admit {}", waiting["id"]));
     viewer.event("admitted");
     viewer.event("first_frame");
@@ -195,6 +197,20 @@ fn clients_in_the_lobby_learn_how_their_wait_ended() {
     left.event("waiting");
     host.ends_well();
     left.fails("host_closed", 10, "Ask the host for a new link");
+}
+
+#[test]
+fn an_invitation_that_is_used_up_can_be_renewed() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--invite-uses", "1", "--invite-expires", "2h"]);
+    let mut first = join(&link, &[]);
+    first.event("first_frame");
+    join(&link, &[]).fails("invite_expired", 23, "Ask the host for a new link");
+    host.type_line("renew");
+    let renewed = text(&host.event("link"), "link");
+    join(&link, &[]).fails("wrong_secret", 6, "ask the host for a new one");
+    join(&renewed, &[]).event("first_frame");
+    unharmed(&mut first);
 }
 
 #[test]

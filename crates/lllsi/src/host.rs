@@ -11,7 +11,7 @@ use lllsi_io::peer::{self, Outbox, Overflow, Peer};
 use lllsi_io::{local_addresses, random};
 use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
-use lllsi_proto::invite::{CertificateHash, Invite};
+use lllsi_proto::invite::{CertificateHash, Invite, Secret};
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::publish::{self, Desk, Pipeline};
@@ -104,6 +104,7 @@ pub struct HostBuilder {
     size: Option<Size>,
     lobby: bool,
     max_viewers: u32,
+    terms: machine::Terms,
 }
 
 /// A room, and the stream in it. Dropping it ends the stream, says goodbye to all, and waits for its threads: not for
@@ -129,7 +130,7 @@ pub struct Host {
     peer: Peer<machine::Host>,
     desk: Desk,
     mailbox: Mailbox<HostEvent, ()>,
-    link: String,
+    invite: Mutex<Invite>,
     stats_at: Mutex<Instant>,
 }
 
@@ -178,6 +179,18 @@ impl HostBuilder {
         self
     }
 
+    /// How long an invite link holds; default as long as the stream. Whoever has been let in stays.
+    pub fn invite_expires(mut self, after: Duration) -> Self {
+        self.terms.lifetime = Some(after);
+        self
+    }
+
+    /// How many clients are let in with an invite link; default any number.
+    pub fn invite_uses(mut self, uses: u32) -> Self {
+        self.terms.uses = Some(uses);
+        self
+    }
+
     /// Viewers at once; default 16.
     pub fn max_viewers(mut self, max_viewers: u32) -> Self {
         self.max_viewers = max_viewers;
@@ -205,7 +218,7 @@ impl HostBuilder {
         let size = source.size().at_most(bounds);
         encode::Config { size, fps: self.fps, bitrate: self.bitrate }.check()?;
         let identity = HostIdentity::from_random(random()?);
-        let link = Invite {
+        let invite = Invite {
             server: server.clone(),
             room: identity.room(),
             host_key: identity.public_key(),
@@ -215,6 +228,7 @@ impl HostBuilder {
         let random_seed = random()?;
         let near = is_loopback(&server);
         let (lobby, max_viewers, max_bitrate) = (self.lobby, self.max_viewers, self.bitrate);
+        let terms = self.terms;
         let make = move |port| {
             let config = machine::Config {
                 identity,
@@ -223,6 +237,7 @@ impl HostBuilder {
                 random_seed,
                 lobby,
                 max_viewers,
+                terms,
                 max_bitrate,
             };
             machine::Host::new(Instant::now(), config)
@@ -243,7 +258,7 @@ impl HostBuilder {
         };
         let pipeline = Pipeline::start(source, encode::h264, config, desk.clone(), send, failed)?;
         let stats_at = Mutex::new(Instant::now());
-        Ok(Host { _pipeline: pipeline, peer, desk, mailbox, link: link.to_string(), stats_at })
+        Ok(Host { _pipeline: pipeline, peer, desk, mailbox, invite: Mutex::new(invite), stats_at })
     }
 }
 
@@ -265,12 +280,24 @@ impl Host {
             size: None,
             lobby: false,
             max_viewers: 16,
+            terms: machine::Terms::default(),
         }
     }
 
     /// The invite link. Whoever has it may ask to be let in.
-    pub fn link(&self) -> &str {
-        &self.link
+    pub fn link(&self) -> String {
+        self.invite.lock().unwrap_or_else(PoisonError::into_inner).to_string()
+    }
+
+    /// Makes another invite link; the one before is worth nothing from now on. Viewers stay.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system gives no random numbers.
+    pub fn renew_link(&self) -> Result<String, Error> {
+        let secret = Secret::from_bytes(random()?);
+        self.invite.lock().unwrap_or_else(PoisonError::into_inner).secret = secret;
+        self.peer.act(Action::Renew(secret));
+        Ok(self.link())
     }
 
     /// The next event; waits until `deadline`. `None`: nothing in time, or the session is over and all is read.

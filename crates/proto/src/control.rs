@@ -169,6 +169,7 @@ fn code_of(reason: PartReason) -> u8 {
         PartReason::ClientLeft => 4,
         PartReason::Protocol => 5,
         PartReason::SourceLost => 6,
+        PartReason::InviteExpired => 7,
     }
 }
 
@@ -180,6 +181,7 @@ fn reason_from_code(code: u8) -> PartReason {
         4 => PartReason::ClientLeft,
         5 => PartReason::Protocol,
         6 => PartReason::SourceLost,
+        7 => PartReason::InviteExpired,
         _ => PartReason::Unknown,
     }
 }
@@ -245,7 +247,7 @@ mod tests {
                 latency_us: 6,
             }),
         ];
-        samples.extend((0..=5).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
+        samples.extend((0..=7).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
         samples
     }
 

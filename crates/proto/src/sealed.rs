@@ -135,6 +135,9 @@ pub enum PartReason {
     /// The host has no more pictures: its screen is gone.
     #[error("the host's screen is gone")]
     SourceLost,
+    /// The invitation is used up, or its time is over.
+    #[error("the invitation is not valid any more")]
+    InviteExpired,
     /// A reason this version does not know.
     #[error("a reason this version does not know")]
     #[serde(other)]

@@ -41,6 +41,8 @@ pub struct Setup {
     pub lobby: bool,
     /// Viewers at once.
     pub max_viewers: u32,
+    /// How long and how often the invitation holds.
+    pub terms: host::Terms,
 }
 
 impl Default for Setup {
@@ -52,6 +54,7 @@ impl Default for Setup {
             client_nat: None,
             lobby: false,
             max_viewers: 8,
+            terms: host::Terms::default(),
         }
     }
 }
@@ -142,6 +145,7 @@ impl World {
             random_seed: world.rng.bytes(),
             lobby: world.setup.lobby,
             max_viewers: world.setup.max_viewers,
+            terms: world.setup.terms,
             max_bitrate: 4_000_000,
         };
         let host = Box::new(Host::new(begin, config));

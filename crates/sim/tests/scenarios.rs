@@ -6,7 +6,7 @@ use lllsi_core::client::{self, CloseReason};
 use lllsi_core::host::{self, LeftReason};
 use lllsi_core::seal::Initiator;
 use lllsi_core::{LinkError, Machine, Path};
-use lllsi_proto::invite::{Nonce, Secret};
+use lllsi_proto::invite::{Invite, Nonce, Secret};
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
 use lllsi_proto::sealed::{self, Envelope, Hello, PartReason};
 use lllsi_sim::{Conditions, NatKind, NodeId, Setup, World};
@@ -331,6 +331,35 @@ fn refusals_have_their_reasons() {
         world.run_for(secs(1));
         let bob = world.join("Bob");
         assert!(world.run_until(secs(5), |w| w.client(bob).frames > 0), "the place is free again");
+    });
+}
+
+#[test]
+fn an_invitation_ends_by_uses_by_time_and_by_renewal_and_viewers_stay() {
+    for_seeds(|seed| {
+        let terms = host::Terms { lifetime: Some(secs(30)), uses: Some(1) };
+        let mut world = World::new(Setup { seed, terms, ..Setup::default() });
+        let ada = world.join("Ada");
+        assert!(world.run_until(secs(5), |w| w.client(ada).frames > 0));
+        let used_up = world.join("Bob");
+        world.run_for(secs(1));
+        assert_eq!(world.client(used_up).closed, Some(CloseReason::InviteExpired));
+
+        let old = world.invite();
+        let secret = Secret::from_bytes([9; 32]);
+        world.tell_host(host::Action::Renew(secret));
+        let late = world.join_with("Cyd", old.clone());
+        world.run_for(secs(1));
+        assert_eq!(world.client(late).closed, Some(CloseReason::WrongSecret));
+
+        world.run_for(secs(31));
+        let too_late = world.join_with("Dan", Invite { secret, ..old.clone() });
+        world.run_for(secs(1));
+        assert_eq!(world.client(too_late).closed, Some(CloseReason::InviteExpired));
+        world.tell_host(host::Action::Renew(secret));
+        let eve = world.join_with("Eve", Invite { secret, ..old });
+        assert!(world.run_until(secs(5), |w| w.client(eve).frames > 0));
+        assert_eq!(world.client(ada).closed, None, "who is in stays");
     });
 }
 

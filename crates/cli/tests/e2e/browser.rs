@@ -148,6 +148,12 @@ fn a_browser_is_told_about_links_that_lead_nowhere() {
     let insecure = browser.open(&link.replace("127.0.0.1", "lan.example"));
     fails(&insecure, "insecure", "https");
 
+    let (mut once, once_link) = self::host(&["--invite-uses", "1"]);
+    let only = join(&browser, &once_link, "Ada");
+    state(&only, "playing");
+    fails(&join(&browser, &once_link, "Eve"), "invite_expired", "Ask the host for a new link");
+    once.type_line("quit");
+
     let (kept, kept_link) = self::host(&[]);
     let address = |link: &str| link[..link.find('#').expect("a fragment")].to_owned();
     let moved = link.replace(&address(&link), &address(&kept_link));

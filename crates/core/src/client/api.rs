@@ -102,6 +102,9 @@ pub enum CloseReason {
     /// The host has no more pictures: its screen is gone.
     #[error("the host's screen is gone, and with it the stream")]
     SourceLost,
+    /// The invitation is used up, or its time is over.
+    #[error("the invitation is not valid any more")]
+    InviteExpired,
     /// The host is not heard any more.
     #[error("the host vanished: nothing was heard from it for {} s", SILENCE.as_secs())]
     HostVanished,

@@ -511,6 +511,7 @@ impl Client {
             PartReason::RoomFull => CloseReason::RoomFull,
             PartReason::Kicked => CloseReason::Kicked,
             PartReason::SourceLost => CloseReason::SourceLost,
+            PartReason::InviteExpired => CloseReason::InviteExpired,
             PartReason::Protocol => CloseReason::Protocol {
                 who: "host",
                 detail: "it says that we broke the protocol".into(),

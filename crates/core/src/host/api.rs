@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use lllsi_proto::invite::Secret;
 use lllsi_proto::rendezvous::Refusal;
 use lllsi_proto::sealed::PartReason;
 
@@ -26,6 +28,17 @@ pub struct Config {
     pub max_viewers: u32,
     /// The most that is sent to one viewer, bit/s.
     pub max_bitrate: u32,
+    /// How long and how often the invitation holds.
+    pub terms: Terms,
+}
+
+/// How long and how often an invitation holds. Whoever has been let in stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// From its making.
+    pub lifetime: Option<Duration>,
+    /// Clients that are let in with it.
+    pub uses: Option<u32>,
 }
 
 /// Names a viewer; not reused.
@@ -45,6 +58,8 @@ pub enum Action {
     Admit(ViewerId),
     /// Let all waiting clients in, and later ones at once.
     Start,
+    /// Invite with another secret from now on: the one before is worth nothing any more. Its terms begin anew.
+    Renew(Secret),
     /// Remove a viewer or waiting client.
     Kick(ViewerId),
     /// Send a frame to all viewers.

@@ -12,6 +12,7 @@
 //!     random_seed: [9; 32],
 //!     lobby: false,
 //!     max_viewers: 8,
+//!     terms: Default::default(),
 //!     max_bitrate: 4_000_000,
 //! };
 //! let mut host = Host::new(now, config);
@@ -20,6 +21,7 @@
 
 mod api;
 mod checks;
+mod invitation;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -36,9 +38,10 @@ use crate::rate::Limits;
 use crate::server::Server;
 use crate::{CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalEvent, micros_since, stun};
 use checks::Checks;
+use invitation::Invitation;
 use viewer::{Renamed, Step, Viewer};
 
-pub use api::{Action, CloseReason, Config, Event, LeftReason, ViewerId};
+pub use api::{Action, CloseReason, Config, Event, LeftReason, Terms, ViewerId};
 pub use viewer::{ViewerState, ViewerStatus};
 
 /// Below this the picture is not worth sending, bit/s.
@@ -71,6 +74,7 @@ pub struct Host {
     by_source: HashMap<SocketAddr, Claimants>,
     by_ufrag: HashMap<String, ViewerId>,
     checks: Checks,
+    invitation: Invitation,
     /// One entry per viewer, at its [`Viewer::deadline`].
     deadlines: BTreeSet<(Instant, ViewerId)>,
     /// Clients that have arrived, and until when they must have said something.
@@ -91,6 +95,7 @@ impl Host {
     /// Begins to open the room.
     pub fn new(now: Instant, config: Config) -> Self {
         let max = f64::from(config.max_bitrate);
+        let invitation = Invitation::new(now, config.terms);
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
             bitrate: config.max_bitrate,
@@ -114,6 +119,7 @@ impl Host {
             closed: false,
             outputs: VecDeque::new(),
             checks: Checks::default(),
+            invitation,
             now,
         };
         host.server.collect(now, &mut host.outputs);
@@ -169,6 +175,10 @@ impl Host {
                 self.config.lobby = false;
                 let waiting: Vec<_> = self.waiting().collect();
                 waiting.into_iter().for_each(|id| self.admit(id));
+            }
+            Action::Renew(secret) => {
+                self.config.identity.secret = secret;
+                self.invitation = Invitation::new(self.now, self.config.terms);
             }
             Action::Kick(id) => self.part(id, PartReason::Kicked),
             Action::Send(frame) => self.send(&frame),
@@ -393,6 +403,7 @@ impl Host {
         let crowd = self.config.max_viewers.saturating_add(SPARE_CLIENTS) as usize;
         match step {
             Step::Leave(_) => self.refuse(id, PartReason::Protocol),
+            _ if !self.invitation.holds(self.now) => self.refuse(id, PartReason::InviteExpired),
             _ if self.viewers.len() > crowd => self.refuse(id, PartReason::RoomFull),
             _ if self.config.lobby => self.with_viewer(id, |viewer, _| {
                 viewer.wait();
@@ -439,6 +450,9 @@ impl Host {
                 self.refuse(id, PartReason::RoomFull);
             }
             return;
+        }
+        if !self.invitation.take() {
+            return self.refuse(id, PartReason::InviteExpired);
         }
         let (config, reflexive) = (self.config.clone(), self.server.reflexive());
         self.with_viewer(id, |viewer, now| match viewer.admit(now, &config, reflexive) {
