@@ -8,7 +8,7 @@
 //! paint: capture, encoding, network, decoding, and showing. It needs nothing from the programs between them, so it
 //! serves to check what LLLSI says about its own latency, and to compare it with other programs.
 //!
-//! [`Desktop`] plays the person at a display, [`Chromium`] a viewer's browser. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
+//! [`Desktop`] plays the person at a display, [`Chromium`] a viewer's browser, [`Meddler`] a hostile server. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
 //!
 //! `glass` puts it together:
 //!
@@ -36,6 +36,7 @@ pub mod clock_code;
 mod connect;
 #[cfg(target_os = "linux")]
 pub mod desktop;
+pub mod meddler;
 #[cfg(target_os = "linux")]
 pub mod painter;
 #[cfg(target_os = "linux")]
@@ -54,6 +55,7 @@ pub use allocations::{Allocations, Counting};
 pub use chromium::{Chromium, Tab};
 #[cfg(target_os = "linux")]
 pub use desktop::{Desktop, Key, Place};
+pub use meddler::Meddler;
 #[cfg(target_os = "linux")]
 pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};
 #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ const PHONE: ((u32, u32), bool) = ((390, 844), true);
 const VECTORS: &str = include_str!("vectors.js");
 
 /// A host with a test card, and its link.
-fn host(more: &[&str]) -> (Program, String) {
+pub(crate) fn host(more: &[&str]) -> (Program, String) {
     let mut args =
         vec!["host", "--source", "test", "--size", "1280x720", "--listen", "127.0.0.1:0"];
     args.extend(more);
@@ -25,12 +25,12 @@ fn host(more: &[&str]) -> (Program, String) {
 }
 
 /// Waits until the page is in this state.
-fn state(tab: &Tab, wanted: &str) {
+pub(crate) fn state(tab: &Tab, wanted: &str) {
     tab.until(wanted, &format!("document.body?.dataset.state === '{wanted}'"));
 }
 
 /// Opens an invite link and clicks on what it offers.
-fn join(browser: &Chromium, link: &str, name: &str) -> Tab {
+pub(crate) fn join(browser: &Chromium, link: &str, name: &str) -> Tab {
     let tab = browser.open(link);
     tab.resize(DESKTOP.0, DESKTOP.1);
     state(&tab, "form");
@@ -56,7 +56,7 @@ fn figures(tab: &Tab) -> Value {
 }
 
 /// How the page says that it ended: code, and all that is read.
-fn end(tab: &Tab) -> (String, String) {
+pub(crate) fn end(tab: &Tab) -> (String, String) {
     state(tab, "ended");
     let code = tab.evaluate("document.body.dataset.code ?? ''");
     let words = tab.evaluate("document.querySelector('#card').innerText");

@@ -2,6 +2,7 @@
 //! `.ci/e2e` installs what this needs. A part that is missing is a failure, never a reason to skip.
 
 mod browser;
+mod hostile;
 mod networks;
 mod screen;
 #[path = "../util/mod.rs"]

@@ -1,0 +1,106 @@
+//! A rendezvous server that meddles with what it passes on. Whatever it does, nobody sees or shows anything that the
+//! other side did not mean: sessions end with a reason, or go on without the server.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lllsi_lab::{Chromium, Meddler};
+use serde_json::{Value, json};
+
+use crate::browser::{end, host, join, state};
+use crate::util::{Program, alone};
+
+/// Kinds of envelopes, see docs/rendezvous.md, section 8.
+const HANDSHAKE: u8 = 1;
+const SEALED: u8 = 2;
+const REJECTED: u8 = 3;
+
+/// The envelope in a message of the server, if there is one.
+fn envelope(text: &str) -> Option<Vec<u8>> {
+    let message: Value = serde_json::from_str(text).ok()?;
+    URL_SAFE_NO_PAD.decode(message["blob"].as_str()?).ok()
+}
+
+fn relay(envelope: &[u8]) -> String {
+    json!({"type": "relay", "blob": URL_SAFE_NO_PAD.encode(envelope)}).to_string()
+}
+
+/// A server that changes envelopes of this kind on their way to the client.
+fn meddler(
+    link: &str,
+    kind: u8,
+    mut meddle: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static,
+) -> String {
+    let (server, fragment) = link.split_once("/#").expect("a link has a fragment");
+    let server: SocketAddr =
+        server.trim_start_matches("http://").parse().expect("the server is an address");
+    let meddler = Meddler::start(server, move |text| match envelope(&text) {
+        Some(envelope) if envelope.get(1) == Some(&kind) => {
+            meddle(envelope).iter().map(|envelope| relay(envelope)).collect()
+        }
+        _ => vec![text],
+    });
+    format!("http://{}/#{fragment}", meddler.address())
+}
+
+fn altered(mut envelope: Vec<u8>) -> Vec<u8> {
+    if let Some(last) = envelope.last_mut() {
+        *last ^= 1;
+    }
+    envelope
+}
+
+/// What is passed on in place of an envelope.
+type Meddle = fn(Vec<u8>) -> Vec<Vec<u8>>;
+/// What a server does, to envelopes of which kind, and how sessions end then: code, and a program's exit.
+type Attack = (&'static str, u8, Meddle, (&'static str, i32));
+
+const ATTACKS: [Attack; 6] = [
+    ("alters the host's answer", HANDSHAKE, |e| vec![altered(e)], ("tampered", 13)),
+    ("cuts the host's answer", HANDSHAKE, |e| vec![e[..20].to_vec()], ("tampered", 13)),
+    ("claims another version", HANDSHAKE, |e| vec![[&[9], &e[1..]].concat()], ("version", 8)),
+    ("alters the admission", SEALED, |e| vec![altered(e)], ("tampered", 13)),
+    ("says that the secret is wrong", SEALED, |_| vec![vec![1, REJECTED, 1]], ("tampered", 13)),
+    ("says nothing sensible", SEALED, |_| vec![Vec::new()], ("tampered", 13)),
+];
+
+#[test]
+fn whatever_a_server_does_before_admission_ends_the_session_with_its_reason() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--lobby"]);
+    let browser = Chromium::start();
+    for (what, kind, meddle, (code, exit)) in ATTACKS {
+        let hostile = meddler(&link, kind, meddle);
+        let mut native = Program::start(&["join", &hostile, "--headless"]);
+        let tab = join(&browser, &hostile, "Ada");
+        if kind == SEALED {
+            for _ in 0..2 {
+                let waiting = host.wait_for("a guest", |e| e["state"] == "waiting");
+                host.type_line(&format!("admit {}", waiting["id"]));
+            }
+        }
+        let (found, words) = end(&tab);
+        assert_eq!(found, code, "a server that {what}: {words}");
+        let error = native.wait_for("its end", |e| e["event"] == "error");
+        assert_eq!(error["code"], code, "a server that {what}");
+        assert_eq!(native.exit_code(), exit);
+        host.forget();
+    }
+}
+
+#[test]
+fn whatever_a_server_does_after_admission_disturbs_no_link() {
+    let _alone = alone();
+    let (_host, link) = host(&[]);
+    let browser = Chromium::start();
+    let attacks: [Meddle; 3] =
+        [|e| vec![altered(e)], |e| vec![e.clone(), e], |_| vec![vec![1, REJECTED, 1]]];
+    for meddle in attacks {
+        let hostile = meddler(&link, SEALED, meddle);
+        let mut native = Program::start(&["join", &hostile, "--headless"]);
+        native.event("first_frame");
+        native.ends_well();
+        state(&join(&browser, &hostile, "Ada"), "playing");
+    }
+}
