@@ -43,6 +43,8 @@ pub struct Setup {
     pub max_viewers: u32,
     /// How long and how often the invitation holds.
     pub terms: host::Terms,
+    /// Addresses that clients claim to have besides their own.
+    pub claims: Vec<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             lobby: false,
             max_viewers: 8,
             terms: host::Terms::default(),
+            claims: Vec::new(),
         }
     }
 }
@@ -110,6 +113,8 @@ pub struct World {
     keyframe_wanted: bool,
     /// Everything that went through the server, as it saw it.
     pub transcript: Vec<String>,
+    /// Datagrams that the host sent, by where.
+    pub host_sent: HashMap<IpAddr, u32>,
 }
 
 impl World {
@@ -133,6 +138,7 @@ impl World {
             certificate: Certificate::generate(),
             keyframe_wanted: true,
             transcript: Vec::new(),
+            host_sent: HashMap::new(),
             identity,
             rng,
             setup,
@@ -193,10 +199,12 @@ impl World {
     /// A client joins by some link.
     pub fn join_with(&mut self, name: &str, invite: Invite) -> NodeId {
         let (address, nat) = self.place(self.setup.client_nat);
+        let mut locals = self.setup.claims.clone();
+        locals.push(address);
         let config = client::Config {
             invite,
             name: name.into(),
-            locals: vec![address],
+            locals,
             certificate: Certificate::generate(),
             random_seed: self.rng.bytes(),
         };
@@ -413,6 +421,9 @@ impl World {
     // --- Datagrams ---
 
     fn transmit(&mut self, from: NodeId, transmit: Transmit) {
+        if from == NodeId::HOST {
+            *self.host_sent.entry(transmit.destination.ip()).or_default() += 1;
+        }
         let node = &mut self.nodes[from.0];
         let source = match &mut node.nat {
             Some(nat) => nat.outbound(node.address, transmit.destination),

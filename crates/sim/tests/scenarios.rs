@@ -1,5 +1,6 @@
 //! What must hold whatever the network does: each scenario over many seeds.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lllsi_core::client::{self, CloseReason};
@@ -304,6 +305,24 @@ fn a_path_that_comes_back_is_told() {
             |w: &World| w.client(viewer).told(|e| matches!(e, client::Event::PathChanged(_)));
         assert!(world.run_until(secs(3), is_back));
         assert_eq!(world.status(viewer).path, before);
+    });
+}
+
+#[test]
+fn clients_cannot_make_a_host_bombard_another_machine() {
+    for_seeds(|seed| {
+        let victim: IpAddr = "203.0.113.9".parse().unwrap();
+        let claims = (5000..5019).map(|port| SocketAddr::new(victim, port)).collect();
+        let mut world = World::new(Setup { seed, claims, ..Setup::default() });
+        for name in ["Eve", "Mallory", "Eve again", "Mallory again"] {
+            let attacker = world.join(name);
+            assert!(world.run_until(secs(5), |w| w.client(attacker).frames > 0));
+            world.tell_client(attacker, client::Action::Leave);
+        }
+        let elapsed = world.elapsed().as_secs() as u32;
+        let sent = world.host_sent.get(&victim).copied().unwrap_or_default();
+        // A dozen, and one more in five seconds.
+        assert!((1..=12 + elapsed / 5 + 1).contains(&sent), "{sent} checks in {elapsed} s");
     });
 }
 

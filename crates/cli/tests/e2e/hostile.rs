@@ -2,6 +2,7 @@
 //! other side did not mean: sessions end with a reason, or go on without the server.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::channel;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +10,7 @@ use lllsi_lab::{Chromium, Meddler};
 use serde_json::{Value, json};
 
 use crate::browser::{end, host, join, state};
-use crate::util::{Program, alone};
+use crate::util::{PATIENCE, Program, alone};
 
 /// Kinds of envelopes, see docs/rendezvous.md, section 8.
 const HANDSHAKE: u8 = 1;
@@ -103,4 +104,22 @@ fn whatever_a_server_does_after_admission_disturbs_no_link() {
         native.ends_well();
         state(&join(&browser, &hostile, "Ada"), "playing");
     }
+}
+
+#[test]
+fn an_answer_meant_for_another_client_does_not_open() {
+    let _alone = alone();
+    let (_host, link) = host(&[]);
+    let browser = Chromium::start();
+    let (captured, answers) = channel();
+    let first = meddler(&link, HANDSHAKE, move |envelope| {
+        let _ = captured.send(envelope);
+        Vec::new()
+    });
+    let _robbed = Program::start(&["join", &first, "--headless"]);
+    let stolen = answers.recv_timeout(PATIENCE).expect("an answer to another");
+    let second = meddler(&link, HANDSHAKE, move |_| vec![stolen.clone()]);
+    let (found, words) = end(&join(&browser, &second, "Ada"));
+    assert_eq!(found, "tampered", "{words}");
+    Program::start(&["join", &second, "--headless"]).fails("tampered", 13, "interferes");
 }
