@@ -83,7 +83,7 @@ export class Figures {
   /** @param {HTMLVideoElement} video where the stream is shown */
   watch(video) {
     this.#video = video;
-    video.requestVideoFrameCallback?.((now, frame) => this.#show(now, frame));
+    video.requestVideoFrameCallback?.((_, frame) => this.#show(frame));
   }
 
   stop() {
@@ -111,14 +111,11 @@ export class Figures {
     newest.queuedUs = Math.round(Math.max(newest.queuedUs, queuedUs));
   }
 
-  /**
-   * @param {number} now
-   * @param {VideoFrameCallbackMetadata} frame
-   */
-  #show(now, frame) {
+  /** @param {VideoFrameCallbackMetadata} frame */
+  #show(frame) {
     if (!this.#video) return;
-    this.#video.requestVideoFrameCallback((...next) => this.#show(...next));
-    const { rtpTimestamp, receiveTime, processingDuration = 0, expectedDisplayTime } = frame;
+    this.#video.requestVideoFrameCallback((_, next) => this.#show(next));
+    const { rtpTimestamp, receiveTime, processingDuration = 0, expectedDisplayTime, presentationTime } = frame;
     if (rtpTimestamp === undefined || receiveTime === undefined) return;
     if (this.#received.size >= MAX_RECEIVED) this.#received.delete([...this.#received.keys()][0] ?? 0);
     this.#received.set(rtpTimestamp, receiveTime);
@@ -127,7 +124,8 @@ export class Figures {
     const later = ((rtpTimestamp - this.#newest.timestamp) | 0) / TICKS;
     const age = this.#link.clock.ageUs(this.#newest.capturedUs + later * 1000, receiveTime * 1000);
     const decode = processingDuration * 1000;
-    const seen = Math.max(expectedDisplayTime, now) - receiveTime;
+    // Where a browser has no good guess, when it handed the frame to the compositor: it is seen no sooner.
+    const seen = Math.max(expectedDisplayTime, presentationTime) - receiveTime;
     if (age !== null) this.#shown.push([age / 1000, decode, Math.max(seen - decode, 0)]);
   }
 

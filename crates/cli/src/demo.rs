@@ -24,7 +24,7 @@ pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(),
     host::wait_open(&host, Instant::now() + OPEN_TIMEOUT)?;
     report.event(&json!({"event": "ready", "link": host.link(), "source": shown}));
     report.say(&format!("Streaming {shown} from this program to itself: encrypted, peer to peer."));
-    report.say(&format!("Watch along with:   lllsi join '{}'", host.link()));
+    report.say(&format!("Watch along in a browser, or with lllsi join:   {}", host.link()));
 
     let mut screen = open_screen(args, report);
     let client = join::start(Client::join(host.link()).name("demo"), &screen)?;
