@@ -249,7 +249,9 @@ export class Link extends EventTarget {
    */
   async #confirmed(mac, verified) {
     this.#isKnownUp = verified;
-    if (this.#isUp || this.#isDown || !this.#binding) return;
+    // They wait for ours.
+    if (this.#isUp) return this.#confirm();
+    if (this.#isDown || !this.#binding) return;
     const [ours, theirs] = this.#fingerprints();
     if (!(await this.#binding.verify(ours, theirs, mac))) {
       return this.#fail(new Failure("tampered", "the link is not the one that was arranged"));
