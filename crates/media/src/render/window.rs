@@ -12,6 +12,7 @@ use crate::Error;
 use crate::picture::Size;
 use softbuffer::{Context, Surface};
 use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,8 @@ pub(super) struct Window {
 struct Shown {
     config: Config,
     window: Option<Rc<winit::window::Window>>,
+    /// Of the window, as told last: asking takes a round trip, and winit panics if nobody answers.
+    size: Size,
     failed: Option<String>,
     events: Vec<Event>,
 }
@@ -78,8 +81,13 @@ impl Window {
         };
         let mut events = event_loop().map_err(|error| no_window(&error))?;
         let bell = Arc::new(Bell { proxy: events.create_proxy(), rung: AtomicBool::new(false) });
-        let mut shown =
-            Shown { config: config.clone(), window: None, failed: None, events: Vec::new() };
+        let mut shown = Shown {
+            config: config.clone(),
+            window: None,
+            size: Size::default(),
+            failed: None,
+            events: Vec::new(),
+        };
         let began = Instant::now();
         while shown.window.is_none() && shown.failed.is_none() && began.elapsed() < OPENING {
             if let PumpStatus::Exit(code) = events.pump_app_events(Some(Duration::ZERO), &mut shown)
@@ -149,8 +157,7 @@ impl From<softbuffer::SoftBufferError> for Draw {
 
 impl Display for Window {
     fn size(&self) -> Size {
-        let PhysicalSize { width, height } = self.window().inner_size();
-        Size::new(width, height)
+        self.shown.size
     }
 
     fn show(&mut self, scene: &Scene<'_>) -> Result<Instant, Error> {
@@ -163,7 +170,10 @@ impl Display for Window {
 
     fn wait(&mut self, deadline: Instant, events: &mut Vec<Event>) -> Result<(), Error> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let status = self.events.pump_app_events(Some(left), &mut self.shown);
+        let (system, shown) = (&mut self.events, &mut self.shown);
+        // winit panics where a display that is gone would have to answer. Nothing of it is used after that.
+        let turn = AssertUnwindSafe(|| system.pump_app_events(Some(left), shown));
+        let status = catch_unwind(turn).map_err(|_| self.lost("it does not answer any more"))?;
         self.bell.rung.store(false, Ordering::Release);
         if self.lost.load(Ordering::Relaxed) {
             return Err(self.lost("the connection broke"));
@@ -192,6 +202,9 @@ impl Display for Window {
         // An answer means that it has that size already; else it is told as an event.
         let now = window.request_inner_size(PhysicalSize::new(size.width, size.height));
         self.asked = now.map_or(size, |size| Size::new(size.width, size.height));
+        if now.is_some() {
+            self.shown.size = self.asked;
+        }
     }
 
     fn set_fullscreen(&mut self, on: bool) {
@@ -205,12 +218,19 @@ impl ApplicationHandler for Shown {
             return;
         }
         match events.create_window(attributes(&self.config)) {
-            Ok(window) => self.window = Some(Rc::new(window)),
+            Ok(window) => {
+                let PhysicalSize { width, height } = window.inner_size();
+                self.size = Size::new(width, height);
+                self.window = Some(Rc::new(window));
+            }
             Err(error) => self.failed = Some(error.to_string()),
         }
     }
 
     fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+        if let WindowEvent::Resized(PhysicalSize { width, height }) = event {
+            self.size = Size::new(width, height);
+        }
         let event = match event {
             WindowEvent::CloseRequested | WindowEvent::Destroyed => Event::Close,
             WindowEvent::RedrawRequested | WindowEvent::Resized(_) => Event::Redraw,
