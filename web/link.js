@@ -152,10 +152,12 @@ export class Link extends EventTarget {
    * @param {Binding} binding
    */
   async accept(answer, binding) {
-    this.#binding = binding;
     fingerprint(answer);
     this.#setLimit(PUNCH_MS, new Failure("no_path"));
     await this.#take(answer);
+    // Not before: on a busy machine the link can speak sooner than the browser shows what it has taken.
+    this.#binding = binding;
+    this.#confirm().catch((error) => console.debug(error));
   }
 
   /** @param {string} answer */
