@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use util::{Program, alone, free_port, lllsi, number, text};
+use util::{Program, alone, free_port, lllsi, number, spoilt, text};
 
 /// A host of a small test card with a server of its own, and its link.
 fn host(more: &[&str]) -> (Program, String) {
@@ -33,15 +33,6 @@ fn serve(port: u16) -> Program {
     let mut server = Program::start(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
     server.event("ready");
     server
-}
-
-/// The link with one letter of its `n`th part changed; 1 is the room, 3 the secret.
-fn spoilt(link: &str, n: usize) -> String {
-    let (server, fragment) = link.split_once('#').expect("a link has a fragment");
-    let mut parts: Vec<_> = fragment.split('.').map(str::to_owned).collect();
-    let other = if parts[n].starts_with('A') { "B" } else { "A" };
-    parts[n].replace_range(..1, other);
-    format!("{server}#{}", parts.join("."))
 }
 
 /// Next figures without a gap: frames come, none was ever lost, no keyframe was asked for.

@@ -131,12 +131,7 @@ fn generator(password: &[u8], channel: &[u8], session: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> =
-            text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
-        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
-    }
+    use crate::hex;
 
     fn hex32(text: &str) -> [u8; 32] {
         hex(text).try_into().expect("32 bytes")

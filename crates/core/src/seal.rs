@@ -302,6 +302,7 @@ impl Binding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
 
     fn identity(seed: u8) -> HostIdentity {
         HostIdentity::from_random(std::array::from_fn(|i| seed.wrapping_add(i as u8)))
@@ -393,12 +394,6 @@ mod tests {
         hmac.update(b"what do ya want for nothing?");
         let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(hmac.finalize().into_bytes()[..], hex(expected));
-    }
-
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> =
-            text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
-        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
     fn from(first: u8) -> [u8; 32] {

@@ -7,7 +7,7 @@ use lllsi_lab::{Chromium, Tab};
 use serde_json::Value;
 
 use crate::LEAST_FPS;
-use crate::util::{self, Program, alone, number};
+use crate::util::{self, Program, alone, number, spoilt};
 
 /// Screens of people who watch: width and height, and whether they like it dark.
 const DESKTOP: ((u32, u32), bool) = ((1280, 800), false);
@@ -131,11 +131,7 @@ fn a_browser_is_told_about_links_that_lead_nowhere() {
     let cut = browser.open(&link[..link.len() - 3]);
     fails(&cut, "bad_link", "Copy it again");
 
-    // Another secret of the same shape.
-    let (front, secret) = link.rsplit_once('.').expect("a link has parts");
-    let other = if secret.starts_with('A') { "B" } else { "A" };
-    let wrong = format!("{front}.{other}{}", &secret[1..]);
-    fails(&join(&browser, &wrong, "Eve"), "wrong_secret", "ask the host for a new one");
+    fails(&join(&browser, &spoilt(&link, 3), "Eve"), "wrong_secret", "ask the host for a new one");
     host.event("rejected");
 
     let pasted = browser.open(&link[..link.find('#').expect("a fragment")]);
@@ -219,10 +215,7 @@ fn viewers_on_the_network_come_by_https_with_a_certificate_that_the_link_vouches
     let mut native = Program::start(&["join", &link, "--headless"]);
     native.event("first_frame");
     native.ends_well();
-    let (front, hash) = link.rsplit_once('.').expect("a link has parts");
-    let other = if hash.starts_with('A') { "B" } else { "A" };
-    let impostor = format!("{front}.{other}{}", &hash[1..]);
-    let mut native = Program::start(&["join", &impostor, "--headless"]);
+    let mut native = Program::start(&["join", &spoilt(&link, 4), "--headless"]);
     native.fails("server_unreachable", 4, "not the one in the link");
 }
 

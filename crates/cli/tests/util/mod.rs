@@ -246,6 +246,15 @@ pub(crate) fn number(event: &Value, member: &str) -> f64 {
     number.unwrap_or_else(|| panic!("no number `{member}` in {event}"))
 }
 
+/// The link with one letter of its `n`th part changed; 1 is the room, 3 the secret, 4 the certificate.
+pub(crate) fn spoilt(link: &str, n: usize) -> String {
+    let (server, fragment) = link.split_once('#').expect("a link has a fragment");
+    let mut parts: Vec<_> = fragment.split('.').map(str::to_owned).collect();
+    let other = if parts[n].starts_with('A') { "B" } else { "A" };
+    parts[n].replace_range(..1, other);
+    format!("{server}#{}", parts.join("."))
+}
+
 /// A loopback port free for TCP and UDP.
 pub(crate) fn free_port() -> u16 {
     (0..100)
