@@ -14,38 +14,50 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 macro_rules! files {
-    ($($path:literal $file:literal $type:literal,)*) => {
-        /// Path, content type, content.
-        const FILES: &[(&str, &str, &[u8])] =
-            &[$(($path, $type, include_bytes!(concat!("../../../web/", $file)))),*];
+    ($($name:literal,)*) => {
+        /// Name and content.
+        const FILES: &[(&str, &[u8])] =
+            &[$(($name, include_bytes!(concat!("../../../web/", $name)))),*];
     };
 }
 
 files! {
-    "/" "index.html" "text/html; charset=utf-8",
-    "/style.css" "style.css" "text/css; charset=utf-8",
-    "/icon.svg" "icon.svg" "image/svg+xml",
-    "/binding.js" "binding.js" "text/javascript",
-    "/bytes.js" "bytes.js" "text/javascript",
-    "/clock.js" "clock.js" "text/javascript",
-    "/control.js" "control.js" "text/javascript",
-    "/cpace.js" "cpace.js" "text/javascript",
-    "/failure.js" "failure.js" "text/javascript",
-    "/figures.js" "figures.js" "text/javascript",
-    "/invite.js" "invite.js" "text/javascript",
-    "/link.js" "link.js" "text/javascript",
-    "/noise.js" "noise.js" "text/javascript",
-    "/page.js" "page.js" "text/javascript",
-    "/sealed.js" "sealed.js" "text/javascript",
-    "/server.js" "server.js" "text/javascript",
-    "/session.js" "session.js" "text/javascript",
+    "index.html",
+    "style.css",
+    "icon.svg",
+    "binding.js",
+    "bytes.js",
+    "clock.js",
+    "control.js",
+    "cpace.js",
+    "failure.js",
+    "figures.js",
+    "invite.js",
+    "link.js",
+    "noise.js",
+    "page.js",
+    "sealed.js",
+    "server.js",
+    "session.js",
 }
 
 /// Adds the page and its parts to a server's routes.
 pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    FILES.iter().fold(router, |router, &(path, kind, content)| {
-        router.route(path, get(move || async move { (headers(kind), content).into_response() }))
+    FILES.iter().fold(router, |router, &(name, content)| {
+        let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+        let answer = move || async move { (headers(kind(name)), content).into_response() };
+        router.route(&path, get(answer))
     })
+}
+
+/// The content type of a file.
+fn kind(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    }
 }
 
 fn headers(kind: &'static str) -> HeaderMap {
@@ -73,20 +85,20 @@ mod tests {
 
     #[test]
     fn every_module_that_is_imported_is_served() {
-        for (path, _, content) in FILES.iter().filter(|(path, ..)| path.ends_with(".js")) {
+        for (name, content) in FILES.iter().filter(|(name, _)| name.ends_with(".js")) {
             let source = str::from_utf8(content).expect("sources are text");
             for line in source.lines().filter(|line| !line.starts_with(" *")) {
                 let Some((_, module)) = line.split_once("from \"./") else { continue };
                 let module = module.trim_end_matches("\";");
-                let served = FILES.iter().any(|(path, ..)| &path[1..] == module);
-                assert!(served, "{path} imports {module}");
+                let served = FILES.iter().any(|(name, _)| *name == module);
+                assert!(served, "{name} imports {module}");
             }
         }
     }
 
     #[test]
     fn the_page_is_light() {
-        let weight: usize = FILES.iter().map(|(.., content)| content.len()).sum();
+        let weight: usize = FILES.iter().map(|(_, content)| content.len()).sum();
         println!("The page weighs {weight} bytes.");
         assert!(weight < 100_000);
     }

@@ -22,10 +22,13 @@ impl Invitation {
 
     /// Lets one in. Whoever waits in the lobby may have knocked before it was used up.
     pub(super) fn take(&mut self) -> bool {
-        let left = self.uses.map(|uses| uses.checked_sub(1));
-        if let Some(Some(left)) = left {
-            self.uses = Some(left);
+        match &mut self.uses {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
         }
-        left != Some(None)
     }
 }
