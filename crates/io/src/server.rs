@@ -377,3 +377,42 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
 async fn send(socket: &mut WebSocket, message: Message) -> bool {
     matches!(tokio::time::timeout(KEEPALIVE, socket.send(message)).await, Ok(Ok(())))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    /// What a server answers to a plain http request for its page.
+    fn plain_answer(config: Config) -> String {
+        let server = Server::start(Config { listen: ([127, 0, 0, 1], 0).into(), ..config });
+        let server = server.expect("it starts");
+        let mut stream = std::net::TcpStream::connect(server.http()).expect("it listens");
+        let request = b"GET /?a HTTP/1.1\r\nHost: lan.example:7\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("it takes requests");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in text");
+        answer
+    }
+
+    #[test]
+    fn http_leads_to_the_page_or_to_https_where_there_is_a_signed_certificate() {
+        let page = plain_answer(Config::default());
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("<!doctype html>"), "{page}");
+
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it works");
+        let write = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).expect("it can be written");
+            path
+        };
+        let certificate = write("certificate.pem", made.cert.pem());
+        let key = write("key.pem", made.signing_key.serialize_pem());
+        let tls = Some(Tls { certificate, key });
+        let redirected = plain_answer(Config { tls, ..Config::default() }).to_lowercase();
+        assert!(redirected.starts_with("http/1.1 308"), "{redirected}");
+        assert!(redirected.contains("location: https://lan.example:7/?a"), "{redirected}");
+    }
+}
