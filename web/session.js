@@ -252,7 +252,7 @@ export class Session extends EventTarget {
    */
   #part(failure) {
     const server = this.#server;
-    const reason = { null: "client_left", protocol: "protocol" }[String(failure?.code ?? null)];
+    const reason = failure === null ? "client_left" : failure.code === "protocol" && "protocol";
     if (!reason || !this.#channel || server?.isClosed) return server?.close();
     this.#channel.send({ type: "part", reason }).then(() => server?.close());
   }
