@@ -6,6 +6,8 @@
 mod description;
 mod dtls;
 mod profile;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
