@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use lllsi::{CertificateHash, DEFAULT_PORT, Size};
+use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, Size};
 
 use crate::failure::EXIT_CODES;
 
@@ -27,9 +27,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// See it work on this machine alone: server, host and viewer in one.
     Demo(Demo),
-    /// Publish your screen to whoever has the invite link.
+    /// Publish your screen to whoever has the invite link, or a room's name and password.
     Host(Host),
-    /// Watch a stream by its invite link.
+    /// Watch a stream by its invite link, or by its room's name and password.
     Join(Join),
     /// Run a rendezvous server: it introduces peers and cannot see their sessions.
     Serve(Serve),
@@ -40,9 +40,9 @@ pub(crate) struct Serve {
     /// TCP address for http or https, and UDP address for STUN. Default: all addresses, port 36542.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// A directory for what outlives a restart: the certificate that is made where none is given. Without it, links with
-    /// https end with this run.
-    #[arg(long, value_name = "DIR", conflicts_with = "tls_cert")]
+    /// A directory for what outlives a restart: whose the names of rooms are, and the certificate that is made where none
+    /// is given. Without it, names are free once their rooms are closed, and links with https end with this run.
+    #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// Certificate chain (PEM) for https. Without it one is made that browsers will not know.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -68,6 +68,19 @@ pub(crate) struct Host {
     pub(crate) source: Source,
     #[command(flatten)]
     pub(crate) picture: Picture,
+    /// A name for the room, besides its link: whoever knows it and the password may join. The password is generated
+    /// unless it is given by --password-file, --ask-password or the environment variable LLLSI_PASSWORD.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) room: Option<RoomName>,
+    /// A file with the room's password in its first line.
+    #[arg(long, value_name = "FILE", requires = "room")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Ask for the room's password.
+    #[arg(long, requires = "room", conflicts_with = "password_file")]
+    pub(crate) ask_password: bool,
+    /// A directory for the secret by which the name stays yours. Default: lllsi in your directory for state.
+    #[arg(long, value_name = "DIR", requires = "room")]
+    pub(crate) state: Option<PathBuf>,
     /// Let clients wait until you admit them. Type `help` while it runs.
     #[arg(long)]
     pub(crate) lobby: bool,
@@ -107,6 +120,19 @@ pub(crate) struct Join {
     /// asked for it, or put it into the environment variable LLLSI_LINK.
     #[arg(env = "LLLSI_LINK", hide_env_values = true)]
     pub(crate) link: Option<String>,
+    /// In place of a link: the name of the room. You are asked for its password, unless it is given by --password-file
+    /// or in the environment variable LLLSI_PASSWORD.
+    #[arg(long, value_name = "NAME", requires = "server", conflicts_with = "link")]
+    pub(crate) room: Option<RoomName>,
+    /// The rendezvous server that the room is at.
+    #[arg(long, value_name = "URL", requires = "room")]
+    pub(crate) server: Option<String>,
+    /// The certificate of an https server that has made its own, as `lllsi serve` and the host print it.
+    #[arg(long, value_name = "HASH", requires = "server")]
+    pub(crate) server_certificate: Option<CertificateHash>,
+    /// A file with the room's password in its first line.
+    #[arg(long, value_name = "FILE", requires = "room")]
+    pub(crate) password_file: Option<PathBuf>,
     /// Show no window.
     #[arg(long)]
     pub(crate) headless: bool,

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(),
     drop(client);
     drop(host);
     server.stop();
-    view.end(reason, report)
+    view.end(reason, report).map_or(Ok(()), |reason| Err(reason.into()))
 }
 
 /// A window where there is a display for it.

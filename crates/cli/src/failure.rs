@@ -42,7 +42,7 @@ codes! {
     Unexpected "unexpected" 1 "Run it again with -vv, and report what it logs.",
     BadLink "bad_link" 3 "Copy the whole invite link again, from http to the last letter.",
     ServerUnreachable "server_unreachable" 4 "Check its address, your network, and that it runs.",
-    UnknownRoom "unknown_room" 5 "Ask the host whether it still runs, and for a new link.",
+    UnknownRoom "unknown_room" 5 "Ask the host whether it still runs, and for a new link; in a room's name, capital letters count.",
     WrongSecret "wrong_secret" 6 "Copy the whole link again, or ask the host for a new one.",
     RoomFull "room_full" 7 "Try again when a viewer has left, or ask the host for a larger --max-viewers.",
     Version "version" 8 "Install the newest lllsi on both sides.",
@@ -59,6 +59,10 @@ codes! {
     Display "display" 21 "Start it in a graphical session, or without a window: --headless.",
     SourceLost "source_lost" 22 "Ask the host for a new link once its screen is back.",
     InviteExpired "invite_expired" 23 "Ask the host for a new link.",
+    WrongPassword "wrong_password" 24 "Ask the host for the password by another way. If it was right, somebody else answers under this name: do not try it again.",
+    TooManyTries "too_many_tries" 25 "Wait a minute and try again, or ask the host for a link: it is not slowed down.",
+    NameTaken "name_taken" 26 "Choose another name for --room; or use the --state directory that this one was started with before.",
+    Replaced "replaced" 27 "Go on watching where you joined last.",
     NoPicture "no_picture" 20 "Stay longer, and check that the host lets you in.",
     Protocol "protocol" 19 "Install the newest lllsi on both sides; report it if that does not help.",
 }
@@ -96,7 +100,9 @@ impl From<lllsi::Error> for Failure {
             lllsi::Error::Link(_) => Code::BadLink,
             lllsi::Error::Io(io) => return io_failure(io, &error),
             lllsi::Error::Media(_) => Code::Source,
-            lllsi::Error::CertificateWithoutHttps { .. } => Code::ServerUnreachable,
+            lllsi::Error::CertificateWithoutHttps { .. } | lllsi::Error::ServerAddress { .. } => {
+                Code::ServerUnreachable
+            }
             _ => Code::Unexpected,
         };
         Self::new(code, error)
@@ -112,7 +118,7 @@ impl From<lllsi::IoError> for Failure {
 fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
     let code = match error {
         lllsi::IoError::Listen { .. } => Code::Listen,
-        lllsi::IoError::Tls { .. } => Code::File,
+        lllsi::IoError::Tls { .. } | lllsi::IoError::State { .. } => Code::File,
         _ => Code::Unexpected,
     };
     Failure::new(code, told)
@@ -131,7 +137,10 @@ impl From<ClientCloseReason> for Failure {
             Reason::ServerUnreachable(_) => Code::ServerUnreachable,
             Reason::UnknownRoom => Code::UnknownRoom,
             Reason::RoomFull => Code::RoomFull,
-            Reason::WrongSecret => Code::WrongSecret,
+            Reason::WrongSecret | Reason::WrongTicket => Code::WrongSecret,
+            Reason::WrongPassword => Code::WrongPassword,
+            Reason::TooManyTries => Code::TooManyTries,
+            Reason::Replaced => Code::Replaced,
             Reason::Tampered | Reason::Link(lllsi::LinkError::NotBound) => Code::Tampered,
             Reason::Version { .. } => Code::Version,
             Reason::NoAnswer => Code::NoAnswer,
@@ -155,6 +164,7 @@ impl From<HostCloseReason> for Failure {
             HostCloseReason::ServerUnreachable(_) => Code::ServerUnreachable,
             HostCloseReason::SourceLost => Code::Source,
             HostCloseReason::Refused(lllsi::Refusal::Version) => Code::Version,
+            HostCloseReason::Refused(lllsi::Refusal::NameTaken) => Code::NameTaken,
             HostCloseReason::Refused(_) => Code::Refused,
             _ => Code::Unexpected,
         };

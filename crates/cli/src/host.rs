@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
@@ -14,13 +15,13 @@ use qrcode::QrCode;
 use qrcode::render::unicode;
 use serde_json::{Value, json};
 
-use crate::args;
 use crate::failure::{Code, Failure};
 use crate::join::host_rate;
 use crate::report::{Report, rounded, stages};
 use crate::stop::Stop;
+use crate::{args, password};
 
-const HELP: &str = "Commands: list · admit ID · start (admit all, and all who come later) · kick ID (or refuse) · renew (another link instead of this one) · quit";
+const HELP: &str = "Commands: list · admit ID · start (admit all, and all who come later) · kick ID (or refuse) · renew (another link and password instead of these) · quit";
 
 pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let embedded = match &args.server {
@@ -32,11 +33,18 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         (None, Some(server)) => format!("http://{}", reachable_here(server.http())),
         (None, None) => unreachable!("one is there without the other"),
     };
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        let message = format!("the server's address `{url}` must begin with http:// or https://");
-        return Err(Failure::new(Code::ServerUnreachable, message));
-    }
     let mut builder = builder(&args.picture);
+    let password = room_password(args)?;
+    if let Some(name) = &args.room {
+        builder = builder.room(name.as_str());
+    }
+    if let Some(password) = &password {
+        builder = builder.password(password);
+    }
+    // A server that ends with this program keeps no names.
+    if let (Some(_), None, Some(state)) = (&args.room, &embedded, state(args)) {
+        builder = builder.state(state);
+    }
     if let Some(hash) = args.server_certificate {
         builder = builder.server_certificate(hash);
     }
@@ -53,20 +61,21 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         .max_viewers(args.max_viewers)
         .start()?;
     let mut until = stop.after(args.seconds);
-    let mut talk = Talk { host: &host, name: args.name.clone(), lines: read_lines(), quit: false };
+    let here = Here { host: &host, embedded: embedded.as_ref(), args };
+    let mut talk = Talk { here, name: args.name.clone(), lines: read_lines(), quit: false };
     let mut open = false;
     while !until.over() && !talk.quit {
         match host.recv(until.turn()) {
             Some(HostEvent::Open) if !open => {
                 open = true;
-                ready(&host, args, embedded.as_ref(), report);
+                ready(&talk.here, password.is_none(), report);
             }
             Some(HostEvent::Closed(reason)) => return Err(reason.into()),
             Some(HostEvent::SourceFailed(error)) => return Err(error.into()),
             Some(event) => say(&event, report),
             None => {}
         }
-        talk.commands(embedded.as_ref(), report);
+        talk.commands(report);
         if until.second() && open {
             talk.second(&host.take_stats(), report);
         }
@@ -100,33 +109,96 @@ fn reachable_here(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The link, for this machine first, then for each address others may reach: with https, which browsers ask for there.
-fn links(host: &Host, embedded: Option<&Server>) -> Vec<String> {
-    let mut links = vec![host.link()];
-    if let (Some(server), Ok(invite)) = (embedded, host.link().parse::<Invite>())
-        && server.http().ip().is_unspecified()
-    {
-        let far = local_addresses(server.http().port(), false)
-            .into_iter()
-            .filter(|a| !a.ip().is_loopback());
-        links.extend(far.map(|address| {
-            let (server, certificate) = (format!("https://{address}"), server.certificate());
-            Invite { server, certificate, ..invite.clone() }.to_string()
-        }));
+/// The password that was chosen; `None`: one is generated.
+fn room_password(args: &args::Host) -> Result<Option<String>, Failure> {
+    match (&args.room, args.ask_password) {
+        (None, _) => Ok(None),
+        (Some(_), true) => password::ask().map(Some),
+        (Some(_), false) => password::given(args.password_file.as_deref()),
     }
-    links
 }
 
-fn ready(host: &Host, args: &args::Host, embedded: Option<&Server>, report: &Report) {
-    let links = links(host, embedded);
+fn state(args: &args::Host) -> Option<PathBuf> {
+    args.state.clone().or_else(password::default_state)
+}
+
+/// The stream, and the ways that lead to it.
+struct Here<'a> {
+    host: &'a Host,
+    embedded: Option<&'a Server>,
+    args: &'a args::Host,
+}
+
+impl Here<'_> {
+    /// This machine's server at each address that others may reach, with https, which browsers ask for there.
+    fn servers_for_others(&self) -> Vec<String> {
+        let Some(server) = self.embedded.filter(|server| server.http().ip().is_unspecified())
+        else {
+            return Vec::new();
+        };
+        let all = local_addresses(server.http().port(), false).into_iter();
+        all.filter(|a| !a.ip().is_loopback()).map(|address| format!("https://{address}")).collect()
+    }
+
+    /// The link, for this machine first, then for each address others may reach.
+    fn links(&self) -> Vec<String> {
+        let mut links = vec![self.host.link()];
+        if let (Some(server), Ok(invite)) = (self.embedded, self.host.link().parse::<Invite>()) {
+            links.extend(self.servers_for_others().into_iter().map(|url| {
+                let certificate = server.certificate();
+                Invite { server: url, certificate, ..invite.clone() }.to_string()
+            }));
+        }
+        links
+    }
+
+    /// How others find the room by its name, in JSON. The password stands there if nobody has chosen it.
+    fn room(&self, show_password: bool) -> Value {
+        let Some(room) = self.host.room() else { return Value::Null };
+        let password = show_password.then(|| room.password.as_str().to_owned());
+        json!({"name": room.name, "password": password})
+    }
+
+    fn tell_room(&self, show_password: bool, report: &Report) {
+        let Some(room) = self.host.room() else { return };
+        let password = match show_password {
+            true => format!("password {}", room.password.as_str()),
+            false => "with your password".into(),
+        };
+        report.say(&format!("Room:              {}, {password}", room.name));
+        let server = match (&self.args.server, self.servers_for_others().first()) {
+            (Some(url), _) | (None, Some(url)) => url.clone(),
+            (None, None) => match self.host.link().split_once("/#") {
+                Some((url, _)) => url.to_owned(),
+                None => return,
+            },
+        };
+        report.say(&format!("  In a browser:    {server}/"));
+        let hash = self.embedded.and_then(Server::certificate).or(self.args.server_certificate);
+        let hash = hash.filter(|_| server.starts_with("https://"));
+        let hash = hash
+            .map_or(String::new(), |hash| format!(" --server-certificate {}", hash.to_base64()));
+        let name = room.name.as_str().replace('\'', "'\\''");
+        report
+            .say(&format!("  In a terminal:   lllsi join --server {server}{hash} --room '{name}'"));
+    }
+}
+
+fn ready(here: &Here<'_>, generated: bool, report: &Report) {
+    let (links, embedded) = (here.links(), here.embedded.is_some());
     let shared = links.get(1).unwrap_or(&links[0]);
-    report.event(&json!({"event": "ready", "link": links[0], "links": links}));
+    report.event(&json!({
+        "event": "ready",
+        "link": links[0],
+        "links": links,
+        "room": here.room(generated),
+    }));
     // For another device's camera: of no use for a link to this machine, or in a file.
-    let scannable = std::io::stdout().is_terminal() && (embedded.is_none() || links.len() > 1);
+    let scannable = std::io::stdout().is_terminal() && (!embedded || links.len() > 1);
     if let (Ok(code), true) = (QrCode::new(shared), scannable) {
         report.say(&code.render::<unicode::Dense1x2>().quiet_zone(true).build());
     }
-    match (embedded.is_some(), links.as_slice()) {
+    match (embedded, links.as_slice()) {
         (true, [here, there @ ..]) => {
             report.say(&format!("On this machine:   {here}"));
             for link in there {
@@ -135,16 +207,23 @@ fn ready(host: &Host, args: &args::Host, embedded: Option<&Server>, report: &Rep
         }
         _ => report.say(&format!("Invite your viewers:   {shared}")),
     }
+    here.tell_room(generated, report);
     report
         .say("Whoever has a link may join: in a browser, or with `lllsi join`, which asks for it.");
-    if embedded.is_some() && links.len() > 1 {
+    if embedded && links.len() > 1 {
         report.say("Browsers will warn that they do not know this machine's certificate; the program knows it from the link.");
     }
-    if let Some(advice) = encode::advice() {
+    let short = here.host.room().is_some_and(|room| room.password.is_short());
+    let advice = short.then_some("The password is short: whoever tries long enough may guess it. Eight characters or more are better.");
+    for advice in advice.into_iter().chain(encode::advice()) {
         report.event(&json!({"event": "advice", "message": advice}));
         report.say(advice);
     }
-    report.say(if args.lobby { HELP } else { "Ctrl-C ends the stream; type help for commands." });
+    report.say(if here.args.lobby {
+        HELP
+    } else {
+        "Ctrl-C ends the stream; type help for commands."
+    });
 }
 
 fn viewer(state: &str, id: ViewerId) -> Value {
@@ -185,6 +264,14 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
         HostEvent::Rejected => {
             report.event(&json!({"event": "rejected"}));
             report.say("Somebody knocked with a link that is not right.");
+        }
+        HostEvent::WrongPassword => {
+            report.event(&json!({"event": "wrong_password"}));
+            report.say("Somebody tried a wrong password.");
+        }
+        HostEvent::NameLost => {
+            report.event(&json!({"event": "name_lost"}));
+            report.say("While the server was away, somebody else took the room's name. Your link works as before; the name leads elsewhere.");
         }
         HostEvent::ServerLost { reason } => {
             report.event(&json!({"event": "server_lost", "reason": reason}));
@@ -228,24 +315,26 @@ fn read_lines() -> Receiver<String> {
 }
 
 struct Talk<'a> {
-    host: &'a Host,
+    here: Here<'a>,
     name: Option<String>,
     lines: Receiver<String>,
     quit: bool,
 }
 
 impl Talk<'_> {
-    fn renew(&self, embedded: Option<&Server>, report: &Report) {
-        if let Err(error) = self.host.renew_link() {
+    fn renew(&self, report: &Report) {
+        if let Err(error) = self.here.host.renew_invitation() {
             return report.say(&format!("The link stays as it is: {error}."));
         }
-        let links = links(self.host, embedded);
-        report.event(&json!({"event": "link", "link": links[0], "links": links}));
-        report.say("The link before lets nobody in any more. The new one:");
+        let links = self.here.links();
+        let room = self.here.room(true);
+        report.event(&json!({"event": "link", "link": links[0], "links": links, "room": room}));
+        report.say("What you told before lets nobody in any more. The new link:");
         links.iter().for_each(|link| report.say(link));
+        self.here.tell_room(true, report);
     }
 
-    fn commands(&mut self, embedded: Option<&Server>, report: &Report) {
+    fn commands(&mut self, report: &Report) {
         while let Ok(line) = self.lines.try_recv() {
             let mut words = line.split_whitespace();
             let (command, id) = (
@@ -253,10 +342,10 @@ impl Talk<'_> {
                 words.next().map(|id| id.trim_start_matches('#').parse().map(ViewerId)),
             );
             match (command, id) {
-                (Some("admit"), Some(Ok(id))) => self.host.admit(id),
-                (Some("kick"), Some(Ok(id))) => self.host.kick(id),
-                (Some("start"), None) => self.host.open_door(),
-                (Some("renew"), None) => self.renew(embedded, report),
+                (Some("admit"), Some(Ok(id))) => self.here.host.admit(id),
+                (Some("kick"), Some(Ok(id))) => self.here.host.kick(id),
+                (Some("start"), None) => self.here.host.open_door(),
+                (Some("renew"), None) => self.renew(report),
                 (Some("list"), None) => self.list(report),
                 (Some("quit"), None) => self.quit = true,
                 (None, _) => {}
@@ -266,7 +355,7 @@ impl Talk<'_> {
     }
 
     fn list(&self, report: &Report) {
-        let viewers = self.host.take_stats().viewers;
+        let viewers = self.here.host.take_stats().viewers;
         if viewers.is_empty() {
             report.say("Nobody is here.");
         }

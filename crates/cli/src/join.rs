@@ -11,29 +11,59 @@ use lllsi::media::picture::I420;
 use lllsi::{Arrivals, Client, ClientBuilder, ClientCloseReason, ClientEvent, ClientStats, Size};
 use serde_json::{Value, json};
 
-use crate::args;
 use crate::failure::{Code, Failure};
 use crate::report::{Report, rate, rounded, stages};
 use crate::screen::Screen;
 use crate::stop::{Stop, Until};
+use crate::{args, password};
+
+/// A host tests one password with each try: whoever answers gets no more from us.
+const MAX_TRIES: u32 = 3;
 
 pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(), Failure> {
-    let link = match &args.link {
-        Some(link) if !link.trim().is_empty() => link.clone(),
-        _ => ask_for_link()?,
+    let password = match &args.room {
+        Some(_) => password::given(args.password_file.as_deref())?,
+        None => None,
     };
-    let started = Instant::now();
+    // Whoever types can mistype.
+    let may_retry = args.room.is_some() && password.is_none() && std::io::stdin().is_terminal();
+    let first = invited(args, password)?;
     // Told before a window opens, which would only vanish again.
-    let client = Client::join(link).name(&args.name).decode(!args.no_decode);
-    client.check()?;
+    first.check()?;
     let mut screen = if args.headless || args.no_decode {
         Screen::headless()
     } else {
         Screen::open("LLLSI", args.fullscreen)?
     };
-    let client = start(client, &screen)?;
-    let mut view = View::new(started, &screen);
-    let ended = watch(&client, &mut screen, &mut view, stop.after(args.seconds), report, |line| {
+    let (mut next, mut tries) = (Some(first), 0);
+    loop {
+        let client = next.take().map_or_else(|| invited(args, None), Ok)?;
+        tries += 1;
+        match visit(args, client, &mut screen, report, stop)? {
+            Some(ClientCloseReason::WrongPassword) if may_retry && tries < MAX_TRIES => {
+                report.say("The password is wrong, or another host answers under this name.");
+            }
+            Some(ClientCloseReason::WrongPassword) if tries == MAX_TRIES => {
+                let message = "three passwords were wrong. Whoever answers under this name may not be your host, and each try lets them test one";
+                return Err(Failure::new(Code::WrongPassword, message));
+            }
+            Some(reason) => return Err(reason.into()),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// One session; gives why it failed.
+fn visit(
+    args: &args::Join,
+    client: ClientBuilder,
+    screen: &mut Screen,
+    report: &Report,
+    stop: &Stop,
+) -> Result<Option<ClientCloseReason>, Failure> {
+    let mut view = View::new(Instant::now(), screen);
+    let client = start(client, screen)?;
+    let ended = watch(&client, screen, &mut view, stop.after(args.seconds), report, |line| {
         if let Some(line) = line {
             report.status(&line);
         }
@@ -42,7 +72,28 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
     view.total += client.take_stats().frames;
     drop(client);
     let snapshot = args.snapshot.as_ref().map_or(Ok(()), |path| view.snapshot(path, report));
-    view.end(ended?, report).and(snapshot)
+    let failed = view.end(ended?, report);
+    if failed.is_none() {
+        snapshot?;
+    }
+    Ok(failed)
+}
+
+/// A client for what the user has: a link, or a room's name and password. Asks for what is secret.
+fn invited(args: &args::Join, password: Option<String>) -> Result<ClientBuilder, Failure> {
+    let client = match (&args.room, &args.server, &args.link) {
+        (Some(room), Some(server), _) => {
+            let password = password.map_or_else(password::ask, Ok)?;
+            Client::join_room(server, room.as_str(), password)
+        }
+        (_, _, Some(link)) if !link.trim().is_empty() => Client::join(link),
+        _ => Client::join(ask_for_link()?),
+    };
+    let client = match args.server_certificate {
+        Some(hash) => client.server_certificate(hash),
+        None => client,
+    };
+    Ok(client.name(&args.name).decode(!args.no_decode))
 }
 
 /// Starts a client that wakes the window.
@@ -137,7 +188,7 @@ impl View {
                 report.event(&json!({"event": "waiting", "code": code.to_string()}));
                 report.say(&format!("Waiting for the host to let you in. Your code is {code}."));
             }
-            ClientEvent::Admitted => report.event(&json!({"event": "admitted"})),
+            ClientEvent::Admitted(_) => report.event(&json!({"event": "admitted"})),
             ClientEvent::Connected { path, after } => {
                 self.path = Some(path);
                 let ms = rounded(after.as_secs_f64() * 1000.0);
@@ -285,14 +336,15 @@ impl View {
         Ok(())
     }
 
-    /// Says how it ended.
+    /// Says how it ended; gives why it failed.
     pub(crate) fn end(
         &self,
         reason: Option<ClientCloseReason>,
         report: &Report,
-    ) -> Result<(), Failure> {
-        let told = match &reason {
-            None | Some(ClientCloseReason::Left) => "left".to_owned(),
+    ) -> Option<ClientCloseReason> {
+        let failed = reason.filter(|reason| *reason != ClientCloseReason::Left);
+        let told = match &failed {
+            None => "left".to_owned(),
             Some(reason) => Failure::from(reason.clone()).code.name().to_owned(),
         };
         report.event(&json!({"event": "end", "reason": told, "frames": self.total}));
@@ -302,10 +354,7 @@ impl View {
                 self.total, self.last_second
             ));
         }
-        match reason {
-            None | Some(ClientCloseReason::Left) => Ok(()),
-            Some(reason) => Err(reason.into()),
-        }
+        failed
     }
 }
 

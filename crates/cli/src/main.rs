@@ -5,6 +5,7 @@ mod demo;
 mod failure;
 mod host;
 mod join;
+mod password;
 mod report;
 mod screen;
 mod serve;

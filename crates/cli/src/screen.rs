@@ -114,7 +114,7 @@ impl Window {
             ClientEvent::Waiting(code) => {
                 &format!("Waiting for the host to let you in. Your code is {code}")
             }
-            ClientEvent::Admitted => "Looking for a path to the host",
+            ClientEvent::Admitted(_) => "Looking for a path to the host",
             ClientEvent::Connected { .. } => "Connected; the picture is under way",
             ClientEvent::Restarting => "The path is dead; looking for another",
             ClientEvent::PathChanged(_) => "",

@@ -12,8 +12,9 @@
 //! let client = Exchange::begin(b"k3f9-2mxq", channel, &session, random);
 //! let host = Exchange::begin(b"k3f9-2mxq", channel, &session, other_random);
 //! let (to_host, to_client) = (client.share(), host.share());
-//! let key = client.finish(Role::Initiator, &to_client).unwrap();
-//! assert_eq!(host.finish(Role::Responder, &to_host), Ok(key));
+//! let data: [&[u8]; 2] = [b"", b"the host's key"];
+//! let key = client.finish(Role::Initiator, &to_client, data).unwrap();
+//! assert_eq!(host.finish(Role::Responder, &to_host, data), Ok(key));
 //! ```
 
 mod elligator;
@@ -69,16 +70,12 @@ impl Exchange {
         self.share
     }
 
-    /// The key, given the other side's share.
+    /// The key, given the other side's share and what came along with the shares: the initiator's, then the
+    /// responder's. It must be the same on both sides.
     ///
     /// # Errors
     /// [`BadShare`] for a point of small order.
-    pub fn finish(self, role: Role, theirs: &[u8; 32]) -> Result<[u8; 64], BadShare> {
-        self.finish_with(role, theirs, [b"", b""])
-    }
-
-    /// The same with data that came along: the initiator's, then the responder's.
-    fn finish_with(
+    pub fn finish(
         self,
         role: Role,
         theirs: &[u8; 32],
@@ -164,8 +161,8 @@ mod tests {
         let key = hex("6e19b875f7a561d6b3ca3dbb9ef42ac55de3e717881018204b8922b4d5e53bb2
             aa82c300bea7b65d2b671da71922ddf6472301b79bc270adfa8bf413285f2263");
         let data: [&[u8]; 2] = [b"ADa", b"ADb"];
-        assert_eq!(a.finish_with(Role::Initiator, &to_a, data).unwrap()[..], key);
-        assert_eq!(b.finish_with(Role::Responder, &to_b, data).unwrap()[..], key);
+        assert_eq!(a.finish(Role::Initiator, &to_a, data).unwrap()[..], key);
+        assert_eq!(b.finish(Role::Responder, &to_b, data).unwrap()[..], key);
     }
 
     #[test]
@@ -182,7 +179,11 @@ mod tests {
         ];
         for share in refused {
             let exchange = Exchange::begin(b"Password", b"", b"", scalar);
-            assert_eq!(exchange.finish(Role::Initiator, &hex32(share)), Err(BadShare), "{share}");
+            assert_eq!(
+                exchange.finish(Role::Initiator, &hex32(share), [b"", b""]),
+                Err(BadShare),
+                "{share}"
+            );
         }
         let products = [
             (
@@ -214,18 +215,20 @@ mod tests {
 
     #[test]
     fn any_difference_gives_another_key() {
-        let run = |password: &[u8], channel: &[u8], session: &[u8]| {
+        let run = |password: &[u8], channel: &[u8], session: &[u8], data: &[u8]| {
             let a = Exchange::begin(b"right", b"room", b"session", [3; 32]);
             let b = Exchange::begin(password, channel, session, [4; 32]);
             let (to_b, to_a) = (a.share(), b.share());
-            (a.finish(Role::Initiator, &to_a).unwrap(), b.finish(Role::Responder, &to_b).unwrap())
+            let a = a.finish(Role::Initiator, &to_a, [b"", b"key"]).unwrap();
+            (a, b.finish(Role::Responder, &to_b, [b"", data]).unwrap())
         };
-        let (one, other) = run(b"right", b"room", b"session");
+        let (one, other) = run(b"right", b"room", b"session", b"key");
         assert_eq!(one, other);
         for (one, other) in [
-            run(b"wrong", b"room", b"session"),
-            run(b"right", b"moor", b"session"),
-            run(b"right", b"room", b"sessions"),
+            run(b"wrong", b"room", b"session", b"key"),
+            run(b"right", b"moor", b"session", b"key"),
+            run(b"right", b"room", b"sessions", b"key"),
+            run(b"right", b"room", b"session", b"kez"),
         ] {
             assert_ne!(one, other);
         }

@@ -16,6 +16,7 @@
 pub mod client;
 pub mod cpace;
 pub mod host;
+pub mod password;
 pub mod rate;
 pub mod rendezvous;
 pub mod seal;

@@ -11,19 +11,26 @@
 //! let mut server = Rendezvous::new(Config::default());
 //! let host = ConnectionId(1);
 //! server.handle_input(now, Input::Connected(host));
-//! let open = Request::Open { version: 1, token: RoomToken::from_bytes([7; 32]), max_clients: 4 };
+//! let token = RoomToken::from_bytes([7; 32]);
+//! let open = Request::Open { version: 1, token, max_clients: 4, name: None };
 //! server.handle_input(now, Input::Received(host, open.to_json()));
 //! assert!(matches!(server.poll_output(), Output::Send(to, reply) if to == host && reply.contains("opened")));
 //! ```
+
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::RoomId;
-use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply, Request};
+use lllsi_proto::rendezvous::{Blob, ClientId, Place, Refusal, Reply, Request};
+use lllsi_proto::room::RoomName;
 
 use crate::FAR_FUTURE;
+use names::Names;
+
+pub use names::Claim;
 
 /// A connection has this long to say what it wants.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -39,6 +46,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Clients in one room at once, whatever its host asks for.
     pub max_clients_per_room: u32,
+    /// Names of rooms at once, with those that are kept.
+    pub max_names: usize,
+    /// How long a name stays its owner's after the room was closed; zero where nothing outlives the server.
+    pub keep_names: Duration,
 }
 
 impl Default for Config {
@@ -48,6 +59,8 @@ impl Default for Config {
             max_rooms: 20_000,
             max_connections: 60_000,
             max_clients_per_room: 4096,
+            max_names: 100_000,
+            keep_names: Duration::from_secs(90 * 24 * 3600),
         }
     }
 }
@@ -76,6 +89,8 @@ pub enum Output {
     Send(ConnectionId, String),
     /// Close a connection once everything is sent. No [`Input::Disconnected`] need follow.
     Close(ConnectionId),
+    /// [`Rendezvous::names`] are others than before: they may be written down. Only if names are kept.
+    NamesChanged,
     /// Nothing more for now; call again at this time.
     Timeout(Instant),
 }
@@ -93,6 +108,7 @@ struct Room {
     clients: BTreeMap<ClientId, ConnectionId>,
     next_client: u32,
     max_clients: u32,
+    name: Option<RoomName>,
 }
 
 /// The server's machine.
@@ -101,6 +117,7 @@ pub struct Rendezvous {
     config: Config,
     peers: HashMap<ConnectionId, Peer>,
     rooms: HashMap<RoomId, Room>,
+    names: Names,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
     outputs: VecDeque<Output>,
     now: Option<Instant>,
@@ -113,6 +130,7 @@ impl Rendezvous {
             config,
             peers: HashMap::new(),
             rooms: HashMap::new(),
+            names: Names::new(config.max_names, config.keep_names),
             deadlines: BTreeSet::new(),
             outputs: VecDeque::new(),
             now: None,
@@ -124,13 +142,23 @@ impl Rendezvous {
         self.rooms.len()
     }
 
+    /// All names, for a server that is to know them after a restart.
+    pub fn names(&self, now: Instant) -> Vec<Claim> {
+        self.names.claims(now)
+    }
+
+    /// Knows names from before a restart.
+    pub fn restore_names(&mut self, now: Instant, claims: impl IntoIterator<Item = Claim>) {
+        claims.into_iter().for_each(|claim| self.names.restore(now, claim));
+    }
+
     /// Takes one input; drain [`Self::poll_output`] after it.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.now = Some(now);
         match input {
             Input::Timeout => self.expire(now),
             Input::Connected(id) => self.connected(now, id),
-            Input::Received(id, text) => self.received(id, &text),
+            Input::Received(id, text) => self.received(now, id, &text),
             Input::Disconnected(id) => self.forget(id),
         }
     }
@@ -161,7 +189,7 @@ impl Rendezvous {
         }
     }
 
-    fn received(&mut self, id: ConnectionId, text: &str) {
+    fn received(&mut self, now: Instant, id: ConnectionId, text: &str) {
         let Some(peer) = self.peers.get(&id).copied() else {
             return;
         };
@@ -175,13 +203,13 @@ impl Rendezvous {
             ) if version != WIRE_VERSION => {
                 self.refuse(id, Refusal::Version);
             }
-            (Peer::Silent { deadline }, Request::Open { token, max_clients, .. }) => {
+            (Peer::Silent { deadline }, Request::Open { token, max_clients, name, .. }) => {
                 self.deadlines.remove(&(deadline, id));
-                self.open(id, token.room_id(), max_clients);
+                self.open(now, id, token.room_id(), max_clients, name);
             }
-            (Peer::Silent { deadline }, Request::Enter { room, .. }) => {
+            (Peer::Silent { deadline }, Request::Enter { place, .. }) => {
                 self.deadlines.remove(&(deadline, id));
-                self.enter(id, room);
+                self.enter(id, &place);
             }
             (Peer::Host(room), Request::Relay { client: Some(client), blob }) => {
                 self.relay_to_client(room, client, blob);
@@ -201,23 +229,48 @@ impl Rendezvous {
         }
     }
 
-    fn open(&mut self, id: ConnectionId, room_id: RoomId, max_clients: u32) {
+    fn open(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        room_id: RoomId,
+        max_clients: u32,
+        name: Option<RoomName>,
+    ) {
+        if name.as_ref().is_some_and(|name| !self.names.may_have(now, name, &room_id)) {
+            return self.refuse(id, Refusal::NameTaken);
+        }
         // The token proves ownership, so a newer connection is the same host come back: the old one is dead.
         if let Some(old) = self.rooms.get(&room_id).map(|room| room.host) {
             self.refuse(old, Refusal::Replaced);
         }
-        if self.rooms.len() >= self.config.max_rooms {
+        let has_place = self.rooms.len() < self.config.max_rooms;
+        if !has_place || name.as_ref().is_some_and(|name| !self.names.take(now, name, room_id)) {
             return self.refuse(id, Refusal::ServerFull);
         }
+        if name.is_some() {
+            self.names_changed();
+        }
         let max_clients = max_clients.min(self.config.max_clients_per_room);
-        let room = Room { host: id, clients: BTreeMap::new(), next_client: 1, max_clients };
+        let room = Room { host: id, clients: BTreeMap::new(), next_client: 1, max_clients, name };
         self.rooms.insert(room_id, room);
         self.peers.insert(id, Peer::Host(room_id));
         self.send(id, &Reply::Opened { room: room_id, stun_port: self.config.stun_port });
     }
 
-    fn enter(&mut self, id: ConnectionId, room_id: RoomId) {
-        let Some(room) = self.rooms.get_mut(&room_id) else {
+    fn names_changed(&mut self) {
+        if !self.config.keep_names.is_zero() {
+            self.outputs.push_back(Output::NamesChanged);
+        }
+    }
+
+    fn enter(&mut self, id: ConnectionId, place: &Place) {
+        let room_id = match place {
+            Place::Room(room) => Some(*room),
+            Place::Name(name) => self.names.room(name),
+        };
+        let found = room_id.and_then(|id| self.rooms.get_mut(&id).map(|room| (id, room)));
+        let Some((room_id, room)) = found else {
             return self.refuse(id, Refusal::UnknownRoom);
         };
         if room.clients.len() >= room.max_clients as usize {
@@ -260,16 +313,23 @@ impl Rendezvous {
                     self.send(host, &Reply::Departed { client });
                 }
             }
-            Some(Peer::Host(room)) => {
-                for (_, client) in
-                    self.rooms.remove(&room).into_iter().flat_map(|room| room.clients)
-                {
-                    self.send(client, &Reply::Closed);
-                    self.peers.remove(&client);
-                    self.outputs.push_back(Output::Close(client));
-                }
-            }
+            Some(Peer::Host(room)) => self.close(&room),
             None => {}
+        }
+    }
+
+    fn close(&mut self, room: &RoomId) {
+        let Some(Room { clients, name, .. }) = self.rooms.remove(room) else {
+            return;
+        };
+        for client in clients.into_values() {
+            self.send(client, &Reply::Closed);
+            self.peers.remove(&client);
+            self.outputs.push_back(Output::Close(client));
+        }
+        if let (Some(name), Some(now)) = (name, self.now) {
+            self.names.release(now, name);
+            self.names_changed();
         }
     }
 
@@ -309,6 +369,7 @@ mod tests {
                 match self.server.poll_output() {
                     Output::Send(to, text) => said.push((to.0, Some(Reply::parse(&text).unwrap()))),
                     Output::Close(to) => said.push((to.0, None)),
+                    Output::NamesChanged => {}
                     Output::Timeout(_) => return said,
                 }
             }
@@ -325,11 +386,11 @@ mod tests {
     }
 
     fn open(max_clients: u32) -> Request {
-        Request::Open { version: WIRE_VERSION, token: TOKEN, max_clients }
+        Request::Open { version: WIRE_VERSION, token: TOKEN, max_clients, name: None }
     }
 
     fn enter() -> Request {
-        Request::Enter { version: WIRE_VERSION, room: TOKEN.room_id() }
+        Request::Enter { version: WIRE_VERSION, place: Place::Room(TOKEN.room_id()) }
     }
 
     fn refused(id: u64, reason: Refusal) -> Vec<(u64, Option<Reply>)> {
@@ -359,7 +420,7 @@ mod tests {
         f.connect_and_say(2, open(1));
         f.connect_and_say(3, enter());
         assert_eq!(f.connect_and_say(4, enter()), refused(4, Refusal::RoomFull));
-        let old = Request::Enter { version: 99, room: TOKEN.room_id() };
+        let old = Request::Enter { version: 99, place: Place::Room(TOKEN.room_id()) };
         assert_eq!(f.connect_and_say(5, old), refused(5, Refusal::Version));
         assert_eq!(f.connect_and_say(6, Request::Close), refused(6, Refusal::BadMessage));
         f.input(Input::Connected(ConnectionId(7)));
@@ -427,10 +488,80 @@ mod tests {
         let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
         f.connect_and_say(1, open(4));
         let other = RoomToken::from_bytes([6; 32]);
-        let second = Request::Open { version: WIRE_VERSION, token: other, max_clients: 1 };
+        let second =
+            Request::Open { version: WIRE_VERSION, token: other, max_clients: 1, name: None };
         assert_eq!(f.connect_and_say(2, second), refused(2, Refusal::ServerFull));
         f.connect_and_say(3, enter());
         f.connect_and_say(4, enter());
         assert_eq!(f.input(Input::Connected(ConnectionId(5))), refused(5, Refusal::ServerFull));
+    }
+
+    const OTHER: RoomToken = RoomToken::from_bytes([6; 32]);
+
+    fn open_as(token: RoomToken, name: &str) -> Request {
+        let name = Some(name.parse().unwrap());
+        Request::Open { version: WIRE_VERSION, token, max_clients: 4, name }
+    }
+
+    fn enter_by(name: &str) -> Request {
+        Request::Enter { version: WIRE_VERSION, place: Place::Name(name.parse().unwrap()) }
+    }
+
+    fn opened(id: u64, token: RoomToken) -> (u64, Option<Reply>) {
+        (id, Some(Reply::Opened { room: token.room_id(), stun_port: 0 }))
+    }
+
+    #[test]
+    fn a_name_leads_to_the_room_of_who_came_first() {
+        let config = Config { keep_names: Duration::ZERO, ..Config::default() };
+        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
+        assert_eq!(f.connect_and_say(1, enter_by("den")), refused(1, Refusal::UnknownRoom));
+        f.connect_and_say(2, open_as(TOKEN, "den"));
+        let squatter = f.connect_and_say(3, open_as(OTHER, "den"));
+        assert_eq!(squatter, refused(3, Refusal::NameTaken));
+        let said = f.connect_and_say(4, enter_by("den"));
+        assert_eq!(said[1], (2, Some(Reply::Arrived { client: ClientId(1) })));
+        // The same owner again takes it over from its old connection.
+        assert!(f.connect_and_say(5, open_as(TOKEN, "den")).contains(&opened(5, TOKEN)));
+        f.say(5, Request::Close);
+        assert_eq!(f.connect_and_say(6, enter_by("den")), refused(6, Refusal::UnknownRoom));
+        assert_eq!(f.connect_and_say(7, open_as(OTHER, "den")), [opened(7, OTHER)]);
+    }
+
+    #[test]
+    fn names_are_kept_for_their_owners_for_a_while_and_over_a_restart() {
+        let keep_names = Duration::from_secs(90);
+        let config = Config { keep_names, ..Config::default() };
+        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
+        f.connect_and_say(1, open_as(TOKEN, "den"));
+        f.input(Input::Disconnected(ConnectionId(1)));
+        f.now += Duration::from_secs(60);
+        assert_eq!(f.connect_and_say(2, open_as(OTHER, "den")), refused(2, Refusal::NameTaken));
+        let kept = f.server.names(f.now);
+        let left = Duration::from_secs(30);
+        assert_eq!(kept, [Claim { name: "den".parse().unwrap(), room: TOKEN.room_id(), left }]);
+
+        f.server = Rendezvous::new(config);
+        f.server.restore_names(f.now, kept);
+        assert_eq!(f.connect_and_say(3, enter_by("den")), refused(3, Refusal::UnknownRoom));
+        assert_eq!(f.connect_and_say(4, open_as(OTHER, "den")), refused(4, Refusal::NameTaken));
+        assert_eq!(f.connect_and_say(5, open_as(TOKEN, "den")), [opened(5, TOKEN)]);
+        f.input(Input::Disconnected(ConnectionId(5)));
+        f.now += keep_names;
+        assert_eq!(f.server.names(f.now), []);
+        assert_eq!(f.connect_and_say(6, open_as(OTHER, "den")), [opened(6, OTHER)]);
+    }
+
+    #[test]
+    fn names_have_a_bound_and_those_that_lapsed_make_room() {
+        let keep_names = Duration::from_secs(90);
+        let config = Config { keep_names, max_names: 1, ..Config::default() };
+        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
+        f.connect_and_say(1, open_as(TOKEN, "den"));
+        assert_eq!(f.connect_and_say(2, open_as(OTHER, "attic")), refused(2, Refusal::ServerFull));
+        f.say(1, Request::Close);
+        assert_eq!(f.connect_and_say(3, open_as(OTHER, "attic")), refused(3, Refusal::ServerFull));
+        f.now += keep_names;
+        assert_eq!(f.connect_and_say(4, open_as(OTHER, "attic")), [opened(4, OTHER)]);
     }
 }

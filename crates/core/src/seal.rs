@@ -1,7 +1,8 @@
 //! Sealed signalling: Noise_NKpsk0_25519_AESGCM_SHA256 between client and host, through the server.
 //!
-//! The client knows the host's public key and the pre-shared secret from the link. The server that relays the
-//! messages, and a link holder who runs that server, can neither read nor alter them: nonces count per direction, so a
+//! The client knows the host's public key and a pre-shared key: from the link, from the exchange of a password
+//! ([`crate::password`]), or from the ticket that the host gave it. The server that relays the messages, and a link
+//! holder who runs that server, can neither read nor alter them: nonces count per direction, so a
 //! message that was dropped, repeated, swapped or changed does not open, and the channel is dead from then on.
 //!
 //! Sources: the Noise Protocol Framework, revision 34; RFC 5869 (HKDF) and RFC 2104 (HMAC) for the [`Binding`], which
@@ -10,6 +11,8 @@
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use lllsi_proto::invite::{HostKey, Nonce, RoomId, RoomToken, Secret};
+use lllsi_proto::room::RoomName;
+use lllsi_proto::sealed::Ticket;
 use lllsi_proto::{MAX_SIGNAL_BYTES, WIRE_VERSION};
 use sha2::Sha256;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
@@ -75,11 +78,33 @@ impl std::fmt::Debug for HostIdentity {
     }
 }
 
-fn prologue(room: &RoomId) -> Vec<u8> {
-    let mut bytes = b"LLLSI signalling v".to_vec();
-    bytes.push(WIRE_VERSION);
-    bytes.extend_from_slice(room.as_bytes());
-    bytes
+/// What both sides of a handshake must know beforehand, and as what they know it.
+#[derive(Clone)]
+pub struct PreShared {
+    prologue: Vec<u8>,
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for PreShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PreShared(..)")
+    }
+}
+
+impl PreShared {
+    pub(crate) fn new(purpose: &[u8], subject: &[u8], key: [u8; 32]) -> Self {
+        Self { prologue: [purpose, b" v", &[WIRE_VERSION], subject].concat(), key }
+    }
+
+    /// The secret of an invite link.
+    pub fn link(room: &RoomId, secret: &Secret) -> Self {
+        Self::new(b"LLLSI signalling", room.as_bytes(), *secret.as_bytes())
+    }
+
+    /// The secret of a ticket.
+    pub fn ticket(ticket: &Ticket) -> Self {
+        Self::new(b"LLLSI ticket", ticket.id.as_bytes(), *ticket.secret.as_bytes())
+    }
 }
 
 fn builder() -> Builder<'static> {
@@ -106,15 +131,10 @@ pub struct Initiator(Box<HandshakeState>);
 
 impl Initiator {
     /// Begins, and gives the first message with `payload` sealed for the host.
-    pub fn begin(
-        room: &RoomId,
-        host: &HostKey,
-        secret: &Secret,
-        payload: &[u8],
-    ) -> (Self, Vec<u8>) {
+    pub fn begin(host: &HostKey, shared: &PreShared, payload: &[u8]) -> (Self, Vec<u8>) {
         let mut noise = builder()
-            .prologue(&prologue(room))
-            .and_then(|b| b.psk(0, secret.as_bytes())?.remote_public_key(host.as_bytes()))
+            .prologue(&shared.prologue)
+            .and_then(|b| b.psk(0, &shared.key)?.remote_public_key(host.as_bytes()))
             .and_then(|b| b.build_initiator())
             .expect("all keys the pattern needs are set");
         let message = write(&mut noise, payload);
@@ -133,12 +153,14 @@ pub struct Responder(Box<HandshakeState>);
 
 impl Responder {
     /// Opens a client's first message. Nothing else is built for a client that does not know the secret.
-    pub fn accept(identity: &HostIdentity, message: &[u8]) -> Result<(Self, Vec<u8>), SealError> {
+    pub fn accept(
+        identity: &HostIdentity,
+        shared: &PreShared,
+        message: &[u8],
+    ) -> Result<(Self, Vec<u8>), SealError> {
         let mut noise = builder()
-            .prologue(&prologue(&identity.room()))
-            .and_then(|b| {
-                b.psk(0, identity.secret.as_bytes())?.local_private_key(&identity.private_key)
-            })
+            .prologue(&shared.prologue)
+            .and_then(|b| b.psk(0, &shared.key)?.local_private_key(&identity.private_key))
             .and_then(|b| b.build_responder())
             .expect("all keys the pattern needs are set");
         let payload = read(&mut noise, message)?;
@@ -228,6 +250,19 @@ impl std::fmt::Display for ShortCode {
     }
 }
 
+/// The token with which the owner of a secret key owns a name at a server: the same each time, and another at each server.
+pub fn room_token(owner: &[u8; 32], server: &str, name: &RoomName) -> RoomToken {
+    let mut token = [0; 32];
+    Hkdf::<Sha256>::new(None, owner)
+        .expand_multi_info(
+            // No URL has a zero byte in it.
+            &[b"LLLSI room token ", server.as_bytes(), b"\0", name.as_str().as_bytes()],
+            &mut token,
+        )
+        .expect("32 bytes are within HKDF's limit");
+    RoomToken::from_bytes(token)
+}
+
 /// Derives 32 bytes for one purpose from a random seed.
 pub(crate) fn derive(seed: &[u8; 32], purpose: &[u8], number: u32) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -303,15 +338,19 @@ impl Binding {
 mod tests {
     use super::*;
     use crate::hex;
+    use lllsi_proto::invite::TicketId;
 
     fn identity(seed: u8) -> HostIdentity {
         HostIdentity::from_random(std::array::from_fn(|i| seed.wrapping_add(i as u8)))
     }
 
+    fn link(host: &HostIdentity) -> PreShared {
+        PreShared::link(&host.room(), &host.secret)
+    }
+
     fn channels(host: &HostIdentity) -> (Channel, Channel) {
-        let (initiator, hello) =
-            Initiator::begin(&host.room(), &host.public_key(), &host.secret, b"hello");
-        let (responder, payload) = Responder::accept(host, &hello).unwrap();
+        let (initiator, hello) = Initiator::begin(&host.public_key(), &link(host), b"hello");
+        let (responder, payload) = Responder::accept(host, &link(host), &hello).unwrap();
         assert_eq!(payload, b"hello");
         let (host_end, welcome) = responder.finish(b"welcome");
         let (client_end, payload) = initiator.finish(&welcome).unwrap();
@@ -340,13 +379,15 @@ mod tests {
     #[test]
     fn a_wrong_secret_key_or_room_does_not_open() {
         let (host, other) = (identity(1), identity(2));
-        for (room, key, secret) in [
-            (other.room(), host.public_key(), host.secret),
-            (host.room(), other.public_key(), host.secret),
-            (host.room(), host.public_key(), other.secret),
+        let ticket = Ticket { id: TicketId::from_bytes([1; 16]), secret: host.secret };
+        for (key, shared) in [
+            (host.public_key(), PreShared::link(&other.room(), &host.secret)),
+            (other.public_key(), link(&host)),
+            (host.public_key(), PreShared::link(&host.room(), &other.secret)),
+            (host.public_key(), PreShared::ticket(&ticket)),
         ] {
-            let (_, hello) = Initiator::begin(&room, &key, &secret, b"hello");
-            assert!(Responder::accept(&host, &hello).is_err());
+            let (_, hello) = Initiator::begin(&key, &shared, b"hello");
+            assert!(Responder::accept(&host, &link(&host), &hello).is_err());
         }
     }
 
@@ -426,7 +467,8 @@ mod tests {
     fn the_documents_vectors_pass() {
         let random: [u8; 96] = std::array::from_fn(|i| i as u8);
         let host = HostIdentity::from_random(random);
-        let (prologue, secret) = (prologue(&host.room()), from(0x40));
+        let PreShared { prologue, key: secret } =
+            PreShared::link(&host.room(), &Secret::from_bytes(from(0x40)));
         let (client_key, host_key) = (from(0x60), from(0x80));
         let public_key = host.public_key();
         let begin = || {

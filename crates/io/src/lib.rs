@@ -14,12 +14,14 @@ mod interfaces;
 mod page;
 mod signal;
 mod socket;
+mod state;
 mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use interfaces::local_addresses;
+pub use state::room_token;
 
 /// The port the original LLLSI used, and this one's default.
 pub const DEFAULT_PORT: u16 = 36542;
@@ -54,6 +56,14 @@ pub enum Error {
     #[error("cannot use the TLS file {}: {detail}", path.display())]
     Tls {
         /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// What outlives a run could not be read or written.
+    #[error("cannot use {}: {detail}", path.display())]
+    State {
+        /// The file or directory.
         path: PathBuf,
         /// Why.
         detail: String,

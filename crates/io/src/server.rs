@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -32,11 +32,12 @@ use lllsi_proto::invite::CertificateHash;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::socket::{Batch, Endpoint};
 pub use crate::tls::Tls;
-use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH, page, tls};
+use crate::{DEFAULT_PORT, Error, SIGNALLING_PATH, page, state, tls};
 
 /// Messages that may wait for one connection.
 const CONNECTION_QUEUE: usize = 256;
@@ -59,7 +60,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,
-    /// A directory for what outlives a restart: the certificate that it has made. Else links with https end with it.
+    /// A directory for what outlives a restart: names of rooms, and the certificate that it has made. Without it, names
+    /// are free when their rooms are closed, and links with https end with the server.
     pub state: Option<PathBuf>,
     /// Bounds.
     pub limits: rendezvous::Config,
@@ -89,7 +91,8 @@ impl Server {
     /// Binds and starts serving.
     ///
     /// # Errors
-    /// [`Error::Listen`] when the address is taken or not ours; [`Error::Tls`] for files that cannot be used.
+    /// [`Error::Listen`] when the address is taken or not ours; [`Error::Tls`] and [`Error::State`] for files that cannot
+    /// be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
@@ -104,12 +107,14 @@ impl Server {
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
         let stun = udp.local();
-        let machine =
-            Rendezvous::new(rendezvous::Config { stun_port: stun.port(), ..config.limits });
+        let machine = machine(&config, stun.port())?;
+        let keeper = Keeper { directory: config.state, changed: false, writing: None };
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("server".into())
-            .spawn(move || runtime.block_on(serve(machine, tcp, udp, tls, https_only, stopped)))
+            .spawn(move || {
+                runtime.block_on(serve(machine, keeper, tcp, udp, tls, https_only, stopped));
+            })
             .map_err(|source| Error::Thread { name: "server", source })?;
         Ok(Self { http, stun, certificate, stop, thread: Some(thread) })
     }
@@ -144,6 +149,19 @@ impl Drop for Server {
     }
 }
 
+/// The machine, with the names that were kept.
+fn machine(config: &Config, stun_port: u16) -> Result<Rendezvous, Error> {
+    let mut limits = rendezvous::Config { stun_port, ..config.limits };
+    let Some(directory) = &config.state else {
+        limits.keep_names = Duration::ZERO;
+        return Ok(Rendezvous::new(limits));
+    };
+    state::prepare(directory)?;
+    let mut machine = Rendezvous::new(limits);
+    machine.restore_names(Instant::now(), state::names(directory, SystemTime::now())?);
+    Ok(machine)
+}
+
 /// TCP and UDP at the same port. With port 0 the system picks one that is free for both.
 async fn bind(listen: SocketAddr) -> Result<(TcpListener, Endpoint), Error> {
     let failed = |source| Error::Listen { address: listen, source };
@@ -164,10 +182,52 @@ enum Told {
     Connected(ConnectionId, mpsc::Sender<String>),
     Received(ConnectionId, String),
     Disconnected(ConnectionId),
+    Stop,
+}
+
+/// Writes names down when they have changed: beside the machine's task, and one writing at a time.
+struct Keeper {
+    directory: Option<PathBuf>,
+    changed: bool,
+    writing: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    fn write(&mut self, machine: &Rendezvous) {
+        let Some(directory) = self.directory.clone().filter(|_| self.changed) else { return };
+        if self.writing.is_some() {
+            return;
+        }
+        self.changed = false;
+        let (claims, now) = (machine.names(Instant::now()), SystemTime::now());
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = state::keep_names(&directory, now, claims) {
+                tracing::error!(%error, "names of rooms are not kept");
+            }
+        }));
+    }
+
+    /// Waits for the end of a writing; forever if there is none.
+    async fn written(&mut self) {
+        match &mut self.writing {
+            Some(writing) => drop(writing.await),
+            None => std::future::pending().await,
+        }
+        self.writing = None;
+    }
+
+    /// The last writing.
+    async fn finish(mut self, machine: &Rendezvous) {
+        while self.writing.is_some() || self.changed && self.directory.is_some() {
+            self.write(machine);
+            self.written().await;
+        }
+    }
 }
 
 async fn serve(
     machine: Rendezvous,
+    keeper: Keeper,
     tcp: TcpListener,
     udp: Endpoint,
     tls: TlsAcceptor,
@@ -175,7 +235,8 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
-    let machine = tokio::spawn(run_machine(machine, told_out));
+    let last = told.clone();
+    let machine = tokio::spawn(run_machine(machine, keeper, told_out));
     let stun = tokio::spawn(answer_stun(udp));
     let accept = tokio::spawn(accept(tcp, tls, https_only, told));
     let _ = stopped.wait_for(|stop| *stop).await;
@@ -183,11 +244,12 @@ async fn serve(
     stun.abort();
     // What peers have said last is still passed on. Then, without the machine, every connection's task says goodbye.
     tokio::time::sleep(STOP_GRACE).await;
-    machine.abort();
+    let _ = last.send(Told::Stop).await;
+    let _ = machine.await;
     tokio::time::sleep(STOP_GRACE).await;
 }
 
-async fn run_machine(mut machine: Rendezvous, mut told: mpsc::Receiver<Told>) {
+async fn run_machine(mut machine: Rendezvous, mut keeper: Keeper, mut told: mpsc::Receiver<Told>) {
     let mut connections: HashMap<ConnectionId, mpsc::Sender<String>> = HashMap::new();
     let mut deadline = Instant::now() + Duration::from_secs(3600);
     loop {
@@ -202,8 +264,15 @@ async fn run_machine(mut machine: Rendezvous, mut told: mpsc::Receiver<Told>) {
                     connections.remove(&id);
                     Input::Disconnected(id)
                 }
-                None => return,
+                Some(Told::Stop) | None => {
+                    connections.clear();
+                    return keeper.finish(&machine).await;
+                }
             },
+            () = keeper.written() => {
+                keeper.write(&machine);
+                continue;
+            }
             () = tokio::time::sleep_until(deadline.into()) => Input::Timeout,
         };
         machine.handle_input(Instant::now(), input);
@@ -218,9 +287,11 @@ async fn run_machine(mut machine: Rendezvous, mut told: mpsc::Receiver<Told>) {
                     }
                 }
                 Output::Close(id) => drop(connections.remove(&id)),
+                Output::NamesChanged => keeper.changed = true,
                 Output::Timeout(at) => break at,
             }
         };
+        keeper.write(&machine);
     }
 }
 

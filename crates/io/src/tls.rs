@@ -1,7 +1,6 @@
 //! https: how a server proves itself, and what a peer takes as a proof.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::{Error, local_addresses};
+use crate::{Error, local_addresses, state};
 
 /// Certificate and key for https, as PEM files.
 #[derive(Debug, Clone)]
@@ -82,14 +81,10 @@ fn kept(directory: &Path) -> Result<[Vec<u8>; 2], Error> {
         let read = |path: &Path| fs::read(path).map_err(failed(path));
         return Ok([read(&certificate)?, read(&key)?]);
     }
-    fs::create_dir_all(directory).map_err(failed(directory))?;
+    state::prepare(directory)?;
     let made = fresh()?;
     for (path, bytes) in [(&key, &made[1]), (&certificate, &made[0])] {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(path).and_then(|mut file| file.write_all(bytes)).map_err(failed(path))?;
+        state::create(path, bytes).map_err(failed(path))?;
     }
     Ok(made)
 }

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lllsi_core::client::{self as machine, Action, CloseReason};
+use lllsi_core::client::{self as machine, Action, CloseReason, Entry};
 use lllsi_core::seal::ShortCode;
 use lllsi_core::stats::Percentiles;
 use lllsi_core::{Certificate, Path};
@@ -13,12 +13,12 @@ use lllsi_io::peer::{self, Outbox, Overflow, Peer};
 use lllsi_io::{local_addresses, random};
 use lllsi_media::decode;
 use lllsi_media::picture::{I420, Size};
-use lllsi_proto::invite::Invite;
+use lllsi_proto::invite::{CertificateHash, Invite};
 
 use crate::host::is_loopback;
 use crate::mailbox::{Mail, Mailbox};
 use crate::play::{self, Figures, Player};
-use crate::{Error, Stages, Summary};
+use crate::{Error, Stages, Summary, server_url};
 
 /// What a client tells its application.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub enum ClientEvent {
     Entered,
     /// The host lets us wait. It sees the same digits, and may ask for them to know us.
     Waiting(ShortCode),
-    /// The host lets us in; a path is being looked for.
-    Admitted,
+    /// The host lets us in; a path is being looked for. What it gave us is for [`Client::join_again`].
+    Admitted(Option<Pass>),
     /// The link is up, encrypted and confirmed.
     Connected {
         /// The addresses it runs between.
@@ -89,10 +89,27 @@ pub struct ClientStats {
     pub status: machine::Status,
 }
 
+/// What a host gives to a client that it lets in: good for coming back while the stream lives, without link or
+/// password, unless the host kicks the client. It is a secret.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    server: peer::Rendezvous,
+    entry: Entry,
+}
+
+/// What somebody has been given to join with.
+#[derive(Debug, Clone)]
+enum Invitation {
+    Link(String),
+    Room { server: String, name: String, password: String },
+    Pass(Pass),
+}
+
 /// Sets up a [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientBuilder {
-    link: String,
+    invitation: Invitation,
+    certificate: Option<CertificateHash>,
     name: String,
     decode: bool,
     waker: Option<Waker>,
@@ -145,26 +162,53 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether the link can be understood, without joining.
+    /// For [`Client::join_room`]: the only certificate to accept from an `https://` server, for servers that have made
+    /// their own; default what the system trusts. Links say so themselves.
+    pub fn server_certificate(mut self, hash: CertificateHash) -> Self {
+        self.certificate = Some(hash);
+        self
+    }
+
+    /// Whether the link, or the server's address, the room's name and the password, can be understood; without joining.
     ///
     /// # Errors
-    /// Those of [`Self::start`] that concern the link.
+    /// Those of [`Self::start`] that concern them.
     pub fn check(&self) -> Result<(), Error> {
-        self.link.parse::<Invite>()?;
-        Ok(())
+        self.pass().map(drop)
+    }
+
+    /// Where to, and with what.
+    fn pass(&self) -> Result<Pass, Error> {
+        Ok(match &self.invitation {
+            Invitation::Link(link) => {
+                let invite: Invite = link.parse()?;
+                let (url, certificate) = (invite.server.clone(), invite.certificate);
+                Pass { server: peer::Rendezvous { url, certificate }, entry: Entry::from(&invite) }
+            }
+            Invitation::Room { server, name, password } => {
+                let url = server_url(server.clone(), self.certificate)?;
+                Pass {
+                    server: peer::Rendezvous { url, certificate: self.certificate },
+                    entry: Entry::Room { name: name.parse()?, password: password.parse()? },
+                }
+            }
+            Invitation::Pass(pass) => pass.clone(),
+        })
     }
 
     /// Starts threads and begins to join.
+    ///
+    /// # Errors
+    /// [`Error::Link`] for a link, name or password that cannot be one; [`Error::ServerAddress`] and
+    /// [`Error::CertificateWithoutHttps`]; [`Error::Io`] for what the system refuses.
     pub fn start(self) -> Result<Client, Error> {
         let started = Instant::now();
-        let invite: Invite = self.link.parse()?;
-        let (url, certificate) = (invite.server.clone(), invite.certificate);
-        let near = is_loopback(&url);
-        let server = peer::Rendezvous { url, certificate };
+        let Pass { server, entry } = self.pass()?;
+        let near = is_loopback(&server.url);
         let (random_seed, name) = (random()?, self.name);
         let make = move |port| {
             let config = machine::Config {
-                invite,
+                entry,
                 name,
                 locals: local_addresses(port, near),
                 certificate: Certificate::generate(),
@@ -174,7 +218,12 @@ impl ClientBuilder {
         };
         let mailbox = Mailbox::new(self.waker);
         let (player, frames) = play::queue();
-        let outbox = ToApplication { mailbox: mailbox.clone(), player: Some(player), started };
+        let outbox = ToApplication {
+            mailbox: mailbox.clone(),
+            player: Some(player),
+            started,
+            server: server.clone(),
+        };
         let peer = peer::spawn(server, make, outbox, Some(Action::RequestKeyframe))?;
         let figures = Arc::default();
         let decoder = play::start(
@@ -193,7 +242,39 @@ impl ClientBuilder {
 impl Client {
     /// Begins to set up a client for an invite link.
     pub fn join(link: impl Into<String>) -> ClientBuilder {
-        ClientBuilder { link: link.into(), name: "viewer".into(), decode: true, waker: None }
+        Self::invited(Invitation::Link(link.into()))
+    }
+
+    /// Begins to set up a client for a room with a name, at the server with this base URL. The server learns nothing of
+    /// the password. Whoever answers under the name can test one password with each try: after a few that fail, ask the
+    /// host by another way before trying again.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), lllsi::Error> {
+    /// use lllsi::Client;
+    ///
+    /// let client = Client::join_room("https://rendezvous.example", "kitchen", "k3f9-2mxq").start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn join_room(
+        server: impl Into<String>,
+        name: impl Into<String>,
+        password: impl Into<String>,
+    ) -> ClientBuilder {
+        let (server, name, password) = (server.into(), name.into(), password.into());
+        Self::invited(Invitation::Room { server, name, password })
+    }
+
+    /// Begins to set up a client that has been let in before, with what [`ClientEvent::Admitted`] told. Its earlier
+    /// connection, if it is there yet, ends.
+    pub fn join_again(pass: Pass) -> ClientBuilder {
+        Self::invited(Invitation::Pass(pass))
+    }
+
+    fn invited(invitation: Invitation) -> ClientBuilder {
+        let (certificate, waker) = (None, None);
+        ClientBuilder { invitation, certificate, name: "viewer".into(), decode: true, waker }
     }
 
     /// The next event, else the newest frame; waits until `deadline`. `None`: nothing in time, or the session is over
@@ -257,6 +338,7 @@ struct ToApplication {
     /// Dropped with the net thread's end: the decode thread ends then.
     player: Option<Player>,
     started: Instant,
+    server: peer::Rendezvous,
 }
 
 impl Drop for ToApplication {
@@ -279,7 +361,10 @@ impl Outbox<machine::Event> for ToApplication {
             }
             machine::Event::Entered => ClientEvent::Entered,
             machine::Event::Waiting(code) => ClientEvent::Waiting(code),
-            machine::Event::Admitted => ClientEvent::Admitted,
+            machine::Event::Admitted(entry) => {
+                let server = self.server.clone();
+                ClientEvent::Admitted(entry.map(|entry| Pass { server, entry }))
+            }
             machine::Event::Connected(path) => {
                 ClientEvent::Connected { path, after: self.started.elapsed() }
             }

@@ -1,21 +1,25 @@
 //! The publishing side.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lllsi_core::host::{self as machine, Action, CloseReason, LeftReason, ViewerId, ViewerStatus};
+use lllsi_core::host::{
+    self as machine, Action, CloseReason, LeftReason, Room, ViewerId, ViewerStatus,
+};
 use lllsi_core::seal::{HostIdentity, ShortCode};
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Outbox, Overflow, Peer};
-use lllsi_io::{local_addresses, random};
+use lllsi_io::{local_addresses, random, room_token};
 use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
 use lllsi_proto::invite::{CertificateHash, Invite, Secret};
+use lllsi_proto::room::Password;
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::publish::{self, Desk, Pipeline};
-use crate::{Error, Summary};
+use crate::{Error, Summary, server_url};
 
 /// What a host shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +76,10 @@ pub enum HostEvent {
     },
     /// Somebody knocked who does not know the link's secret.
     Rejected,
+    /// Somebody tried a wrong password.
+    WrongPassword,
+    /// While it was away, the server has given the room's name to another host: the link alone leads here now.
+    NameLost,
     /// The pictures ended, and with them the stream: the viewers are told, and [`HostEvent::Closed`] follows.
     SourceFailed(lllsi_media::Error),
     /// It is over; no event follows.
@@ -105,6 +113,9 @@ pub struct HostBuilder {
     lobby: bool,
     max_viewers: u32,
     terms: machine::Terms,
+    room: Option<String>,
+    password: Option<String>,
+    state: Option<PathBuf>,
 }
 
 /// A room, and the stream in it. Dropping it ends the stream, says goodbye to all, and waits for its threads: not for
@@ -130,14 +141,14 @@ pub struct Host {
     peer: Peer<machine::Host>,
     desk: Desk,
     mailbox: Mailbox<HostEvent, ()>,
-    invite: Mutex<Invite>,
+    invited: Mutex<(Invite, Option<Room>)>,
     stats_at: Mutex<Instant>,
 }
 
 impl HostBuilder {
     /// The rendezvous server's base URL, `http://…` or `https://…`.
     pub fn server(mut self, url: impl Into<String>) -> Self {
-        self.server = Some(url.into().trim_end_matches('/').to_owned());
+        self.server = Some(url.into());
         self
     }
 
@@ -191,6 +202,26 @@ impl HostBuilder {
         self
     }
 
+    /// A name for the room, besides its link: whoever knows it and the password may ask to be let in. First come, first
+    /// served at each server.
+    pub fn room(mut self, name: impl Into<String>) -> Self {
+        self.room = Some(name.into());
+        self
+    }
+
+    /// The password of the room's name; default a generated one, [`Host::room`].
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// A directory for the secret by which this host owns its room's name; default none, and then nobody can take the
+    /// name up again once this host has ended, at servers that keep names.
+    pub fn state(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.state = Some(directory.into());
+        self
+    }
+
     /// Viewers at once; default 16.
     pub fn max_viewers(mut self, max_viewers: u32) -> Self {
         self.max_viewers = max_viewers;
@@ -200,13 +231,12 @@ impl HostBuilder {
     /// Starts threads and opens the room; [`HostEvent::Open`] tells when it is open.
     ///
     /// # Errors
-    /// [`Error::NoServer`] without a server; [`Error::CertificateWithoutHttps`]; [`Error::Media`] for a screen that cannot be captured, and for a size or
-    /// frame rate that cannot be coded; [`Error::Io`] for what the system refuses.
-    pub fn start(self) -> Result<Host, Error> {
-        let server = self.server.ok_or(Error::NoServer)?;
-        if self.certificate.is_some() && !server.starts_with("https://") {
-            return Err(Error::CertificateWithoutHttps { server });
-        }
+    /// [`Error::NoServer`] without a server; [`Error::ServerAddress`] and [`Error::CertificateWithoutHttps`];
+    /// [`Error::Link`] for a name or password that cannot be one; [`Error::Media`] for a screen that cannot be captured,
+    /// and for a size or frame rate that cannot be coded; [`Error::Io`] for what the system refuses.
+    pub fn start(mut self) -> Result<Host, Error> {
+        let server = server_url(self.server.take().ok_or(Error::NoServer)?, self.certificate)?;
+        let room = self.named()?;
         let source = match self.source {
             Source::Screen(display) => capture::screen(display.as_deref())?,
             Source::TestCard => {
@@ -217,7 +247,10 @@ impl HostBuilder {
         let bounds = self.size.unwrap_or(largest).at_most(largest);
         let size = source.size().at_most(bounds);
         encode::Config { size, fps: self.fps, bitrate: self.bitrate }.check()?;
-        let identity = HostIdentity::from_random(random()?);
+        let mut identity = HostIdentity::from_random(random()?);
+        if let (Some(room), Some(directory)) = (&room, &self.state) {
+            identity.token = room_token(directory, &server, &room.name)?;
+        }
         let invite = Invite {
             server: server.clone(),
             room: identity.room(),
@@ -228,7 +261,7 @@ impl HostBuilder {
         let random_seed = random()?;
         let near = is_loopback(&server);
         let (lobby, max_viewers, max_bitrate) = (self.lobby, self.max_viewers, self.bitrate);
-        let terms = self.terms;
+        let (terms, named) = (self.terms, room.clone());
         let make = move |port| {
             let config = machine::Config {
                 identity,
@@ -238,6 +271,7 @@ impl HostBuilder {
                 lobby,
                 max_viewers,
                 terms,
+                room: named,
                 max_bitrate,
             };
             machine::Host::new(Instant::now(), config)
@@ -258,7 +292,18 @@ impl HostBuilder {
         };
         let pipeline = Pipeline::start(source, encode::h264, config, desk.clone(), send, failed)?;
         let stats_at = Mutex::new(Instant::now());
-        Ok(Host { _pipeline: pipeline, peer, desk, mailbox, invite: Mutex::new(invite), stats_at })
+        let invited = Mutex::new((invite, room));
+        Ok(Host { _pipeline: pipeline, peer, desk, mailbox, invited, stats_at })
+    }
+
+    /// The room's name and password.
+    fn named(&self) -> Result<Option<Room>, Error> {
+        let Some(name) = &self.room else { return Ok(None) };
+        let password = match &self.password {
+            Some(password) => password.parse()?,
+            None => Password::from_random(random()?),
+        };
+        Ok(Some(Room { name: name.parse()?, password }))
     }
 }
 
@@ -281,23 +326,43 @@ impl Host {
             lobby: false,
             max_viewers: 16,
             terms: machine::Terms::default(),
+            room: None,
+            password: None,
+            state: None,
         }
+    }
+
+    fn invited(&self) -> MutexGuard<'_, (Invite, Option<Room>)> {
+        // No code that can panic runs under this lock.
+        self.invited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The invite link. Whoever has it may ask to be let in.
     pub fn link(&self) -> String {
-        self.invite.lock().unwrap_or_else(PoisonError::into_inner).to_string()
+        self.invited().0.to_string()
     }
 
-    /// Makes another invite link; the one before is worth nothing from now on. Viewers stay.
+    /// The room's name and present password, if it has them.
+    pub fn room(&self) -> Option<Room> {
+        self.invited().1.clone()
+    }
+
+    /// Makes another invite link, and another password for a room with a name: those before are worth nothing from now
+    /// on. Viewers stay.
     ///
     /// # Errors
     /// [`Error::Io`] if the system gives no random numbers.
-    pub fn renew_link(&self) -> Result<String, Error> {
-        let secret = Secret::from_bytes(random()?);
-        self.invite.lock().unwrap_or_else(PoisonError::into_inner).secret = secret;
-        self.peer.act(Action::Renew(secret));
-        Ok(self.link())
+    pub fn renew_invitation(&self) -> Result<(), Error> {
+        let (secret, password) = (Secret::from_bytes(random()?), Password::from_random(random()?));
+        let mut invited = self.invited();
+        invited.0.secret = secret;
+        let password = invited.1.as_mut().map(|room| {
+            room.password = password;
+            room.password.clone()
+        });
+        drop(invited);
+        self.peer.act(Action::Renew { secret, password });
+        Ok(())
     }
 
     /// The next event; waits until `deadline`. `None`: nothing in time, or the session is over and all is read.
@@ -395,6 +460,8 @@ impl Outbox<machine::Event> for Sorter {
             machine::Event::ViewerPath { id, path } => HostEvent::PathChanged { id, path },
             machine::Event::ViewerLeft { id, reason } => HostEvent::Left { id, reason },
             machine::Event::Rejected => HostEvent::Rejected,
+            machine::Event::WrongPassword => HostEvent::WrongPassword,
+            machine::Event::NameLost => HostEvent::NameLost,
         };
         self.mailbox.put_event(event);
         Ok(())

@@ -1,7 +1,7 @@
 //! LLLSI: low latency live streams, peer to peer and encrypted, that no server can see.
 //!
 //! A [`Host`] publishes a screen to many [`Client`]s. A small rendezvous [`Server`] introduces them and may go away
-//! after that. Everything the host's friends need is in one invite link.
+//! after that. Everything the host's friends need is in one invite link, or in a room's name and password.
 //!
 //! ```
 //! use lllsi::{Client, ClientEvent, Host, HostEvent, Server, ServerConfig, Size, Source};
@@ -49,11 +49,11 @@ mod pool;
 mod publish;
 mod stages;
 
-pub use client::{Client, ClientBuilder, ClientEvent, ClientStats, Frame};
+pub use client::{Client, ClientBuilder, ClientEvent, ClientStats, Frame, Pass};
 pub use host::{Host, HostBuilder, HostEvent, HostStats, Source};
 pub use lllsi_core::client::CloseReason as ClientCloseReason;
 pub use lllsi_core::host::{
-    CloseReason as HostCloseReason, LeftReason, ViewerId, ViewerState, ViewerStatus,
+    CloseReason as HostCloseReason, LeftReason, Room, ViewerId, ViewerState, ViewerStatus,
 };
 pub use lllsi_core::rendezvous::Config as ServerLimits;
 pub use lllsi_core::seal::ShortCode;
@@ -65,6 +65,7 @@ pub use lllsi_media::picture::Size;
 pub use lllsi_proto::Error as LinkTextError;
 pub use lllsi_proto::invite::{CertificateHash, Invite};
 pub use lllsi_proto::rendezvous::Refusal;
+pub use lllsi_proto::room::{Password, RoomName};
 pub use stages::{Stages, Summary};
 
 /// What can fail in setting up a host, client or server.
@@ -85,10 +86,28 @@ pub enum Error {
         "no rendezvous server given: start one with `Server::start`, or name one with `.server(url)`"
     )]
     NoServer,
+    /// A server's address is not one.
+    #[error("the server's address `{server}` must begin with http:// or https://")]
+    ServerAddress {
+        /// As it was given.
+        server: String,
+    },
     /// A certificate proves nothing where none is shown.
     #[error("a server's certificate needs an address that begins with https://, not {server}")]
     CertificateWithoutHttps {
         /// The server as it was named.
         server: String,
     },
+}
+
+/// A server's base URL, as it is used: without slashes at its end.
+fn server_url(url: String, certificate: Option<CertificateHash>) -> Result<String, Error> {
+    let server = url.trim().trim_end_matches('/').to_owned();
+    if !server.starts_with("http://") && !server.starts_with("https://") {
+        return Err(Error::ServerAddress { server });
+    }
+    if certificate.is_some() && !server.starts_with("https://") {
+        return Err(Error::CertificateWithoutHttps { server });
+    }
+    Ok(server)
 }

@@ -170,6 +170,7 @@ fn code_of(reason: PartReason) -> u8 {
         PartReason::Protocol => 5,
         PartReason::SourceLost => 6,
         PartReason::InviteExpired => 7,
+        PartReason::Replaced => 8,
     }
 }
 
@@ -182,6 +183,7 @@ fn reason_from_code(code: u8) -> PartReason {
         5 => PartReason::Protocol,
         6 => PartReason::SourceLost,
         7 => PartReason::InviteExpired,
+        8 => PartReason::Replaced,
         _ => PartReason::Unknown,
     }
 }

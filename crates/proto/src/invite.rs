@@ -35,20 +35,20 @@ use crate::{Error, WIRE_VERSION};
 /// The longest link that is looked at, in bytes.
 const MAX_LINK_BYTES: usize = 2048;
 
-macro_rules! bytes_32 {
-    ($(#[$doc:meta])* $name:ident, $what:literal, secret: $secret:literal) => {
+macro_rules! bytes {
+    ($(#[$doc:meta])* $name:ident, $length:literal, $what:literal, secret: $secret:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Eq)]
-        pub struct $name([u8; 32]);
+        pub struct $name([u8; $length]);
 
         impl $name {
-            /// Wraps 32 bytes.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+            /// Wraps the bytes.
+            pub const fn from_bytes(bytes: [u8; $length]) -> Self {
                 Self(bytes)
             }
 
-            /// The 32 bytes.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
+            /// The bytes.
+            pub const fn as_bytes(&self) -> &[u8; $length] {
                 &self.0
             }
 
@@ -69,8 +69,9 @@ macro_rules! bytes_32 {
 
             fn from_str(text: &str) -> Result<Self, Error> {
                 let bytes = decode($what, text)?;
-                let bytes = <[u8; 32]>::try_from(bytes.as_slice())
-                    .map_err(|_| Error::invalid($what, format!("{} bytes, 32 expected", bytes.len())))?;
+                let bytes = bytes.try_into().map_err(|bytes: Vec<u8>| {
+                    Error::invalid($what, format!("{} bytes, {} expected", bytes.len(), $length))
+                })?;
                 Ok(Self(bytes))
             }
         }
@@ -100,36 +101,48 @@ macro_rules! bytes_32 {
     };
 }
 
-bytes_32!(
+bytes!(
     /// Names a room at the rendezvous server: the SHA-256 of its owner's [`RoomToken`].
-    RoomId, "room id", secret: false
+    RoomId, 32, "room id", secret: false
 );
-bytes_32!(
+bytes!(
     /// Proves ownership of a room to the server. Only host and server know it, never a link holder.
-    RoomToken, "room token", secret: true
+    RoomToken, 32, "room token", secret: true
 );
-bytes_32!(
+bytes!(
     /// The host's X25519 public key: whoever has the link knows whom it leads to.
-    HostKey, "host key", secret: false
+    HostKey, 32, "host key", secret: false
 );
-bytes_32!(
+bytes!(
     /// The link's secret: the pre-shared key of the handshake between client and host.
-    Secret, "link secret", secret: true
+    Secret, 32, "link secret", secret: true
 );
-bytes_32!(
+bytes!(
     /// SHA-256 of a server's certificate, for servers whose certificate nobody has signed.
-    CertificateHash, "certificate hash", secret: false
+    CertificateHash, 32, "certificate hash", secret: false
 );
-bytes_32!(
+bytes!(
     /// A random value each side contributes to the transport binding, see [`crate::sealed`].
-    Nonce, "nonce", secret: true
+    Nonce, 32, "nonce", secret: true
 );
 
-impl std::hash::Hash for RoomId {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
+bytes!(
+    /// Names what a host has given to a client that it let in, see [`Ticket`](crate::sealed::Ticket).
+    TicketId, 16, "ticket id", secret: false
+);
+
+macro_rules! hash {
+    ($name:ident) => {
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+    };
 }
+
+hash!(RoomId);
+hash!(TicketId);
 
 impl RoomToken {
     /// The room this token owns.

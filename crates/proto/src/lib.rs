@@ -3,6 +3,7 @@
 //! | module | carries | written down in |
 //! |---|---|---|
 //! | [`invite`] | the invite link and the identifiers in it | `docs/rendezvous.md` |
+//! | [`room`] | a room's name and password | `docs/rendezvous.md` |
 //! | [`rendezvous`] | what hosts and clients say to the rendezvous server | `docs/rendezvous.md` |
 //! | [`sealed`] | what host and client say to each other through the server, which cannot read it | `docs/rendezvous.md` |
 //! | [`control`] | control messages of an established link | `docs/control.md` |
@@ -14,6 +15,7 @@ pub mod control;
 pub mod h264;
 pub mod invite;
 pub mod rendezvous;
+pub mod room;
 pub mod sealed;
 
 /// The version of all formats in this crate. Peers of different versions part with a clear error.

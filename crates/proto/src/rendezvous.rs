@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::invite::{RoomId, RoomToken, decode};
+use crate::room::RoomName;
 use crate::{Error, MAX_SIGNAL_BYTES};
 
 /// A client's number in its room, given by the server. Not reused while the room lives.
@@ -52,6 +53,16 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
+/// How a client says which room it means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// By its id.
+    Room(RoomId),
+    /// By its name.
+    Name(RoomName),
+}
+
 /// From a host or client to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -64,13 +75,17 @@ pub enum Request {
         token: RoomToken,
         /// How many clients the server may let in at once.
         max_clients: u32,
+        /// What the room is to be called, if it is to have a name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<RoomName>,
     },
     /// A client enters a room. First message of a client.
     Enter {
         /// [`crate::WIRE_VERSION`] of the client.
         version: u8,
         /// The room.
-        room: RoomId,
+        #[serde(flatten)]
+        place: Place,
     },
     /// A sealed message for the other side.
     Relay {
@@ -156,6 +171,9 @@ pub enum Refusal {
     /// The room was taken over by a newer connection of its owner.
     #[error("replaced by a newer connection of the same host")]
     Replaced,
+    /// Another host has this name.
+    #[error("another host has this name")]
+    NameTaken,
     /// The server is at one of its limits.
     #[error("the server is at its limit")]
     ServerFull,
@@ -211,8 +229,10 @@ mod tests {
         let token = RoomToken::from_bytes([1; 32]);
         let blob = Blob(vec![1, 2, 3]);
         for request in [
-            Request::Open { version: 1, token, max_clients: 8 },
-            Request::Enter { version: 1, room: token.room_id() },
+            Request::Open { version: 1, token, max_clients: 8, name: None },
+            Request::Open { version: 1, token, max_clients: 8, name: "kitchen".parse().ok() },
+            Request::Enter { version: 1, place: Place::Room(token.room_id()) },
+            Request::Enter { version: 1, place: Place::Name("kitchen".parse().unwrap()) },
             Request::Relay { client: Some(ClientId(4)), blob: blob.clone() },
             Request::Relay { client: None, blob: blob.clone() },
             Request::Dismiss { client: ClientId(9) },
@@ -227,6 +247,15 @@ mod tests {
         ] {
             assert_eq!(Reply::parse(&reply.to_json()), Ok(reply));
         }
+    }
+
+    #[test]
+    fn a_room_is_named_in_one_way() {
+        let json = r#"{"type":"enter","version":1,"name":"kitchen","more":2}"#;
+        let place = Place::Name("kitchen".parse().unwrap());
+        assert_eq!(Request::parse(json), Ok(Request::Enter { version: 1, place }));
+        assert!(Request::parse(r#"{"type":"enter","version":1}"#).is_err());
+        assert!(Request::parse(r#"{"type":"enter","version":1,"name":""}"#).is_err());
     }
 
     #[test]

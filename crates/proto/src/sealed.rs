@@ -1,11 +1,13 @@
 //! What host and client say to each other through the rendezvous server, which cannot read it.
 //!
 //! A [`Blob`](crate::rendezvous::Blob) is an [`Envelope`]: one version byte, one kind byte, and the rest. The two
-//! handshake messages of Noise_NKpsk0 carry [`Hello`] and [`Welcome`]; after them every message is sealed in order.
+//! handshake messages of Noise_NKpsk0 carry [`Hello`] and [`Welcome`]; after them every message is sealed in order. Who
+//! has a password in place of a link exchanges two shares of CPace before.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::invite::Nonce;
+use crate::control::Fields;
+use crate::invite::{HostKey, Nonce, Secret, TicketId};
 use crate::{Error, WIRE_VERSION};
 
 /// The largest sealed plaintext, in bytes: what fits a signalling message as base64 with its envelope.
@@ -23,6 +25,27 @@ pub enum Envelope<'a> {
     Sealed(&'a [u8]),
     /// The host could not even begin; nothing authenticates this.
     Rejected(Rejection),
+    /// From a client that has a password: its half of the exchange.
+    ClientShare {
+        /// Names the exchange; random.
+        session: [u8; 16],
+        /// The share.
+        share: [u8; 32],
+    },
+    /// The host's half of the exchange.
+    HostShare {
+        /// The share.
+        share: [u8; 32],
+        /// For the handshake that follows. That it is the host's is known once the handshake has succeeded.
+        host_key: HostKey,
+    },
+    /// From a client that has been let in before: a Noise handshake message.
+    Ticket {
+        /// Which ticket.
+        id: TicketId,
+        /// The message.
+        handshake: &'a [u8],
+    },
 }
 
 /// Why a handshake was rejected. Unauthenticated: the server could forge it, and gains a refusal by that.
@@ -34,11 +57,16 @@ pub enum Rejection {
     Version(u8),
     /// A later message did not open: it was altered, dropped, replayed or reordered on the way.
     Tampered,
+    /// Too many passwords were tried; later ones are heard again.
+    TooManyTries,
 }
 
 const KIND_HANDSHAKE: u8 = 1;
 const KIND_SEALED: u8 = 2;
 const KIND_REJECTED: u8 = 3;
+const KIND_CLIENT_SHARE: u8 = 4;
+const KIND_HOST_SHARE: u8 = 5;
+const KIND_TICKET: u8 = 6;
 
 impl<'a> Envelope<'a> {
     /// Takes a blob apart.
@@ -51,26 +79,53 @@ impl<'a> Envelope<'a> {
             (KIND_REJECTED, [1, ..]) => Ok(Self::Rejected(Rejection::WrongSecret)),
             (KIND_REJECTED, [2, ..]) => Ok(Self::Rejected(Rejection::Version(*version))),
             (KIND_REJECTED, [3, ..]) => Ok(Self::Rejected(Rejection::Tampered)),
+            (KIND_REJECTED, [4, ..]) => Ok(Self::Rejected(Rejection::TooManyTries)),
             _ if *version != WIRE_VERSION => Err(Error::Version { theirs: *version }),
             (KIND_HANDSHAKE, body) => Ok(Self::Handshake(body)),
             (KIND_SEALED, body) => Ok(Self::Sealed(body)),
+            (KIND_CLIENT_SHARE, rest) => {
+                let mut fields = Fields { what: "password exchange", rest };
+                Ok(Self::ClientShare { session: fields.array()?, share: fields.array()? })
+            }
+            (KIND_HOST_SHARE, rest) => {
+                let mut fields = Fields { what: "password exchange", rest };
+                let (share, host_key) = (fields.array()?, HostKey::from_bytes(fields.array()?));
+                Ok(Self::HostShare { share, host_key })
+            }
+            (KIND_TICKET, rest) => {
+                let mut fields = Fields { what: "ticket", rest };
+                let id = TicketId::from_bytes(fields.array()?);
+                Ok(Self::Ticket { id, handshake: fields.rest })
+            }
             (kind, _) => Err(Error::invalid("envelope", format!("kind {kind}"))),
         }
     }
 
     /// As the bytes of a blob.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (kind, body): (u8, &[u8]) = match self {
-            Self::Handshake(body) => (KIND_HANDSHAKE, body),
-            Self::Sealed(body) => (KIND_SEALED, body),
-            Self::Rejected(Rejection::WrongSecret) => (KIND_REJECTED, &[1]),
-            Self::Rejected(Rejection::Version(_)) => (KIND_REJECTED, &[2]),
-            Self::Rejected(Rejection::Tampered) => (KIND_REJECTED, &[3]),
+        let (kind, parts): (u8, [&[u8]; 2]) = match self {
+            Self::Handshake(body) => (KIND_HANDSHAKE, [body, &[]]),
+            Self::Sealed(body) => (KIND_SEALED, [body, &[]]),
+            Self::Rejected(rejection) => (KIND_REJECTED, [rejection.code(), &[]]),
+            Self::ClientShare { session, share } => (KIND_CLIENT_SHARE, [session, share]),
+            Self::HostShare { share, host_key } => (KIND_HOST_SHARE, [share, host_key.as_bytes()]),
+            Self::Ticket { id, handshake } => (KIND_TICKET, [id.as_bytes(), handshake]),
         };
-        let mut bytes = Vec::with_capacity(2 + body.len());
+        let mut bytes = Vec::with_capacity(2 + parts[0].len() + parts[1].len());
         bytes.extend_from_slice(&[WIRE_VERSION, kind]);
-        bytes.extend_from_slice(body);
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
         bytes
+    }
+}
+
+impl Rejection {
+    fn code(self) -> &'static [u8] {
+        match self {
+            Self::WrongSecret => &[1],
+            Self::Version(_) => &[2],
+            Self::Tampered => &[3],
+            Self::TooManyTries => &[4],
+        }
     }
 }
 
@@ -102,6 +157,9 @@ pub enum Admission {
     Admitted {
         /// The answer.
         answer: String,
+        /// With what to come back, for a client that has none yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ticket: Option<Ticket>,
     },
     /// Wait in the lobby. The host's addresses stay unknown to the client.
     Waiting,
@@ -110,6 +168,15 @@ pub enum Admission {
         /// Why.
         reason: PartReason,
     },
+}
+
+/// What a host gives to a client that it lets in: good for coming back while the stream lives, without link or password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// Tells the host which one it is.
+    pub id: TicketId,
+    /// The pre-shared key of the handshake.
+    pub secret: Secret,
 }
 
 /// Why host and client part.
@@ -132,6 +199,9 @@ pub enum PartReason {
     /// What the other side sent breaks the protocol.
     #[error("what the other side sent breaks the protocol")]
     Protocol,
+    /// The same viewer came back by another connection.
+    #[error("the viewer came back by another connection")]
+    Replaced,
     /// The host has no more pictures: its screen is gone.
     #[error("the host's screen is gone")]
     SourceLost,
@@ -220,8 +290,22 @@ mod tests {
             Envelope::Rejected(Rejection::WrongSecret),
             Envelope::Rejected(Rejection::Version(WIRE_VERSION)),
             Envelope::Rejected(Rejection::Tampered),
+            Envelope::Rejected(Rejection::TooManyTries),
+            Envelope::ClientShare { session: [1; 16], share: [2; 32] },
+            Envelope::HostShare { share: [3; 32], host_key: HostKey::from_bytes([4; 32]) },
+            Envelope::Ticket { id: TicketId::from_bytes([5; 16]), handshake: &[6] },
         ] {
             assert_eq!(Envelope::parse(&envelope.to_bytes()), Ok(envelope));
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_is_cut_off_is_refused() {
+        for (kind, length) in [(KIND_CLIENT_SHARE, 48), (KIND_HOST_SHARE, 64), (KIND_TICKET, 16)] {
+            let whole = [&[WIRE_VERSION, kind][..], &vec![7; length]].concat();
+            assert!(Envelope::parse(&whole).is_ok());
+            let cut = Envelope::parse(&whole[..whole.len() - 1]);
+            assert!(matches!(cut, Err(Error::Truncated { .. })), "{cut:?}");
         }
     }
 

@@ -14,6 +14,7 @@
 //! assert!(world.run_until(Duration::from_secs(5), |w| w.client(viewer).frames > 30));
 //! ```
 
+mod hostile;
 pub mod nat;
 pub mod net;
 mod view;

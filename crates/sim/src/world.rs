@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lllsi_core::client::{self, Client};
+use lllsi_core::client::{self, Client, Entry};
 use lllsi_core::host::{self, Host};
 use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
@@ -16,7 +16,9 @@ use lllsi_core::{
 };
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::invite::Invite;
+use lllsi_proto::rendezvous::ClientId;
 
+use crate::hostile::{Meddle, SQUATTER};
 use crate::nat::{Nat, NatKind};
 use crate::net::{Conditions, Rng};
 use crate::view::{ClientView, HostView};
@@ -43,6 +45,8 @@ pub struct Setup {
     pub max_viewers: u32,
     /// How long and how often the invitation holds.
     pub terms: host::Terms,
+    /// The room's name and password, if it has them.
+    pub room: Option<host::Room>,
     /// Addresses that clients claim to have besides their own.
     pub claims: Vec<SocketAddr>,
 }
@@ -57,6 +61,7 @@ impl Default for Setup {
             lobby: false,
             max_viewers: 8,
             terms: host::Terms::default(),
+            room: None,
             claims: Vec::new(),
         }
     }
@@ -113,6 +118,9 @@ pub struct World {
     keyframe_wanted: bool,
     /// Everything that went through the server, as it saw it.
     pub transcript: Vec<String>,
+    /// Envelopes for whoever squats a name.
+    pub squatted: Vec<(ClientId, Vec<u8>)>,
+    pub(crate) meddle: Option<Meddle>,
     /// Datagrams that the host sent, by where.
     pub host_sent: HashMap<IpAddr, u32>,
 }
@@ -138,6 +146,8 @@ impl World {
             certificate: Certificate::generate(),
             keyframe_wanted: true,
             transcript: Vec::new(),
+            squatted: Vec::new(),
+            meddle: None,
             host_sent: HashMap::new(),
             identity,
             rng,
@@ -152,6 +162,7 @@ impl World {
             lobby: world.setup.lobby,
             max_viewers: world.setup.max_viewers,
             terms: world.setup.terms,
+            room: world.setup.room.clone(),
             max_bitrate: 4_000_000,
         };
         let host = Box::new(Host::new(begin, config));
@@ -191,18 +202,23 @@ impl World {
         }
     }
 
-    /// A client joins by the right link.
-    pub fn join(&mut self, name: &str) -> NodeId {
-        self.join_with(name, self.invite())
+    /// The host's keys, for tests of what whoever gets them can do.
+    pub fn identity(&self) -> &HostIdentity {
+        &self.identity
     }
 
-    /// A client joins by some link.
-    pub fn join_with(&mut self, name: &str, invite: Invite) -> NodeId {
+    /// A client joins by the right link.
+    pub fn join(&mut self, name: &str) -> NodeId {
+        self.join_with(name, Entry::from(&self.invite()))
+    }
+
+    /// A client joins by some link, password or ticket.
+    pub fn join_with(&mut self, name: &str, entry: Entry) -> NodeId {
         let (address, nat) = self.place(self.setup.client_nat);
         let mut locals = self.setup.claims.clone();
         locals.push(address);
         let config = client::Config {
-            invite,
+            entry,
             name: name.into(),
             locals,
             certificate: Certificate::generate(),
@@ -507,7 +523,7 @@ impl World {
         }
     }
 
-    fn tell_server(&mut self, input: rendezvous::Input) {
+    pub(crate) fn tell_server(&mut self, input: rendezvous::Input) {
         self.after(Duration::ZERO, Happening::ToServer { input });
     }
 
@@ -526,15 +542,19 @@ impl World {
         };
         for output in outputs {
             match output {
+                rendezvous::Output::Send(SQUATTER, text) => self.note_squatter(&text),
                 rendezvous::Output::Send(connection, text) => {
                     self.transcript.push(text.clone());
-                    self.tell_peer(connection, SignalEvent::Received(text));
+                    for text in self.meddled(text) {
+                        self.tell_peer(connection, SignalEvent::Received(text));
+                    }
                 }
                 rendezvous::Output::Close(connection) => {
                     let reason = "the server closed the connection".into();
                     self.tell_peer(connection, SignalEvent::Disconnected { reason });
                     self.connections.remove(&connection);
                 }
+                rendezvous::Output::NamesChanged => {}
                 rendezvous::Output::Timeout(_) => unreachable!("ends the loop above"),
             }
         }

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lllsi_proto::WIRE_VERSION;
-use lllsi_proto::invite::Invite;
-use lllsi_proto::rendezvous::Refusal;
+use lllsi_proto::invite::{HostKey, Invite, RoomId, Secret};
+use lllsi_proto::rendezvous::{Place, Refusal};
+use lllsi_proto::room::{Password, RoomName};
+use lllsi_proto::sealed::Ticket;
 
 use crate::assemble::Arrivals;
 use crate::link::SILENCE;
@@ -15,8 +17,8 @@ use crate::{Certificate, Frame, LinkError, Path};
 /// What a client needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The link.
-    pub invite: Invite,
+    /// Where to, and with what.
+    pub entry: Entry,
     /// What the host is shown; cut to [`lllsi_proto::sealed::MAX_NAME_BYTES`].
     pub name: String,
     /// Our addresses with the port of our socket.
@@ -25,6 +27,54 @@ pub struct Config {
     pub certificate: Certificate,
     /// 32 fresh random bytes.
     pub random_seed: [u8; 32],
+}
+
+/// How a client finds its room, and what lets it in.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// An invite link.
+    Link {
+        /// The room.
+        room: RoomId,
+        /// Whom the link leads to.
+        host_key: HostKey,
+        /// What the link's holders know.
+        secret: Secret,
+    },
+    /// A name and a password.
+    Room {
+        /// The room's name at the server.
+        name: RoomName,
+        /// Its password, or a guess.
+        password: Password,
+    },
+    /// What the host gave when it let us in.
+    Ticket {
+        /// The room.
+        place: Place,
+        /// Who gave it.
+        host_key: HostKey,
+        /// The ticket.
+        ticket: Ticket,
+    },
+}
+
+impl From<&Invite> for Entry {
+    fn from(invite: &Invite) -> Self {
+        let Invite { room, host_key, secret, .. } = *invite;
+        Self::Link { room, host_key, secret }
+    }
+}
+
+impl Entry {
+    /// How the server knows the room.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Link { room, .. } => Place::Room(*room),
+            Self::Room { name, .. } => Place::Name(name.clone()),
+            Self::Ticket { place, .. } => place.clone(),
+        }
+    }
 }
 
 /// What a client may be told to do.
@@ -43,8 +93,8 @@ pub enum Event {
     Entered,
     /// The host lets us wait. It sees the same digits, and may ask for them to know us.
     Waiting(ShortCode),
-    /// The host lets us in; a path is being looked for.
-    Admitted,
+    /// The host lets us in; a path is being looked for. The ticket is for coming back while the stream lives.
+    Admitted(Option<Entry>),
     /// The link is up, encrypted and confirmed.
     Connected(Path),
     /// The link runs over another path now; or after [`Self::Restarting`] over the same again.
@@ -81,6 +131,18 @@ pub enum CloseReason {
     /// The link's secret is not the host's.
     #[error("the link's secret is wrong")]
     WrongSecret,
+    /// The password is wrong; or somebody else answers under the room's name.
+    #[error("the password is wrong, or another host answers under this name")]
+    WrongPassword,
+    /// The host hears no passwords at present.
+    #[error("too many wrong passwords were tried at this room")]
+    TooManyTries,
+    /// The ticket is not, or not any more, one of the host's.
+    #[error("the host does not know us any more")]
+    WrongTicket,
+    /// We came back by another connection.
+    #[error("you joined again by another connection")]
+    Replaced,
     /// Somebody on the way altered, dropped or repeated sealed messages.
     #[error("sealed messages were altered on their way")]
     Tampered,

@@ -1,16 +1,14 @@
-//! The client's machine: enters a room by its link, finds a path to the host, receives its stream.
+//! The client's machine: enters a room by a link, or by name and password; finds a path to the host, receives its stream.
 //!
 //! ```
-//! use lllsi_core::client::{Client, Config};
+//! use lllsi_core::client::{Client, Config, Entry};
 //! use lllsi_core::{Certificate, Machine, Output, SignalCommand};
 //! # use lllsi_core::seal::HostIdentity;
-//! # use lllsi_proto::invite::Invite;
 //! # let host = HostIdentity::from_random([7; 96]);
 //! # let (room, host_key, secret) = (host.room(), host.public_key(), host.secret);
 //! # let now = std::time::Instant::now();
-//! let invite = Invite { server: "http://127.0.0.1:36542".into(), room, host_key, secret, certificate: None };
 //! let config = Config {
-//!     invite,
+//!     entry: Entry::Link { room, host_key, secret },
 //!     name: "Ada".into(),
 //!     locals: vec!["127.0.0.1:5000".parse().unwrap()],
 //!     certificate: Certificate::generate(),
@@ -28,21 +26,22 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::control::{Message, Report};
-use lllsi_proto::invite::{Invite, Nonce};
+use lllsi_proto::invite::{HostKey, Nonce};
 use lllsi_proto::rendezvous::{Blob, Refusal, Reply, Request};
 use lllsi_proto::sealed::{
-    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, Rejection, ToClient, ToHost,
-    Welcome,
+    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, Rejection, Ticket, ToClient,
+    ToHost, Welcome,
 };
 
 use crate::assemble::Assembler;
 use crate::clock::{ClockSync, DelayWindow};
 use crate::link::{Link, LinkEvent};
-use crate::seal::{Channel, Initiator, derive};
+use crate::password::Asking;
+use crate::seal::{Channel, Initiator, PreShared, derive};
 use crate::server::Server;
 use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalEvent, micros_since};
 
-pub use api::{Action, CloseReason, Config, Event, Status};
+pub use api::{Action, CloseReason, Config, Entry, Event, Status};
 
 /// From the start to the host's first answer.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -60,6 +59,8 @@ const FIRST_PING_EVERY: Duration = Duration::from_millis(20);
 
 enum Phase {
     Entering,
+    /// The host has our half of the password's exchange.
+    Asking(Asking),
     Handshaking(Initiator),
     Waiting(Channel),
     /// Admitted; the channel stays for candidates and restarts while the server is there.
@@ -71,6 +72,8 @@ enum Phase {
 pub struct Client {
     config: Config,
     nonce: Nonce,
+    /// With whom the handshake is, or was.
+    host_key: Option<HostKey>,
     phase: Phase,
     server: Server,
     link: Link,
@@ -103,6 +106,7 @@ impl Client {
             phase: Phase::Entering,
             server: Server::connect(now, &config.random_seed),
             nonce: Nonce::from_bytes(derive(&config.random_seed, b"client nonce", 0)),
+            host_key: None,
             link,
             offer,
             path: None,
@@ -130,8 +134,7 @@ impl Client {
         if matches!(self.phase, Phase::Closed) {
             return self.now + FAR_FUTURE;
         }
-        let welcome = matches!(self.phase, Phase::Entering | Phase::Handshaking(_))
-            .then(|| self.started + WELCOME_TIMEOUT);
+        let welcome = self.waits_for_welcome().then(|| self.started + WELCOME_TIMEOUT);
         let restart = self.can_restart().then(|| self.next_restart());
         [
             welcome,
@@ -146,6 +149,10 @@ impl Client {
         .flatten()
         .min()
         .unwrap_or(self.now + FAR_FUTURE)
+    }
+
+    fn waits_for_welcome(&self) -> bool {
+        matches!(self.phase, Phase::Entering | Phase::Asking(_) | Phase::Handshaking(_))
     }
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
@@ -166,8 +173,8 @@ impl Client {
         match event {
             SignalEvent::Connected { server } => {
                 self.server.connected(self.now, server);
-                self.server
-                    .send(&Request::Enter { version: WIRE_VERSION, room: self.config.invite.room });
+                let place = self.config.entry.place();
+                self.server.send(&Request::Enter { version: WIRE_VERSION, place });
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
@@ -191,7 +198,7 @@ impl Client {
             (Reply::Entered { stun_port, .. }, Phase::Entering) => {
                 self.server.accepted(self.now, stun_port);
                 self.event(Event::Entered);
-                self.hello();
+                self.knock();
             }
             (Reply::Relay { blob, client: None }, _) => self.blob(&blob.0),
             // Once admitted, the link decides about the session, not the server.
@@ -217,17 +224,39 @@ impl Client {
         }
     }
 
-    fn hello(&mut self) {
+    /// Shows the host what lets us in.
+    fn knock(&mut self) {
+        match self.config.entry.clone() {
+            Entry::Link { room, host_key, secret } => {
+                let message = self.hello(host_key, &PreShared::link(&room, &secret));
+                self.relay(&Envelope::Handshake(&message));
+            }
+            Entry::Ticket { host_key, ticket, .. } => {
+                let handshake = self.hello(host_key, &PreShared::ticket(&ticket));
+                self.relay(&Envelope::Ticket { id: ticket.id, handshake: &handshake });
+            }
+            Entry::Room { name, password } => {
+                let fresh = |purpose| derive(&self.config.random_seed, purpose, 0);
+                let (session, scalar) = (fresh(b"password session"), fresh(b"password share"));
+                let session = *session.first_chunk().expect("it is longer");
+                let asking = Asking::new(&name, &password, session, scalar);
+                self.relay(&Envelope::ClientShare { session, share: asking.share() });
+                self.phase = Phase::Asking(asking);
+            }
+        }
+    }
+
+    /// The first message of the handshake.
+    fn hello(&mut self, host_key: HostKey, shared: &PreShared) -> Vec<u8> {
         let hello = Hello {
             name: self.config.name.clone(),
             offer: std::mem::take(&mut self.offer),
             nonce: self.nonce,
         };
-        let Invite { room, host_key, secret, .. } = &self.config.invite;
-        let (initiator, message) =
-            Initiator::begin(room, host_key, secret, &sealed::to_bytes(&hello));
+        let (initiator, message) = Initiator::begin(&host_key, shared, &sealed::to_bytes(&hello));
+        self.host_key = Some(host_key);
         self.phase = Phase::Handshaking(initiator);
-        self.relay(&Envelope::Handshake(&message));
+        message
     }
 
     fn relay(&mut self, envelope: &Envelope<'_>) {
@@ -245,6 +274,15 @@ impl Client {
 
     fn blob(&mut self, blob: &[u8]) {
         match (Envelope::parse(blob), std::mem::replace(&mut self.phase, Phase::Closed)) {
+            (Ok(Envelope::HostShare { share, host_key }), Phase::Asking(asking)) => {
+                match asking.finish(&share, &host_key) {
+                    Ok(shared) => {
+                        let message = self.hello(host_key, &shared);
+                        self.relay(&Envelope::Handshake(&message));
+                    }
+                    Err(_) => self.end(CloseReason::Tampered),
+                }
+            }
             (Ok(Envelope::Handshake(message)), Phase::Handshaking(initiator)) => {
                 match initiator.finish(message) {
                     Ok((channel, payload)) => self.welcome(channel, &payload),
@@ -262,14 +300,10 @@ impl Client {
                 self.opened(opened.ok());
             }
             // Unauthenticated, so it can only end a handshake that has not succeeded.
-            (Ok(Envelope::Rejected(rejection)), Phase::Handshaking(_)) => {
-                self.end(match rejection {
-                    Rejection::WrongSecret => CloseReason::WrongSecret,
-                    Rejection::Version(_) => CloseReason::Version { who: "host" },
-                    Rejection::Tampered => CloseReason::Tampered,
-                })
+            (Ok(Envelope::Rejected(rejection)), Phase::Asking(_) | Phase::Handshaking(_)) => {
+                self.rejected(rejection);
             }
-            (Err(lllsi_proto::Error::Version { .. }), Phase::Handshaking(_)) => {
+            (Err(lllsi_proto::Error::Version { .. }), Phase::Asking(_) | Phase::Handshaking(_)) => {
                 self.end(CloseReason::Version { who: "host" });
             }
             (_, Phase::Joined(channel)) => {
@@ -279,6 +313,17 @@ impl Client {
             }
             _ => self.end(CloseReason::Tampered),
         }
+    }
+
+    fn rejected(&mut self, rejection: Rejection) {
+        self.end(match (rejection, &self.config.entry) {
+            (Rejection::WrongSecret, Entry::Link { .. }) => CloseReason::WrongSecret,
+            (Rejection::WrongSecret, Entry::Room { .. }) => CloseReason::WrongPassword,
+            (Rejection::WrongSecret, Entry::Ticket { .. }) => CloseReason::WrongTicket,
+            (Rejection::Version(_), _) => CloseReason::Version { who: "host" },
+            (Rejection::Tampered, _) => CloseReason::Tampered,
+            (Rejection::TooManyTries, _) => CloseReason::TooManyTries,
+        });
     }
 
     fn welcome(&mut self, channel: Channel, payload: &[u8]) {
@@ -336,18 +381,28 @@ impl Client {
                 }
             }
             Admission::Refused { reason } => self.parted(reason),
-            Admission::Admitted { answer } => match self.link.accept_answer(self.now, &answer) {
-                Ok(()) => {
-                    let Phase::Waiting(channel) = std::mem::replace(&mut self.phase, Phase::Closed)
-                    else {
-                        unreachable!("callers check that we wait")
-                    };
-                    self.phase = Phase::Joined(channel);
-                    self.event(Event::Admitted);
+            Admission::Admitted { answer, ticket } => {
+                match self.link.accept_answer(self.now, &answer) {
+                    Ok(()) => self.admitted(ticket),
+                    Err(error) => self.protocol_error("host", error),
                 }
-                Err(error) => self.protocol_error("host", error),
-            },
+            }
         }
+    }
+
+    fn admitted(&mut self, ticket: Option<Ticket>) {
+        let Phase::Waiting(channel) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            unreachable!("callers check that we wait")
+        };
+        self.phase = Phase::Joined(channel);
+        let entry = match (ticket, self.host_key, &self.config.entry) {
+            (Some(ticket), Some(host_key), entry) => {
+                Some(Entry::Ticket { place: entry.place(), host_key, ticket })
+            }
+            (_, _, entry @ Entry::Ticket { .. }) => Some(entry.clone()),
+            _ => None,
+        };
+        self.event(Event::Admitted(entry));
     }
 
     // --- The host, over the link ---
@@ -357,8 +412,7 @@ impl Client {
         if self.server.handle_timeout(now) && !matches!(self.phase, Phase::Joined(_)) {
             return self.end(CloseReason::ServerUnreachable("it does not answer".into()));
         }
-        let waits_for_welcome = matches!(self.phase, Phase::Entering | Phase::Handshaking(_));
-        if waits_for_welcome && now >= self.started + WELCOME_TIMEOUT {
+        if self.waits_for_welcome() && now >= self.started + WELCOME_TIMEOUT {
             return self.end(CloseReason::NoAnswer);
         }
         while let Some(event) = self.link.poll_event() {
@@ -512,6 +566,7 @@ impl Client {
             PartReason::Kicked => CloseReason::Kicked,
             PartReason::SourceLost => CloseReason::SourceLost,
             PartReason::InviteExpired => CloseReason::InviteExpired,
+            PartReason::Replaced => CloseReason::Replaced,
             PartReason::Protocol => CloseReason::Protocol {
                 who: "host",
                 detail: "it says that we broke the protocol".into(),

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use lllsi_proto::invite::Secret;
 use lllsi_proto::rendezvous::Refusal;
+use lllsi_proto::room::{Password, RoomName};
 use lllsi_proto::sealed::PartReason;
 
+use super::invitation::Terms;
 use crate::seal::{HostIdentity, ShortCode};
 use crate::{Certificate, CodedFrame, LinkError, Path};
 
@@ -30,15 +31,17 @@ pub struct Config {
     pub max_bitrate: u32,
     /// How long and how often the invitation holds.
     pub terms: Terms,
+    /// How to find it without a link.
+    pub room: Option<Room>,
 }
 
-/// How long and how often an invitation holds. Whoever has been let in stays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// From its making.
-    pub lifetime: Option<Duration>,
-    /// Clients that are let in with it.
-    pub uses: Option<u32>,
+/// A name for the room, and the password of whoever comes by it.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// First come, first served at each server.
+    pub name: RoomName,
+    /// Never told to the server.
+    pub password: Password,
 }
 
 /// Names a viewer; not reused.
@@ -59,7 +62,12 @@ pub enum Action {
     /// Let all waiting clients in, and later ones at once.
     Start,
     /// Invite with another secret from now on: the one before is worth nothing any more. Its terms begin anew.
-    Renew(Secret),
+    Renew {
+        /// The link's secret.
+        secret: Secret,
+        /// A password, for a room with a name.
+        password: Option<Password>,
+    },
     /// Remove a viewer or waiting client.
     Kick(ViewerId),
     /// Send a frame to all viewers.
@@ -111,6 +119,10 @@ pub enum Event {
     },
     /// Somebody knocked who does not know the link's secret.
     Rejected,
+    /// Somebody tried a wrong password.
+    WrongPassword,
+    /// The server has given our name to another host while we were away: the link alone leads here now.
+    NameLost,
     /// The next frame should be a keyframe.
     KeyframeWanted,
     /// The encoder should aim at this rate, bit/s.
@@ -131,6 +143,9 @@ pub enum LeftReason {
     /// It left the server while it waited.
     #[error("it left while it waited")]
     Departed,
+    /// It came back by another connection.
+    #[error("it came back by another connection")]
+    Replaced,
     /// Its link hit a fault in this program. The other links go on.
     #[error("a fault in this program ended its link")]
     Fault,

@@ -1,8 +1,15 @@
 //! How long and how often the present invitation holds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Terms;
+/// How long and how often an invitation holds. Whoever has been let in stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// From its making.
+    pub lifetime: Option<Duration>,
+    /// Clients that are let in with it.
+    pub uses: Option<u32>,
+}
 
 /// What is left of the present invitation.
 pub(super) struct Invitation {

@@ -13,6 +13,7 @@
 //!     lobby: false,
 //!     max_viewers: 8,
 //!     terms: Default::default(),
+//!     room: None,
 //!     max_bitrate: 4_000_000,
 //! };
 //! let mut host = Host::new(now, config);
@@ -21,15 +22,17 @@
 
 mod api;
 mod checks;
+mod door;
 mod invitation;
 mod viewer;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::h264::packetize;
+use lllsi_proto::invite::TicketId;
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply, Request};
 use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
 
@@ -38,18 +41,17 @@ use crate::rate::Limits;
 use crate::server::Server;
 use crate::{CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalEvent, micros_since, stun};
 use checks::Checks;
-use invitation::Invitation;
+use door::{Door, Opened, Turned};
 use viewer::{Renamed, Step, Viewer};
 
-pub use api::{Action, CloseReason, Config, Event, LeftReason, Terms, ViewerId};
+pub use api::{Action, CloseReason, Config, Event, LeftReason, Room, ViewerId};
+pub use invitation::Terms;
 pub use viewer::{ViewerState, ViewerStatus};
 
 /// Below this the picture is not worth sending, bit/s.
 const MIN_BITRATE: f64 = 300_000.0;
 /// Clients in the lobby or under way, over the viewers allowed: they are told properly that the room is full.
 const SPARE_CLIENTS: u32 = 16;
-/// First messages remembered, so that the server cannot play one twice.
-const REMEMBERED_HELLOS: usize = 4096;
 /// A client that has arrived at the server has this long to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
 /// Viewers that may be behind one address: more than one where a NAT gave its port to another, or somebody forges.
@@ -74,12 +76,11 @@ pub struct Host {
     by_source: HashMap<SocketAddr, Claimants>,
     by_ufrag: HashMap<String, ViewerId>,
     checks: Checks,
-    invitation: Invitation,
+    door: Door,
     /// One entry per viewer, at its [`Viewer::deadline`].
     deadlines: BTreeSet<(Instant, ViewerId)>,
     /// Clients that have arrived, and until when they must have said something.
     arrivals: VecDeque<(Instant, ClientId)>,
-    hellos: (HashSet<[u8; 32]>, VecDeque<[u8; 32]>),
     keyframe_wanted: bool,
     keyframe_at: Instant,
     bitrate: u32,
@@ -95,7 +96,8 @@ impl Host {
     /// Begins to open the room.
     pub fn new(now: Instant, config: Config) -> Self {
         let max = f64::from(config.max_bitrate);
-        let invitation = Invitation::new(now, config.terms);
+        let (identity, room) = (config.identity.clone(), config.room.clone());
+        let door = Door::new(now, identity, room, config.terms, config.random_seed);
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
             bitrate: config.max_bitrate,
@@ -110,7 +112,6 @@ impl Host {
             by_ufrag: HashMap::new(),
             deadlines: BTreeSet::new(),
             arrivals: VecDeque::new(),
-            hellos: (HashSet::new(), VecDeque::new()),
             keyframe_wanted: false,
             keyframe_at: now,
             rate_at: now,
@@ -119,7 +120,7 @@ impl Host {
             closed: false,
             outputs: VecDeque::new(),
             checks: Checks::default(),
-            invitation,
+            door,
             now,
         };
         host.server.collect(now, &mut host.outputs);
@@ -176,11 +177,8 @@ impl Host {
                 let waiting: Vec<_> = self.waiting().collect();
                 waiting.into_iter().for_each(|id| self.admit(id));
             }
-            Action::Renew(secret) => {
-                self.config.identity.secret = secret;
-                self.invitation = Invitation::new(self.now, self.config.terms);
-            }
-            Action::Kick(id) => self.part(id, PartReason::Kicked),
+            Action::Renew { secret, password } => self.door.renew(self.now, secret, password),
+            Action::Kick(id) => self.kick(id),
             Action::Send(frame) => self.send(&frame),
             Action::LoseSource => self.close(CloseReason::SourceLost),
             Action::Close => self.close(CloseReason::Closed),
@@ -291,9 +289,12 @@ impl Host {
         match event {
             SignalEvent::Connected { server } => {
                 self.server.connected(self.now, server);
-                let token = self.config.identity.token;
-                let max_clients = self.max_clients();
-                self.server.send(&Request::Open { version: WIRE_VERSION, token, max_clients });
+                self.server.send(&Request::Open {
+                    version: WIRE_VERSION,
+                    token: self.door.token(),
+                    max_clients: self.max_clients(),
+                    name: self.door.name().cloned(),
+                });
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
@@ -311,6 +312,7 @@ impl Host {
             return self.close(CloseReason::ServerUnreachable(reason));
         }
         self.arrivals.clear();
+        self.door.forget_clients();
         for (_, id) in std::mem::take(&mut self.by_client) {
             self.with_viewer(id, |viewer, _| viewer.departed());
         }
@@ -360,6 +362,10 @@ impl Host {
         match reason {
             // Trying again would take the room from whoever has it now.
             Refusal::Replaced => self.server.close(),
+            Refusal::NameTaken if self.door.lose_name() => {
+                self.server.disconnected(self.now);
+                self.event(Event::NameLost);
+            }
             _ => self.server.disconnected(self.now),
         }
         self.server_lost(reason.to_string());
@@ -367,7 +373,19 @@ impl Host {
 
     fn blob(&mut self, client: ClientId, blob: &[u8]) {
         match (Envelope::parse(blob), self.by_client.get(&client).copied()) {
-            (Ok(Envelope::Handshake(message)), None) => self.hello(client, message),
+            (Ok(Envelope::Handshake(message)), None) => self.handshake(client, None, message),
+            (Ok(Envelope::Ticket { id, handshake }), None) => {
+                self.handshake(client, Some(id), handshake);
+            }
+            (Ok(Envelope::ClientShare { session, share }), None) => {
+                match self.door.share(self.now, client, &session, &share) {
+                    Ok(answer) => {
+                        let blob = Blob(answer.to_bytes());
+                        self.server.send(&Request::Relay { client: Some(client), blob });
+                    }
+                    Err(turned) => self.turn_away(client, turned),
+                }
+            }
             (Ok(Envelope::Sealed(message)), Some(id)) => {
                 self.with_viewer(id, |viewer, now| viewer.handle_sealed(now, message));
             }
@@ -381,35 +399,65 @@ impl Host {
         }
     }
 
+    /// Somebody who has shown nothing.
+    fn turn_away(&mut self, client: ClientId, Turned { away, with_password }: Turned) {
+        match (away, with_password) {
+            // They come in floods.
+            (Rejection::TooManyTries, _) => {}
+            (_, true) => self.event(Event::WrongPassword),
+            (_, false) => self.event(Event::Rejected),
+        }
+        self.reject(client, away);
+    }
+
     fn reject(&mut self, client: ClientId, rejection: Rejection) {
-        self.event(Event::Rejected);
         let blob = Blob(Envelope::Rejected(rejection).to_bytes());
         self.server.send(&Request::Relay { client: Some(client), blob });
         self.server.send(&Request::Dismiss { client });
     }
 
-    fn hello(&mut self, client: ClientId, message: &[u8]) {
-        let id = ViewerId(self.next_viewer);
-        let Ok((viewer, step)) = Viewer::greet(self.now, &self.config, id, client, message) else {
-            return self.reject(client, Rejection::WrongSecret);
+    fn handshake(&mut self, client: ClientId, ticket: Option<TicketId>, message: &[u8]) {
+        let opened = match self.door.open(self.now, client, ticket, message) {
+            Ok(opened) => opened,
+            Err(turned) => return self.turn_away(client, turned),
         };
-        if !self.remember(message) {
-            return self.reject(client, Rejection::Tampered);
-        }
+        self.hello(client, opened);
+    }
+
+    fn hello(&mut self, client: ClientId, opened: Opened) {
+        let id = ViewerId(self.next_viewer);
         self.next_viewer += 1;
+        let ticket = opened.ticket;
+        let (viewer, step) = Viewer::greet(self.now, &self.config, id, client, opened);
+        if let Some(ticket) = ticket {
+            self.replace(ticket);
+        }
         self.by_client.insert(client, id);
         self.deadlines.insert((viewer.deadline(), id));
         self.viewers.insert(id, viewer);
         let crowd = self.config.max_viewers.saturating_add(SPARE_CLIENTS) as usize;
+        let may_come = ticket.is_some() || self.door.is_open(self.now);
         match step {
             Step::Leave(_) => self.refuse(id, PartReason::Protocol),
-            _ if !self.invitation.holds(self.now) => self.refuse(id, PartReason::InviteExpired),
+            _ if !may_come => self.refuse(id, PartReason::InviteExpired),
             _ if self.viewers.len() > crowd => self.refuse(id, PartReason::RoomFull),
-            _ if self.config.lobby => self.with_viewer(id, |viewer, _| {
+            // Whoever has been let in before does not wait again.
+            _ if self.config.lobby && ticket.is_none() => self.with_viewer(id, |viewer, _| {
                 viewer.wait();
                 Step::Stay
             }),
             _ => self.admit(id),
+        }
+    }
+
+    /// Who comes back leaves the place that it had, which may be a dead one.
+    fn replace(&mut self, ticket: TicketId) {
+        let had = self.viewers.iter().find(|(_, viewer)| viewer.ticket() == Some(ticket));
+        if let Some(id) = had.map(|(id, _)| *id) {
+            self.with_viewer(id, |viewer, now| {
+                viewer.part(now, PartReason::Replaced);
+                Step::Leave(LeftReason::Replaced)
+            });
         }
     }
 
@@ -418,22 +466,6 @@ impl Host {
             viewer.refuse(reason);
             Step::Leave(reason.into())
         });
-    }
-
-    /// `false` if this first message has come before: each begins with a fresh public key of its client.
-    fn remember(&mut self, hello: &[u8]) -> bool {
-        let Some(key) = hello.first_chunk::<32>() else {
-            return false;
-        };
-        let (known, order) = &mut self.hellos;
-        if !known.insert(*key) {
-            return false;
-        }
-        order.push_back(*key);
-        if order.len() > REMEMBERED_HELLOS {
-            known.remove(&order.pop_front().expect("it is longer than its limit"));
-        }
-        true
     }
 
     // --- Viewers ---
@@ -451,17 +483,28 @@ impl Host {
             }
             return;
         }
-        if !self.invitation.take() {
+        let ticket = if viewer.ticket().is_some() {
+            None
+        } else if self.door.take_use() {
+            Some(self.door.issue())
+        } else {
             return self.refuse(id, PartReason::InviteExpired);
-        }
+        };
         let (config, reflexive) = (self.config.clone(), self.server.reflexive());
-        self.with_viewer(id, |viewer, now| match viewer.admit(now, &config, reflexive) {
+        self.with_viewer(id, |viewer, now| match viewer.admit(now, &config, reflexive, ticket) {
             Ok(()) => Step::Stay,
             Err(error) => {
                 viewer.refuse(PartReason::Protocol);
                 Step::Leave(error.into())
             }
         });
+    }
+
+    fn kick(&mut self, id: ViewerId) {
+        if let Some(ticket) = self.viewers.get(&id).and_then(Viewer::ticket) {
+            self.door.revoke(ticket);
+        }
+        self.part(id, PartReason::Kicked);
     }
 
     fn part(&mut self, id: ViewerId, reason: PartReason) {

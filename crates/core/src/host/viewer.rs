@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Message, Report};
-use lllsi_proto::invite::Nonce;
+use lllsi_proto::invite::{Nonce, TicketId};
 use lllsi_proto::rendezvous::{Blob, ClientId};
 use lllsi_proto::sealed::{
-    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, ToClient, ToHost, Welcome,
+    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, Ticket, ToClient, ToHost, Welcome,
 };
 
+use super::door::Opened;
 use super::{Config, Event, LeftReason, ViewerId};
 use crate::client::truncate;
 use crate::link::{Link, LinkEvent};
 use crate::rate::{self, Estimate, Limits, Sample};
-use crate::seal::{Binding, Channel, Responder, SealError, derive};
+use crate::seal::{Binding, Channel, Responder, derive};
 use crate::{CodedFrame, FAR_FUTURE, LinkError, Path, Transmit, micros_since};
 use lllsi_proto::h264::FrameInfo;
 
@@ -88,6 +89,8 @@ pub(super) struct Viewer {
     client: Option<ClientId>,
     hello: Hello,
     nonce: Nonce,
+    /// What it has to come back with.
+    ticket: Option<TicketId>,
     stage: Stage,
     early_candidates: Vec<String>,
     announced: bool,
@@ -108,15 +111,15 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
-    /// Opens a client's first message.
+    /// Takes the first message of a client that has shown that it may speak.
     pub(super) fn greet(
         now: Instant,
         config: &Config,
         id: ViewerId,
         client: ClientId,
-        message: &[u8],
-    ) -> Result<(Self, Step), SealError> {
-        let (responder, payload) = Responder::accept(&config.identity, message)?;
+        opened: Opened,
+    ) -> (Self, Step) {
+        let Opened { responder, payload, ticket } = opened;
         let (hello, step) = match sealed::parse::<Hello>("hello", &payload) {
             Ok(hello) => (hello, Step::Stay),
             Err(error) => {
@@ -139,6 +142,7 @@ impl Viewer {
             client: Some(client),
             hello: Hello { name, ..hello },
             nonce: Nonce::from_bytes(derive(&config.random_seed, b"host nonce", id.0)),
+            ticket,
             stage: Stage::Greeted(responder),
             early_candidates: Vec::new(),
             announced: false,
@@ -156,7 +160,11 @@ impl Viewer {
             withheld_checks: 0,
             events: VecDeque::new(),
         };
-        Ok((viewer, step))
+        (viewer, step)
+    }
+
+    pub(super) fn ticket(&self) -> Option<TicketId> {
+        self.ticket
     }
 
     pub(super) fn client(&self) -> Option<ClientId> {
@@ -270,15 +278,17 @@ impl Viewer {
         now: Instant,
         config: &Config,
         reflexive: Option<(SocketAddr, SocketAddr)>,
+        ticket: Option<Ticket>,
     ) -> Result<(), LinkError> {
         self.announced = true;
+        self.ticket = ticket.map(|ticket| ticket.id).or(self.ticket);
         let offer = std::mem::take(&mut self.hello.offer);
         let (mut link, answer) = Link::answer(now, &config.certificate, &config.locals, &offer)?;
         let candidate = reflexive.and_then(|(mapped, base)| link.add_local(now, mapped, base));
         for candidate in self.early_candidates.drain(..) {
             link.add_remote(now, &candidate);
         }
-        let Some((channel, binding)) = self.answer(Admission::Admitted { answer }) else {
+        let Some((channel, binding)) = self.answer(Admission::Admitted { answer, ticket }) else {
             return Err(LinkError::Closed);
         };
         link.set_binding(now, binding);

@@ -1,0 +1,52 @@
+//! Where a room's password comes from: never from the command line, which other users of the machine can see.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Code, Failure};
+
+/// Holds a room's password.
+const VARIABLE: &str = "LLLSI_PASSWORD";
+
+/// The password in the file, else in the environment.
+pub(crate) fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = file else {
+        return Ok(std::env::var(VARIABLE).ok().filter(|password| !password.trim().is_empty()));
+    };
+    match std::fs::read_to_string(path) {
+        // Its first line: editors put an end to it.
+        Ok(text) => Ok(Some(text.lines().next().unwrap_or_default().to_owned())),
+        Err(error) => {
+            let message = format!("the password in {} cannot be read: {error}", path.display());
+            Err(Failure::new(Code::File, message))
+        }
+    }
+}
+
+/// Asks for it. On a terminal it is not shown while it is typed.
+pub(crate) fn ask() -> Result<String, Failure> {
+    let failed = |e| Failure::new(Code::WrongPassword, format!("no password could be read: {e}"));
+    if std::io::stdin().is_terminal() {
+        return rpassword::prompt_password("Password of the room (not shown): ").map_err(failed);
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(failed)?;
+    if line.trim().is_empty() {
+        let message =
+            format!("no password given: pass it on stdin, in {VARIABLE} or by --password-file");
+        return Err(Failure::new(Code::WrongPassword, message));
+    }
+    Ok(line)
+}
+
+/// Where programs keep what outlives them.
+pub(crate) fn default_state() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let directory = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = if cfg!(windows) {
+        directory("LOCALAPPDATA")
+    } else {
+        directory("XDG_STATE_HOME").or_else(|| Some(directory("HOME")?.join(".local/state")))
+    };
+    base.map(|base| base.join("lllsi"))
+}

@@ -1,0 +1,95 @@
+//! How a password becomes the pre-shared key of a handshake: [`crate::cpace`], then a derivation.
+//!
+//! Whoever takes part in an exchange can try one password in it, and nobody can try any afterwards. The host's public
+//! key travels along in clear; it is part of what the key comes from, so that the handshake only succeeds with the true
+//! one. `docs/rendezvous.md`, section 9, is the specification.
+//!
+//! ```
+//! use lllsi_core::password::{Asking, answer};
+//! use lllsi_proto::invite::HostKey;
+//!
+//! # let (random, other_random) = ([1; 32], [2; 32]);
+//! let (name, password) = ("kitchen".parse().unwrap(), "k3f9-2mxq".parse().unwrap());
+//! let (session, host_key) = ([7; 16], HostKey::from_bytes([3; 32]));
+//! let asking = Asking::new(&name, &password, session, random);
+//! let (to_host, host) =
+//!     answer(&name, &password, &session, &asking.share(), &host_key, other_random).unwrap();
+//! let client = asking.finish(&to_host, &host_key).unwrap();
+//! # let _ = (host, client);
+//! ```
+
+use hkdf::Hkdf;
+use lllsi_proto::WIRE_VERSION;
+use lllsi_proto::invite::HostKey;
+use lllsi_proto::room::{Password, RoomName};
+use sha2::Sha256;
+
+use crate::cpace::{BadShare, Exchange, Role};
+use crate::seal::PreShared;
+
+/// Names the purpose in CPace and in the handshake.
+const PURPOSE: &[u8] = b"LLLSI room";
+
+/// The client's side of an exchange under way.
+#[derive(Debug)]
+pub struct Asking {
+    exchange: Exchange,
+    name: RoomName,
+}
+
+impl Asking {
+    /// Begins. `session` and `random` must be fresh and random.
+    pub fn new(name: &RoomName, password: &Password, session: [u8; 16], random: [u8; 32]) -> Self {
+        Self { exchange: begin(name, password, &session, random), name: name.clone() }
+    }
+
+    /// What the host needs, besides the session.
+    pub fn share(&self) -> [u8; 32] {
+        self.exchange.share()
+    }
+
+    /// What the handshake rests on, given the host's answer. Whether the host knows the password shows there.
+    ///
+    /// # Errors
+    /// [`BadShare`]: no honest host sends this.
+    pub fn finish(self, share: &[u8; 32], host_key: &HostKey) -> Result<PreShared, BadShare> {
+        finish(self.exchange, Role::Initiator, share, &self.name, host_key)
+    }
+}
+
+/// The host's side: its share, and what the handshake rests on. Whether the client knows the password shows there.
+///
+/// # Errors
+/// [`BadShare`]: no honest client sends this.
+pub fn answer(
+    name: &RoomName,
+    password: &Password,
+    session: &[u8; 16],
+    theirs: &[u8; 32],
+    host_key: &HostKey,
+    random: [u8; 32],
+) -> Result<([u8; 32], PreShared), BadShare> {
+    let exchange = begin(name, password, session, random);
+    let share = exchange.share();
+    Ok((share, finish(exchange, Role::Responder, theirs, name, host_key)?))
+}
+
+fn begin(name: &RoomName, password: &Password, session: &[u8; 16], random: [u8; 32]) -> Exchange {
+    let channel = [PURPOSE, b" v", &[WIRE_VERSION], name.as_str().as_bytes()].concat();
+    Exchange::begin(password.as_str().as_bytes(), &channel, session, random)
+}
+
+fn finish(
+    exchange: Exchange,
+    role: Role,
+    theirs: &[u8; 32],
+    name: &RoomName,
+    host_key: &HostKey,
+) -> Result<PreShared, BadShare> {
+    let isk = exchange.finish(role, theirs, [b"", host_key.as_bytes()])?;
+    let mut key = [0; 32];
+    Hkdf::<Sha256>::new(None, &isk)
+        .expand(b"LLLSI room psk", &mut key)
+        .expect("32 bytes are within HKDF's limit");
+    Ok(PreShared::new(PURPOSE, name.as_str().as_bytes(), key))
+}

@@ -1,0 +1,158 @@
+//! What outlives a run, in a directory: a server's certificate and names, and the key by which a host owns its names.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lllsi_core::rendezvous::Claim;
+use lllsi_core::seal;
+use lllsi_proto::invite::{RoomId, RoomToken};
+use lllsi_proto::room::RoomName;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, random};
+
+/// The names that a server keeps.
+const NAMES: &str = "names.json";
+/// The key from which a host's room tokens come.
+const OWNER: &str = "owner.key";
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |error| Error::State { path: path.clone(), detail: error.to_string() }
+}
+
+/// Makes the directory, if it is not there.
+pub(crate) fn prepare(directory: &Path) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(failed(directory))
+}
+
+/// Writes a new file that only its owner can read.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    name: RoomName,
+    room: RoomId,
+    /// Seconds since 1970.
+    until: u64,
+}
+
+/// The names that a server knew when it ended; none if it was never there.
+pub(crate) fn names(directory: &Path, now: SystemTime) -> Result<Vec<Claim>, Error> {
+    let path = directory.join(NAMES);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(failed(&path))?,
+    };
+    let kept: Vec<Kept> = serde_json::from_slice(&text)
+        .map_err(|e| Error::State { path, detail: format!("it is damaged: {e}") })?;
+    let claim = |Kept { name, room, until }| {
+        let left = (UNIX_EPOCH + Duration::from_secs(until)).duration_since(now).ok()?;
+        Some(Claim { name, room, left })
+    };
+    Ok(kept.into_iter().filter_map(claim).collect())
+}
+
+/// Writes them down. The file is the old or the new one, whatever happens meanwhile.
+pub(crate) fn keep_names(
+    directory: &Path,
+    now: SystemTime,
+    claims: Vec<Claim>,
+) -> Result<(), Error> {
+    let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |past| past.as_secs());
+    let kept = claims.into_iter().map(|Claim { name, room, left }| {
+        let until = now.checked_add(left).map_or(u64::MAX, seconds);
+        Kept { name, room, until }
+    });
+    let kept: Vec<_> = kept.collect();
+    let text = serde_json::to_vec(&kept).expect("plain structs serialize");
+    let (path, fresh) = (directory.join(NAMES), directory.join("names.json.new"));
+    let _ = fs::remove_file(&fresh);
+    create(&fresh, &text).and_then(|()| fs::rename(&fresh, &path)).map_err(failed(&path))
+}
+
+/// The token with which a host owns this name at this server, now and after a restart. It comes from one secret key in
+/// the directory, which is made if it is not there; what one server is told is worth nothing at another.
+///
+/// # Errors
+/// [`Error::State`] if the directory cannot be made, read or written.
+pub fn room_token(directory: &Path, server: &str, name: &RoomName) -> Result<RoomToken, Error> {
+    prepare(directory)?;
+    let path = directory.join(OWNER);
+    let fresh: [u8; 32] = random()?;
+    let key = match create(&path, &fresh) {
+        Ok(()) => fresh.to_vec(),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::read(&path).map_err(failed(&path))?
+        }
+        Err(error) => return Err(failed(&path)(error)),
+    };
+    let damaged = |_| Error::State { path, detail: "it is damaged: not 32 bytes".into() };
+    let key: [u8; 32] = key.try_into().map_err(damaged)?;
+    Ok(seal::room_token(&key, server, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(name: &str, left: u64) -> Claim {
+        let room = RoomToken::from_bytes([1; 32]).room_id();
+        Claim { name: name.parse().expect("a name"), room, left: Duration::from_secs(left) }
+    }
+
+    #[test]
+    fn names_are_read_as_they_were_written_and_lapse_meanwhile() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let begin = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert_eq!(names(directory.path(), begin).expect("none yet"), []);
+        for _ in 0..2 {
+            let claims = vec![claim("attic", 10), claim("den", 100)];
+            keep_names(directory.path(), begin, claims).expect("they can be written");
+        }
+        let later = begin + Duration::from_secs(40);
+        assert_eq!(names(directory.path(), later).expect("they are there"), [claim("den", 60)]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_left_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join(NAMES);
+        fs::write(&path, "[{").expect("it can be written");
+        let error = names(directory.path(), UNIX_EPOCH).expect_err("it is damaged").to_string();
+        assert!(error.contains("names.json") && error.contains("damaged"), "{error}");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_host_owns_a_name_at_one_server_after_a_restart_too() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let place = directory.path().join("state");
+        let token = |server, name: &str| {
+            room_token(&place, server, &name.parse().expect("a name")).expect("it can be made")
+        };
+        let first = token("https://a.example", "den");
+        assert!(first == token("https://a.example", "den"));
+        assert!(first != token("https://b.example", "den"));
+        assert!(first != token("https://a.example", "attic"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(place.join(OWNER)).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        fs::write(place.join(OWNER), "short").expect("it can be written");
+        let damaged = room_token(&place, "https://a.example", &"den".parse().expect("a name"));
+        assert!(damaged.is_err_and(|e| e.to_string().contains("damaged")));
+    }
+}

@@ -1,0 +1,61 @@
+//! What a hostile server does: it changes what it passes on, and answers under a name itself.
+
+use lllsi_core::rendezvous::{ConnectionId, Input};
+use lllsi_proto::WIRE_VERSION;
+use lllsi_proto::invite::RoomToken;
+use lllsi_proto::rendezvous::{Blob, ClientId, Reply, Request};
+use lllsi_proto::room::RoomName;
+
+use crate::world::World;
+
+/// What is passed on in place of an envelope.
+pub(crate) type Meddle = Box<dyn FnMut(Vec<u8>) -> Vec<Vec<u8>>>;
+
+/// The squatter's connection; peers count from 1.
+pub(crate) const SQUATTER: ConnectionId = ConnectionId(u64::MAX);
+
+impl World {
+    /// From now on the server passes these envelopes on, to both sides, in place of those that it is given.
+    pub fn meddle(&mut self, meddle: impl FnMut(Vec<u8>) -> Vec<Vec<u8>> + 'static) {
+        self.meddle = Some(Box::new(meddle));
+    }
+
+    /// The server passes on what it is given again.
+    pub fn stop_meddling(&mut self) {
+        self.meddle = None;
+    }
+
+    pub(crate) fn meddled(&mut self, text: String) -> Vec<String> {
+        match (&mut self.meddle, Reply::parse(&text)) {
+            (Some(meddle), Ok(Reply::Relay { client, blob })) => {
+                let envelopes = meddle(blob.0).into_iter();
+                envelopes.map(|e| Reply::Relay { client, blob: Blob(e) }.to_json()).collect()
+            }
+            _ => vec![text],
+        }
+    }
+
+    /// Somebody opens a room of this name: what clients say to it is kept in [`World::squatted`].
+    pub fn squat(&mut self, name: &RoomName) {
+        let token = RoomToken::from_bytes([0xee; 32]);
+        let name = Some(name.clone());
+        let open = Request::Open { version: WIRE_VERSION, token, max_clients: 100, name };
+        self.tell_server(Input::Connected(SQUATTER));
+        self.say_as_squatter(&open);
+    }
+
+    /// The squatter answers a client.
+    pub fn answer_as_squatter(&mut self, client: ClientId, envelope: Vec<u8>) {
+        self.say_as_squatter(&Request::Relay { client: Some(client), blob: Blob(envelope) });
+    }
+
+    fn say_as_squatter(&mut self, request: &Request) {
+        self.tell_server(Input::Received(SQUATTER, request.to_json()));
+    }
+
+    pub(crate) fn note_squatter(&mut self, text: &str) {
+        if let Ok(Reply::Relay { client: Some(client), blob }) = Reply::parse(text) {
+            self.squatted.push((client, blob.0));
+        }
+    }
+}
