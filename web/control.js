@@ -10,7 +10,7 @@ const MAX_BYTES = 1024;
 const MAC_BYTES = 32;
 
 /** Why a side parts: the byte of `goodbye`, and the text of `part`. */
-const REASONS = ["unknown", "room_full", "kicked", "host_closed", "client_left", "protocol", "source_lost", "invite_expired"];
+const REASONS = ["unknown", "room_full", "kicked", "host_closed", "client_left", "protocol", "source_lost", "invite_expired", "replaced"];
 
 /**
  * A frame as the host knows it. Times in microseconds.

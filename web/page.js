@@ -3,13 +3,21 @@
  * @module
  */
 
-import { Failure, Session, checkBrowser, parseInvite } from "./session.js";
+import { Failure, Session, checkBrowser, namedRoom, parseInvite } from "./session.js";
 
 /** @typedef {import("./invite.js").Invite} Invite */
+/** @typedef {import("./entry.js").Entry} Entry */
+/** @typedef {import("./entry.js").Pass} Pass */
 /** @typedef {import("./figures.js").Second} Second */
 
 /** The bar leaves the picture when nobody moves for so long. */
 const IDLE_MS = 3000;
+/** A host tests one password with each try: whoever answers under a name gets no more from us. */
+const MAX_TRIES = 3;
+/** How a session ends whose other side may have tested a password. */
+const GUESSES = ["wrong_password", "tampered", "no_answer"];
+/** What tells that what we joined with is worth nothing. */
+const DEAD_ENDS = ["wrong_secret", "unknown_room", "version", "invite_expired"];
 
 /**
  * @template {HTMLElement} T
@@ -34,12 +42,19 @@ const notice = element("notice", HTMLElement);
 const latency = element("latency", HTMLElement);
 const figures = element("figures", HTMLElement);
 const video = element("video", HTMLVideoElement);
+const form = element("form", HTMLFormElement);
 const link = element("link", HTMLInputElement);
+const room = element("room", HTMLInputElement);
+const password = element("password", HTMLInputElement);
 const name = element("name", HTMLInputElement);
 const showFigures = element("show-figures", HTMLButtonElement);
 
 /** @type {Invite | null} */
 let invite = null;
+/** What a host gave us when it let us in. @type {Pass | null} */
+let pass = null;
+/** How often whoever answers under a name has tested a password. @type {Map<string, number>} */
+const failed = new Map();
 /** @type {Session | null} */
 let session = null;
 
@@ -65,12 +80,12 @@ function show(state, heading, words = "") {
 /** @param {Failure | null} failure null: we left */
 function showEnd(failure) {
   // A link that leads nowhere is not tried again: another may be pasted.
-  if (failure && ["wrong_secret", "unknown_room", "version", "invite_expired"].includes(failure.code)) invite = null;
+  if (failure && DEAD_ENDS.includes(failure.code)) invite = null;
   show("ended", failure?.message ?? "You left the stream");
   next.textContent = failure?.next ?? "";
   detail.textContent = failure?.detail ?? "";
   if (failure) document.body.dataset.code = failure.code;
-  element("again", HTMLButtonElement).textContent = invite ? "Join again" : "Back";
+  element("again", HTMLButtonElement).textContent = invite || pass ? "Join again" : "Back";
 }
 
 function showForm() {
@@ -78,8 +93,22 @@ function showForm() {
     ? `You are invited to a stream by way of ${new URL(invite.server).host}. It comes straight from the host, encrypted.`
     : "It comes straight from the host, encrypted. The server that introduces you cannot see it.";
   show("form", invite ? "Join the stream" : "Watch a live stream", words);
-  element("link-field", HTMLLabelElement).hidden = invite !== null;
-  (invite ? name : link).focus();
+  document.body.dataset.way = invite ? "invited" : way();
+  if (invite) name.focus();
+  else if (way() === "link") link.focus();
+  else (room.value ? password : room).focus();
+}
+
+/** What the form asks for. */
+function way() {
+  return new FormData(form).get("way") === "room" ? "room" : "link";
+}
+
+/** @param {string} value */
+function setWay(value) {
+  for (const choice of form.querySelectorAll("input[type=radio]")) {
+    if (choice instanceof HTMLInputElement) choice.checked = choice.value === value;
+  }
 }
 
 /** @param {string} step the present one */
@@ -108,9 +137,48 @@ function invited(href) {
   return found;
 }
 
-function join() {
-  if (!invite || session) return;
-  const joined = Session.join(invite, { name: name.value });
+/**
+ * What the form says.
+ * @returns {Entry}
+ * @throws {Failure}
+ */
+function entered() {
+  if (invite) return invite;
+  if (way() === "link") {
+    invite = invited(link.value);
+    link.value = "";
+    return invite;
+  }
+  const named = namedRoom(home, room.value, password.value);
+  password.value = "";
+  if (!named.name || !named.password) throw new Failure("incomplete");
+  if (!mayTry(named.name)) throw new Failure("impostor");
+  return named;
+}
+
+/**
+ * What a failure means here, where more is known than in one session.
+ * @param {Entry} entry
+ * @param {Failure | null} failure
+ * @param {boolean} wasLetIn
+ */
+function judged(entry, failure, wasLetIn) {
+  if (failure?.code === "wrong_ticket") pass = null;
+  if (!("password" in entry)) return failure;
+  if (wasLetIn) failed.delete(entry.name);
+  else if (failure && GUESSES.includes(failure.code)) failed.set(entry.name, (failed.get(entry.name) ?? 0) + 1);
+  return mayTry(entry.name) ? failure : new Failure("impostor");
+}
+
+/** @param {string} named */
+function mayTry(named) {
+  return (failed.get(named) ?? 0) < MAX_TRIES;
+}
+
+/** @param {Entry} entry */
+function join(entry) {
+  if (session) return;
+  const joined = Session.join(entry, { name: name.value });
   session = joined;
   showStep("entering");
   for (const step of ["entering", "asking", "waiting", "connecting"]) {
@@ -133,7 +201,12 @@ function join() {
     session = null;
     video.srcObject = null;
     if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
-    showEnd(/** @type {CustomEvent<Failure | null>} */ (event).detail);
+    pass = joined.pass ?? pass;
+    const { detail: reason } = /** @type {CustomEvent<Failure | null>} */ (event);
+    const failure = judged(entry, reason, joined.pass !== null);
+    // The link may still be good where the host does not know us any more.
+    if (failure?.code === "wrong_ticket" && invite) join(invite);
+    else showEnd(failure);
   });
 }
 
@@ -186,6 +259,17 @@ function stir() {
   }, IDLE_MS);
 }
 
+/** A room's name in the address, for whom the host has told the password. @param {string} hash */
+function takeRoom(hash) {
+  setWay("room");
+  try {
+    room.value = decodeURIComponent(hash.slice("#room=".length));
+  } catch {
+    room.value = "";
+  }
+  showForm();
+}
+
 /** Takes the invitation out of the address bar and the tab's history: whoever looks there is not meant. */
 function takeInvite() {
   const { href, hash } = location;
@@ -195,26 +279,32 @@ function takeInvite() {
     notice.textContent = "Leave this stream first, then open the other link again";
     return;
   }
+  [invite, pass] = [null, null];
+  if (hash.startsWith("#room=")) return takeRoom(hash);
   try {
     invite = invited(href);
   } catch (error) {
-    invite = null;
     return showEnd(Failure.of(error));
   }
   showForm();
 }
 
-element("form", HTMLFormElement).addEventListener("submit", (event) => {
+form.addEventListener("submit", (event) => {
   event.preventDefault();
   try {
-    invite ??= invited(link.value);
-    link.value = "";
-    join();
+    join(entered());
   } catch (error) {
     showEnd(Failure.of(error));
   }
 });
-element("again", HTMLButtonElement).addEventListener("click", () => (invite ? join() : showForm()));
+form.addEventListener("change", ({ target }) => {
+  if (target instanceof HTMLInputElement && target.type === "radio") showForm();
+});
+element("again", HTMLButtonElement).addEventListener("click", () => {
+  const entry = pass ?? invite;
+  if (entry) join(entry);
+  else showForm();
+});
 element("cancel", HTMLButtonElement).addEventListener("click", () => session?.leave());
 element("leave", HTMLButtonElement).addEventListener("click", () => session?.leave());
 element("fullscreen", HTMLButtonElement).addEventListener("click", toggleFullscreen);

@@ -3,22 +3,21 @@
  * @module
  */
 
-import { concat, fromBase64, toBase64, utf8 } from "./bytes.js";
+import { fromBase64, toBase64, utf8 } from "./bytes.js";
+import { basisOf, placeOf } from "./entry.js";
+import { KIND, envelope, openAnswer, openSealed } from "./envelope.js";
 import { Failure, parted } from "./failure.js";
-import { WIRE_VERSION } from "./invite.js";
 import { Initiator, ephemeral, hkdf } from "./noise.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
-/** @typedef {import("./failure.js").Code} Code */
-/** @typedef {import("./invite.js").Invite} Invite */
+/** @typedef {import("./entry.js").Entry} Entry */
+/** @typedef {import("./entry.js").Pass} Pass */
+/** @typedef {import("./entry.js").Ticket} Ticket */
 /** @typedef {import("./server.js").Server} Server */
 
-const [HANDSHAKE, SEALED, REJECTED] = [1, 2, 3];
 const MAX_PLAINTEXT = 45_056;
-/** Why a host rejects a handshake, by number. @type {Code[]} */
-const REJECTIONS = ["protocol", "wrong_secret", "version", "tampered"];
 /**
- * @typedef {{ state: "admitted", answer: string } | { state: "waiting" }} Admission
+ * @typedef {{ state: "admitted", answer: string, ticket: Ticket | null } | { state: "waiting" }} Admission
  * @typedef {{ type: "admission", admission: Admission }
  *   | { type: "candidate", candidate: string }
  *   | { type: "restarted", answer: string }
@@ -39,33 +38,25 @@ function json(plaintext) {
 }
 
 /**
+ * @param {any} value what may be a ticket
+ * @returns {Ticket | null}
+ */
+function ticket(value) {
+  const [id, secret] = [fromBase64(value?.id), fromBase64(value?.secret)];
+  return id?.length === 16 && secret?.length === 32 ? { id, secret } : null;
+}
+
+/**
  * @param {any} value what should be an admission
  * @returns {Admission}
  */
 function admission(value) {
   if (value?.state === "waiting") return { state: "waiting" };
   if (value?.state === "admitted" && typeof value.answer === "string") {
-    return { state: "admitted", answer: value.answer };
+    return { state: "admitted", answer: value.answer, ticket: ticket(value.ticket) };
   }
   if (value?.state === "refused") throw parted(text(value.reason));
   throw new Failure("protocol", "no admission");
-}
-
-/**
- * @param {number} kind
- * @param {Bytes} body
- */
-function envelope(kind, body) {
-  return concat(Uint8Array.of(WIRE_VERSION, kind), body);
-}
-
-/**
- * @param {Bytes} blob
- * @returns {{ version: number, kind: number, body: Bytes }}
- */
-function open(blob) {
-  const [version = 0, kind = 0] = blob;
-  return { version, kind, body: blob.slice(2) };
 }
 
 /**
@@ -91,16 +82,22 @@ export async function shortCode(hash) {
 export class SealedChannel {
   #server;
   #session;
+  #entry;
+  #hostKey;
   #sending = Promise.resolve();
 
   /**
    * @param {Server} server
+   * @param {Entry} entry
+   * @param {Bytes} hostKey
    * @param {import("./noise.js").Session} session
    * @param {Bytes} hostNonce
    * @param {Admission} first
    */
-  constructor(server, session, hostNonce, first) {
+  constructor(server, entry, hostKey, session, hostNonce, first) {
     this.#server = server;
+    this.#entry = entry;
+    this.#hostKey = hostKey;
     this.#session = session;
     this.hostNonce = hostNonce;
     this.admission = first;
@@ -122,27 +119,35 @@ export class SealedChannel {
   /**
    * Shakes hands with the host.
    * @param {Server} server
-   * @param {Invite} invite
+   * @param {Entry} entry
    * @param {{ name: string, offer: string, nonce: Bytes }} hello
    * @returns {Promise<SealedChannel>}
    */
-  static async open(server, invite, { name, offer, nonce }) {
-    const prologue = concat(utf8("LLLSI signalling v"), Uint8Array.of(WIRE_VERSION), invite.room);
-    const noise = await Initiator.begin(prologue, invite.hostKey, invite.secret, await ephemeral());
+  static async open(server, entry, { name, offer, nonce }) {
+    const { hostKey, psk, prologue, wrap, refused } = await basisOf(server, entry);
+    const noise = await Initiator.begin(prologue, hostKey, psk, await ephemeral());
     const hello = utf8(JSON.stringify({ name, offer, nonce: toBase64(nonce) }));
-    server.relay(envelope(HANDSHAKE, await noise.write(hello)));
+    server.relay(wrap(await noise.write(hello)));
 
-    const { version, kind, body } = open(await server.receive());
-    if (kind === REJECTED) throw new Failure(REJECTIONS[body[0] ?? 0] ?? "protocol");
-    if (version !== WIRE_VERSION) throw new Failure("version", `the host's is ${version}`);
-    if (kind !== HANDSHAKE) throw new Failure("tampered");
+    const body = openAnswer(await server.receive(), KIND.handshake, refused);
     const { payload, session } = await noise.read(body).catch(() => {
       throw new Failure("tampered");
     });
     const welcome = json(payload);
     const hostNonce = fromBase64(welcome?.nonce);
     if (hostNonce?.length !== 32) throw new Failure("protocol", "no nonce");
-    return new SealedChannel(server, session, hostNonce, admission(welcome.admission));
+    return new SealedChannel(server, entry, hostKey, session, hostNonce, admission(welcome.admission));
+  }
+
+  /**
+   * With what to come back, once the host has let us in.
+   * @param {Ticket | null} given
+   * @returns {Pass | null}
+   */
+  pass(given) {
+    const [entry, hostKey] = [this.#entry, this.#hostKey];
+    if (given) return { server: entry.server, place: placeOf(entry), hostKey, ticket: given };
+    return "ticket" in entry ? entry : null;
   }
 
   /**
@@ -153,7 +158,7 @@ export class SealedChannel {
   send(message) {
     const sealed = this.#sending.then(() => this.#session.sealer.seal(utf8(JSON.stringify(message))));
     this.#sending = sealed.then(
-      (body) => this.#server.relay(envelope(SEALED, body)),
+      (body) => this.#server.relay(envelope(KIND.sealed, body)),
       // One that is missing would make the host take all later ones for tampered with.
       () => this.#server.close(),
     );
@@ -167,8 +172,7 @@ export class SealedChannel {
    */
   async receive() {
     for (;;) {
-      const { version, kind, body } = open(await this.#server.receive());
-      if (version !== WIRE_VERSION || kind !== SEALED) throw new Failure("tampered");
+      const body = openSealed(await this.#server.receive());
       const plaintext = await this.#session.opener.open(body).catch(() => {
         throw new Failure("tampered");
       });

@@ -109,11 +109,12 @@ export class Server {
 
   /**
    * Enters a room; answers the server's STUN port, 0 if it has none.
-   * @param {Bytes} room
+   * @param {import("./entry.js").Place} place
    * @returns {Promise<number>}
    */
-  async enter(room) {
-    this.#send({ type: "enter", version: WIRE_VERSION, room: toBase64(room) });
+  async enter(place) {
+    const which = "room" in place ? { room: toBase64(place.room) } : place;
+    this.#send({ type: "enter", version: WIRE_VERSION, ...which });
     const answer = await this.next();
     if (answer?.type === "entered") return answer.stunPort;
     throw Server.#ending(answer);

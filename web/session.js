@@ -1,5 +1,6 @@
 /**
- * Watching one room, from the invite link to the end. This is what a page or another program uses:
+ * Watching one room, from the invite link, or the room's name and password, to the end. This is what a page or another
+ * program uses:
  *
  * ```js
  * import { Session, parseInvite } from "./session.js";
@@ -12,16 +13,19 @@
  */
 
 import { Binding } from "./binding.js";
+import { placeOf } from "./entry.js";
 import { Failure } from "./failure.js";
 import { Figures } from "./figures.js";
 import { Link } from "./link.js";
 import { SealedChannel } from "./sealed.js";
 import { Server } from "./server.js";
 
+export { namedRoom } from "./entry.js";
 export { Failure } from "./failure.js";
 export { parseInvite } from "./invite.js";
 
-/** @typedef {import("./invite.js").Invite} Invite */
+/** @typedef {import("./entry.js").Entry} Entry */
+/** @typedef {import("./entry.js").Pass} Pass */
 
 /** How long a host may take to answer an offer of a new path. */
 const RESTART_MS = 5000;
@@ -66,7 +70,7 @@ export async function checkBrowser() {
  * we left.
  */
 export class Session extends EventTarget {
-  #invite;
+  #entry;
   #name;
   /** @type {Server | null} */
   #server = null;
@@ -75,29 +79,31 @@ export class Session extends EventTarget {
   /** @type {Figures | null} */
   #figures = null;
   #isOver = false;
+  /** @type {Pass | null} */
+  #pass = null;
   /** @type {SealedChannel | null} */
   #channel = null;
   /** When the last offer of a new path was made that the host has not answered. */
   #offeredAt = -Infinity;
 
   /**
-   * @param {Invite} invite
+   * @param {Entry} entry
    * @param {string} name
    */
-  constructor(invite, name) {
+  constructor(entry, name) {
     super();
-    this.#invite = invite;
+    this.#entry = entry;
     this.#name = name;
   }
 
   /**
    * Begins; listeners that are added at once miss nothing.
-   * @param {Invite} invite
+   * @param {Entry} entry an invitation, `namedRoom(…)`, or an earlier session's `pass`
    * @param {{ name?: string }} [options] `name`: what the host calls us
    * @returns {Session}
    */
-  static join(invite, { name = "" } = {}) {
-    const session = new Session(invite, shortened(name) || "Somebody");
+  static join(entry, { name = "" } = {}) {
+    const session = new Session(entry, shortened(name) || "Somebody");
     queueMicrotask(() => session.#run().catch((error) => session.#end(Failure.of(error))));
     return session;
   }
@@ -110,6 +116,11 @@ export class Session extends EventTarget {
   /** Figures of the stream; null before `connecting`. */
   get figures() {
     return this.#figures;
+  }
+
+  /** With what to join again while the stream lives; null before `connecting`. It is a secret. */
+  get pass() {
+    return this.#pass;
   }
 
   leave() {
@@ -129,10 +140,10 @@ export class Session extends EventTarget {
   /** Until the host has answered. */
   async #enter() {
     this.#tell("entering");
-    const server = await Server.connect(this.#invite.server);
+    const server = await Server.connect(this.#entry.server);
     this.#server = server;
     if (this.#isOver) return server.close();
-    const stun = stunUrl(this.#invite.server, await server.enter(this.#invite.room));
+    const stun = stunUrl(this.#entry.server, await server.enter(placeOf(this.#entry)));
     this.#tell("asking");
     const link = new Link(stun);
     this.#link = link;
@@ -143,7 +154,7 @@ export class Session extends EventTarget {
     const keep = (/** @type {Event} */ event) => early.push(/** @type {CustomEvent<string>} */ (event).detail);
     link.addEventListener("candidate", keep);
     const hello = { name: this.#name, offer: await link.offer(), nonce };
-    const channel = await SealedChannel.open(server, this.#invite, hello);
+    const channel = await SealedChannel.open(server, this.#entry, hello);
     this.#channel = channel;
     if (this.#isOver) return;
     link.removeEventListener("candidate", keep);
@@ -200,6 +211,7 @@ export class Session extends EventTarget {
     } finally {
       clearInterval(alive);
     }
+    this.#pass = channel.pass(admission.ticket);
     this.#tell("connecting");
     await link.accept(admission.answer, binding);
     while (!this.#isOver) {

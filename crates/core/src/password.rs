@@ -2,7 +2,7 @@
 //!
 //! Whoever takes part in an exchange can try one password in it, and nobody can try any afterwards. The host's public
 //! key travels along in clear; it is part of what the key comes from, so that the handshake only succeeds with the true
-//! one. `docs/rendezvous.md`, section 9, is the specification.
+//! one. `docs/rendezvous.md`, section 15, is the specification.
 //!
 //! ```
 //! use lllsi_core::password::{Asking, answer};
@@ -92,4 +92,32 @@ fn finish(
         .expand(b"LLLSI room psk", &mut key)
         .expect("32 bytes are within HKDF's limit");
     Ok(PreShared::new(PURPOSE, name.as_str().as_bytes(), key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::seal::HostIdentity;
+
+    /// docs/rendezvous.md, section 15. The browser computes the same with code of its own.
+    #[test]
+    fn the_documents_vectors_pass() {
+        let from = |first: u8| std::array::from_fn(|i| first + i as u8);
+        let host_key = HostIdentity::from_random(std::array::from_fn(|i| i as u8)).public_key();
+        let (name, password) = ("kitchen".parse().unwrap(), "k3f9-2mxq".parse().unwrap());
+        let session = std::array::from_fn(|i| 0xf0 + i as u8);
+        let asking = Asking::new(&name, &password, session, from(0xa0));
+        let to_host = asking.share();
+        let (to_client, host) =
+            answer(&name, &password, &session, &to_host, &host_key, from(0xc0)).unwrap();
+        let client = asking.finish(&to_client, &host_key).unwrap();
+        let share = "186889d8414292e5e4deac83ae3e7852fa3f6ed161d25252456599881d110422";
+        assert_eq!(to_host[..], hex(share));
+        let share = "84a349e9f98b29e4a0987e46628ffe1046dcb85d23837b244c1029cd0d910d69";
+        assert_eq!(to_client[..], hex(share));
+        let key = "2e88ff67113dcf5b7ad6d21f7c480a79b498d283d2006350f5abe87ed82bbee3";
+        assert_eq!(client.key()[..], hex(key));
+        assert_eq!(client.key(), host.key());
+    }
 }

@@ -92,6 +92,11 @@ impl std::fmt::Debug for PreShared {
 }
 
 impl PreShared {
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     pub(crate) fn new(purpose: &[u8], subject: &[u8], key: [u8; 32]) -> Self {
         Self { prologue: [purpose, b" v", &[WIRE_VERSION], subject].concat(), key }
     }

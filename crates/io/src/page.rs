@@ -30,6 +30,8 @@ files! {
     "clock.js",
     "control.js",
     "cpace.js",
+    "entry.js",
+    "envelope.js",
     "failure.js",
     "figures.js",
     "invite.js",

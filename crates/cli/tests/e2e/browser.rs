@@ -34,23 +34,23 @@ pub(crate) fn join(browser: &Chromium, link: &str, name: &str) -> Tab {
     let tab = browser.open(link);
     tab.resize(DESKTOP.0, DESKTOP.1);
     state(&tab, "form");
-    tab.until("an invitation", "document.querySelector('#link-field')?.hidden");
+    tab.until("an invitation", "document.body?.dataset.way === 'invited'");
     click_join(&tab, name);
     tab
 }
 
-fn click_join(tab: &Tab, name: &str) {
+pub(crate) fn click_join(tab: &Tab, name: &str) {
     let _ = tab.evaluate(&format!(
         "document.querySelector('#name').value = '{name}'; document.querySelector('#form button').click()"
     ));
 }
 
-fn click(tab: &Tab, id: &str) {
+pub(crate) fn click(tab: &Tab, id: &str) {
     let _ = tab.evaluate(&format!("document.querySelector('#{id}').click()"));
 }
 
 /// The page's own figures of the last second.
-fn figures(tab: &Tab) -> Value {
+pub(crate) fn figures(tab: &Tab) -> Value {
     let text = tab.until("figures", "document.querySelector('#stage').dataset.figures");
     serde_json::from_str(text.as_str().expect("a text")).expect("the figures are JSON")
 }
@@ -64,7 +64,7 @@ pub(crate) fn end(tab: &Tab) -> (String, String) {
 }
 
 /// Keeps pictures of the page as desktops and phones show it, for people to look at.
-fn keep(tab: &Tab, name: &str) {
+pub(crate) fn keep(tab: &Tab, name: &str) {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     fs::create_dir_all(&directory).expect("a directory for screenshots");
     for (kind, (size, dark)) in [("desktop", DESKTOP), ("phone", PHONE)] {
@@ -83,7 +83,7 @@ fn a_browser_plays_the_stream_from_its_link() {
     state(&tab, "form");
     assert_eq!(tab.evaluate("location.href.includes('#')"), false, "the secret is not shown");
     keep(&tab, "form");
-    tab.until("an invitation", "document.querySelector('#link-field').hidden");
+    tab.until("an invitation", "document.body.dataset.way === 'invited'");
     click_join(&tab, "Ada");
     state(&tab, "playing");
     let viewer = host.wait_for("the viewer", |e| e["state"] == "connected");
@@ -117,7 +117,7 @@ fn a_browser_computes_as_the_documents_say() {
 }
 
 /// The page ends with this code, and says what to do next.
-fn fails(tab: &Tab, code: &str, next: &str) {
+pub(crate) fn fails(tab: &Tab, code: &str, next: &str) {
     let (found, words) = end(tab);
     assert!(found == code && words.contains(next), "{found}, not {code}: {words}");
     keep(tab, code);

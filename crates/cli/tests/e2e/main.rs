@@ -4,6 +4,7 @@
 mod browser;
 mod hostile;
 mod networks;
+mod rooms;
 mod screen;
 #[path = "../util/mod.rs"]
 mod util;

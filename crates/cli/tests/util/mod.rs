@@ -25,7 +25,9 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 /// `lllsi --json` with these arguments, not started yet.
 pub(crate) fn lllsi(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lllsi"));
-    command.arg("--json").args(args).env_remove("LLLSI_LINK");
+    command.arg("--json").args(args).env_remove("LLLSI_LINK").env_remove("LLLSI_PASSWORD");
+    // Not the user's own.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

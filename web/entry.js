@@ -1,0 +1,136 @@
+/**
+ * What lets a client in: a link, a room's name and password, or what the host gave to whom it let in before; and what a
+ * handshake rests on then. docs/rendezvous.md, sections 8.1 and 15.
+ * @module
+ */
+
+import { concat, utf8 } from "./bytes.js";
+import { Exchange } from "./cpace.js";
+import { KIND, envelope, openAnswer } from "./envelope.js";
+import { Failure } from "./failure.js";
+import { WIRE_VERSION } from "./invite.js";
+import { hkdf } from "./noise.js";
+
+/**
+ * @typedef {import("./bytes.js").Bytes} Bytes
+ * @typedef {import("./failure.js").Code} Code
+ * @typedef {import("./invite.js").Invite} Invite
+ * @typedef {import("./server.js").Server} Server
+ * @typedef {{ room: Bytes } | { name: string }} Place how the server knows a room: by its id or its name
+ */
+
+/**
+ * A room that is found by its name.
+ * @typedef {object} NamedRoom
+ * @property {string} server base URL without a slash at its end
+ * @property {string} name
+ * @property {string} password
+ */
+
+/**
+ * What a host gives to whom it lets in, to come back with while the stream lives.
+ * @typedef {object} Pass
+ * @property {string} server
+ * @property {Place} place
+ * @property {Bytes} hostKey
+ * @property {Ticket} ticket
+ */
+
+/** @typedef {{ id: Bytes, secret: Bytes }} Ticket */
+/** @typedef {Invite | NamedRoom | Pass} Entry */
+
+/**
+ * What a handshake rests on.
+ * @typedef {object} Basis
+ * @property {Bytes} hostKey
+ * @property {Bytes} psk
+ * @property {Bytes} prologue
+ * @property {(message: Bytes) => Bytes} wrap puts the first message into its envelope
+ * @property {Code} refused what it means that the host does not know our secret
+ */
+
+/** The name and password as both sides use them, however they were typed. @param {string} text */
+function normal(text) {
+  return text.trim().normalize("NFC");
+}
+
+/**
+ * @param {string} server
+ * @param {string} name
+ * @param {string} password
+ * @returns {NamedRoom}
+ */
+export function namedRoom(server, name, password) {
+  return { server, name: normal(name), password: normal(password) };
+}
+
+/** @param {Entry} entry @returns {Place} */
+export function placeOf(entry) {
+  if ("place" in entry) return entry.place;
+  return "name" in entry ? { name: entry.name } : { room: entry.room };
+}
+
+/**
+ * @param {string} purpose
+ * @param {Bytes} subject
+ */
+function context(purpose, subject) {
+  return concat(utf8(`${purpose} v`), Uint8Array.of(WIRE_VERSION), subject);
+}
+
+/**
+ * @param {Server} server
+ * @param {Entry} entry
+ * @returns {Promise<Basis>}
+ * @throws {Failure}
+ */
+export async function basisOf(server, entry) {
+  if ("password" in entry) return askFor(server, entry);
+  const { hostKey } = entry;
+  const wrap = (/** @type {Bytes} */ message) => envelope(KIND.handshake, message);
+  if ("secret" in entry) {
+    const prologue = context("LLLSI signalling", entry.room);
+    return { hostKey, psk: entry.secret, prologue, wrap, refused: "wrong_secret" };
+  }
+  const { id, secret } = entry.ticket;
+  return {
+    hostKey,
+    psk: secret,
+    prologue: context("LLLSI ticket", id),
+    wrap: (message) => envelope(KIND.ticket, id, message),
+    refused: "wrong_ticket",
+  };
+}
+
+/**
+ * Exchanges shares with whoever answers under the room's name.
+ * @param {Server} server
+ * @param {NamedRoom} room
+ * @returns {Promise<Basis>}
+ */
+async function askFor(server, { name, password }) {
+  const [session, random] = [16, 32].map((length) => crypto.getRandomValues(new Uint8Array(length)));
+  if (!session || !random) throw new TypeError("no random numbers");
+  const prologue = context("LLLSI room", utf8(name));
+  const exchange = await Exchange.begin(utf8(password), prologue, session, random);
+  server.relay(envelope(KIND.clientShare, session, exchange.share));
+  const body = openAnswer(await server.receive(), KIND.hostShare, "wrong_password");
+  if (body.length < 64) throw new Failure("tampered");
+  const psk = await pskOf(exchange, body.slice(0, 32), body.slice(32, 64)).catch(() => {
+    throw new Failure("tampered");
+  });
+  const wrap = (/** @type {Bytes} */ message) => envelope(KIND.handshake, message);
+  return { hostKey: body.slice(32, 64), psk, prologue, wrap, refused: "wrong_password" };
+}
+
+/**
+ * @param {Exchange} exchange
+ * @param {Bytes} share the host's
+ * @param {Bytes} hostKey
+ * @returns {Promise<Bytes>}
+ * @throws {DOMException} for a share that no honest host sends
+ */
+export async function pskOf(exchange, share, hostKey) {
+  const isk = await exchange.finish(share, [new Uint8Array(0), hostKey]);
+  return hkdf(new Uint8Array(0), isk, utf8("LLLSI room psk"), 32);
+}
