@@ -63,6 +63,7 @@ codes! {
     TooManyTries "too_many_tries" 25 "Wait a minute and try again, or ask the host for a link: it is not slowed down.",
     NameTaken "name_taken" 26 "Choose another name for --room; or use the --state directory that this one was started with before.",
     Replaced "replaced" 27 "Go on watching where you joined last.",
+    Impostor "impostor" 28 "Ask the host by another way before you try again.",
     NoPicture "no_picture" 20 "Stay longer, and check that the host lets you in.",
     Protocol "protocol" 19 "Install the newest lllsi on both sides; report it if that does not help.",
 }

@@ -173,7 +173,7 @@ impl Here<'_> {
                 None => return,
             },
         };
-        report.say(&format!("  In a browser:    {server}/"));
+        report.say(&format!("  In a browser:    {server}/#room={}", in_url(room.name.as_str())));
         let hash = self.embedded.and_then(Server::certificate).or(self.args.server_certificate);
         let hash = hash.filter(|_| server.starts_with("https://"));
         let hash = hash
@@ -182,6 +182,16 @@ impl Here<'_> {
         report
             .say(&format!("  In a terminal:   lllsi join --server {server}{hash} --room '{name}'"));
     }
+}
+
+/// As part of a URL (RFC 3986, 2.1).
+fn in_url(text: &str) -> String {
+    let letter = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(letter).collect()
 }
 
 fn ready(here: &Here<'_>, generated: bool, report: &Report) {
@@ -386,5 +396,15 @@ pub(crate) fn wait_open(host: &Host, deadline: Instant) -> Result<(), Failure> {
             Some(_) => {}
             None => return Err(Failure::new(Code::Unexpected, "the room did not open")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_into_urls() {
+        assert_eq!(in_url("K\u{fc}che 1/#"), "K%C3%BCche%201%2F%23");
     }
 }

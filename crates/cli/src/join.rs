@@ -45,7 +45,7 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
             }
             Some(ClientCloseReason::WrongPassword) if tries == MAX_TRIES => {
                 let message = "three passwords were wrong. Whoever answers under this name may not be your host, and each try lets them test one";
-                return Err(Failure::new(Code::WrongPassword, message));
+                return Err(Failure::new(Code::Impostor, message));
             }
             Some(reason) => return Err(reason.into()),
             None => return Ok(()),

@@ -305,6 +305,40 @@ fn the_link_may_come_from_stdin_or_the_environment() {
 }
 
 #[test]
+fn a_rooms_password_comes_from_a_file_stdin_or_the_environment_and_renewing_ends_it() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("password");
+    std::fs::write(&file, "hunter2\n").expect("it can be written");
+    let file = file.to_str().expect("it is UTF-8");
+    let (mut host, link) = host(&["--room", "den", "--password-file", file]);
+    host.wait_for("advice", |e| e["message"].as_str().is_some_and(|m| m.contains("short")));
+    let server = link.split_once("/#").expect("a fragment").0;
+    let args = ["join", "--headless", "--server", server, "--room", "den"];
+    Program::start(&[&args[..], &["--password-file", file]].concat()).event("first_frame");
+    Program::spawn("join", lllsi(&args).env("LLLSI_PASSWORD", "hunter2")).event("first_frame");
+    let mut typed = Program::start(&args);
+    typed.type_line("hunter2");
+    typed.event("first_frame");
+
+    let mut nothing = Program::start(&args);
+    nothing.close_stdin();
+    nothing.fails("wrong_password", 24, "--password-file");
+    let mut missing = Program::start(&[&args[..], &["--password-file", "/nowhere"]].concat());
+    missing.fails("file", 18, "/nowhere");
+
+    host.type_line("renew");
+    let renewed = host.event("link");
+    let password = text(&renewed["room"], "password");
+    Program::spawn("join", lllsi(&args).env("LLLSI_PASSWORD", "hunter2")).fails(
+        "wrong_password",
+        24,
+        "Ask the host",
+    );
+    Program::spawn("join", lllsi(&args).env("LLLSI_PASSWORD", password)).event("first_frame");
+}
+
+#[test]
 fn a_snapshot_is_a_png_of_the_streams_size() {
     let _alone = alone();
     let (_host, link) = host(&[]);

@@ -66,6 +66,7 @@ pub use lllsi_proto::Error as LinkTextError;
 pub use lllsi_proto::invite::{CertificateHash, Invite};
 pub use lllsi_proto::rendezvous::Refusal;
 pub use lllsi_proto::room::{Password, RoomName};
+pub use lllsi_proto::sealed::PartReason;
 pub use stages::{Stages, Summary};
 
 /// What can fail in setting up a host, client or server.

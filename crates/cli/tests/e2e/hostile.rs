@@ -10,12 +10,14 @@ use lllsi_lab::{Chromium, Meddler};
 use serde_json::{Value, json};
 
 use crate::browser::{end, host, join, state};
-use crate::util::{PATIENCE, Program, alone};
+use crate::rooms::{NAME, PASSWORD, form, named_host, program, server_of, try_password};
+use crate::util::{self, PATIENCE, Program, alone};
 
 /// Kinds of envelopes, see docs/rendezvous.md, section 8.
 const HANDSHAKE: u8 = 1;
 const SEALED: u8 = 2;
 const REJECTED: u8 = 3;
+const HOST_SHARE: u8 = 5;
 
 /// The envelope in a message of the server, if there is one.
 fn envelope(text: &str) -> Option<Vec<u8>> {
@@ -122,4 +124,42 @@ fn an_answer_meant_for_another_client_does_not_open() {
     let (found, words) = end(&join(&browser, &second, "Ada"));
     assert_eq!(found, "tampered", "{words}");
     Program::start(&["join", &second, "--headless"]).fails("tampered", 13, "interferes");
+}
+
+/// The same of an exchange of a password: shares are 32 bytes, and the host's key follows.
+const PASSWORD_ATTACKS: [Attack; 6] = [
+    ("alters the host's share", HOST_SHARE, |e| vec![changed(e, 2)], ("wrong_password", 24)),
+    ("gives another key for the host's", HOST_SHARE, |e| vec![altered(e)], ("wrong_password", 24)),
+    ("gives a share of small order", HOST_SHARE, |e| vec![zeroed(e)], ("tampered", 13)),
+    ("cuts the host's share", HOST_SHARE, |e| vec![e[..40].to_vec()], ("tampered", 13)),
+    ("claims another version", HOST_SHARE, |e| vec![[&[9], &e[1..]].concat()], ("version", 8)),
+    ("forges a refusal", HOST_SHARE, |_| vec![vec![1, REJECTED, 4]], ("too_many_tries", 25)),
+];
+
+fn changed(mut envelope: Vec<u8>, at: usize) -> Vec<u8> {
+    envelope[at] ^= 1;
+    envelope
+}
+
+fn zeroed(mut envelope: Vec<u8>) -> Vec<u8> {
+    envelope[2..34].fill(0);
+    envelope
+}
+
+#[test]
+fn whatever_a_server_does_to_the_exchange_of_a_password_ends_the_session_with_its_reason() {
+    let _alone = alone();
+    let browser = Chromium::start();
+    for (what, kind, meddle, (code, exit)) in PASSWORD_ATTACKS {
+        // A new host each time: wrong passwords are slowed.
+        let mut host = named_host(NAME, PASSWORD, &["--listen", "127.0.0.1:0"]);
+        let link = util::text(&host.event("ready"), "link");
+        let hostile = server_of(&meddler(&link, kind, meddle));
+        let tab = form(&browser, &hostile);
+        try_password(&tab, PASSWORD);
+        let (found, words) = end(&tab);
+        assert_eq!(found, code, "a server that {what}: {words}");
+        program(&hostile, NAME, PASSWORD).fails(code, exit, "");
+        assert!(!host.said().iter().any(|e| e["event"] == "viewer"), "a server that {what}");
+    }
 }

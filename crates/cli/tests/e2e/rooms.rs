@@ -17,30 +17,30 @@ use crate::LEAST_FPS;
 use crate::browser::{click, end, fails, figures, host, keep, state};
 use crate::util::{self, PATIENCE, Program, alone, lllsi, number};
 
-const NAME: &str = "Küche 1";
+pub(crate) const NAME: &str = "Küche 1";
 /// What a host is given; one that generates its own says so.
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// The server of a link.
-fn server_of(link: &str) -> String {
+pub(crate) fn server_of(link: &str) -> String {
     link.split_once("/#").expect("a link has a fragment").0.to_owned()
 }
 
 /// A program that joins by name and password.
-fn program(server: &str, name: &str, password: &str) -> Program {
+pub(crate) fn program(server: &str, name: &str, password: &str) -> Program {
     let args = ["join", "--headless", "--server", server, "--room", name];
     Program::spawn("join", lllsi(&args).env("LLLSI_PASSWORD", password))
 }
 
 /// A host with a room of this name.
-fn named_host(name: &str, password: &str, args: &[&str]) -> Program {
+pub(crate) fn named_host(name: &str, password: &str, args: &[&str]) -> Program {
     let mut all = vec!["host", "--source", "test", "--size", "320x180", "--room", name];
     all.extend(args);
     Program::spawn("host", lllsi(&all).env("LLLSI_PASSWORD", password))
 }
 
 /// The page's form, with the room's name in it.
-fn form(browser: &Chromium, server: &str) -> Tab {
+pub(crate) fn form(browser: &Chromium, server: &str) -> Tab {
     let tab = browser.open(&format!("{server}/#room={NAME}"));
     tab.until("the form", "document.body?.dataset.way === 'room'");
     assert_eq!(tab.evaluate("document.querySelector('#room').value"), NAME);
@@ -49,7 +49,7 @@ fn form(browser: &Chromium, server: &str) -> Tab {
 }
 
 /// Types a password and clicks on what the form offers.
-fn try_password(tab: &Tab, password: &str) {
+pub(crate) fn try_password(tab: &Tab, password: &str) {
     let _ = tab.evaluate(&format!(
         "document.querySelector('#password').value = '{password}'; document.querySelector('#form button').click()"
     ));

@@ -1,11 +1,13 @@
 //! A hostile server, hostile clients and a hostile network: whatever they do, nobody sees or shows what the other side
 //! did not mean, and sessions end with a reason or go on.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use lllsi_core::Machine;
 use lllsi_core::client::{self, CloseReason};
-use lllsi_core::seal::{Initiator, PreShared};
+use lllsi_core::seal::{HostIdentity, Initiator, PreShared, Responder};
 use lllsi_proto::invite::Nonce;
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
 use lllsi_proto::sealed::{self, Envelope, Hello};
@@ -131,6 +133,36 @@ fn hostile_offers_are_refused_and_the_host_goes_on() {
     world.run_for(secs(2));
     assert!(world.client(viewer).frames > frames + 50);
     assert_eq!(world.host_machine().status().len(), 1);
+}
+
+/// The server belongs to somebody who was invited too.
+#[test]
+fn a_link_holder_who_runs_the_server_can_neither_read_nor_answer_for_the_host() {
+    let mut world = World::new(Setup::default());
+    let (invite, mallory) = (world.invite(), HostIdentity::from_random([3; 96]));
+    let shared = PreShared::link(&invite.room, &invite.secret);
+    let seen = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&seen);
+    world.meddle(move |envelope| match Envelope::parse(&envelope) {
+        // To the host, then to the client: she answers in its place, with all that she knows.
+        Ok(Envelope::Handshake(message)) => {
+            counted.set(counted.get() + 1);
+            assert!(Responder::accept(&mallory, &shared, message).is_err(), "it is not for her");
+            if counted.get() == 1 {
+                return vec![envelope];
+            }
+            let (_, own) = Initiator::begin(&mallory.public_key(), &shared, b"{}");
+            let (responder, _) = Responder::accept(&mallory, &shared, &own).unwrap();
+            let (_, welcome) = responder.finish(b"{}");
+            vec![Envelope::Handshake(&welcome).to_bytes()]
+        }
+        _ => vec![envelope],
+    });
+    let ada = world.join("Ada");
+    world.run_for(secs(2));
+    assert_eq!(seen.get(), 2);
+    assert_eq!(world.client(ada).closed, Some(CloseReason::Tampered));
+    assert!(world.host().connected.is_empty());
 }
 
 #[test]
