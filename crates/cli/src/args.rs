@@ -33,6 +33,15 @@ pub(crate) enum Command {
     Join(Join),
     /// Run a rendezvous server: it introduces peers and cannot see their sessions.
     Serve(Serve),
+    /// Show the hashes of the browser's page, and write its files for a web server of your own.
+    Page(Page),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Page {
+    /// Write the files to this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@ mod demo;
 mod failure;
 mod host;
 mod join;
+mod page;
 mod password;
 mod report;
 mod screen;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &report, &stop),
         Command::Host(args) => host::run(&args, &report, &stop),
         Command::Join(args) => join::run(&args, &report, &stop),
+        Command::Page(args) => page::run(&args, &report),
         Command::Demo(args) => demo::run(&args, &report, &stop),
     });
     match result {

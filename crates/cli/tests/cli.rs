@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use util::{Program, alone, free_port, lllsi, number, spoilt, text};
 
 /// A host of a small test card with a server of its own, and its link.
@@ -336,6 +337,28 @@ fn a_rooms_password_comes_from_a_file_stdin_or_the_environment_and_renewing_ends
         "Ask the host",
     );
     Program::spawn("join", lllsi(&args).env("LLLSI_PASSWORD", password)).event("first_frame");
+}
+
+#[test]
+fn the_pages_files_are_written_as_they_are_served_and_as_their_hashes_say() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let to = directory.path().join("page");
+    let output = lllsi(&["page", "--to", to.to_str().expect("it is UTF-8")]).output();
+    let told: Value = serde_json::from_slice(&output.expect("it runs").stdout).expect("JSON");
+    let mut server = Program::start(&["serve", "--listen", "127.0.0.1:0"]);
+    let address = text(&server.event("ready"), "http").replace("http://", "");
+    for (name, hash) in told["files"].as_object().expect("files") {
+        let file = std::fs::read(to.join(name)).expect("it is written");
+        let found = Sha256::digest(&file).iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(*hash, found, "{name}");
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        let path = if name == "index.html" { "" } else { name };
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it answers");
+        assert!(answer.ends_with(&file), "{name}");
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use interfaces::local_addresses;
+pub use page::files as page_files;
 pub use state::room_token;
 
 /// The port the original LLLSI used, and this one's default.

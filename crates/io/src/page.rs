@@ -43,6 +43,15 @@ files! {
     "session.js",
 }
 
+/// The files of the browser's page, by name, in their order.
+///
+/// ```
+/// assert_eq!(lllsi_io::page_files()[0].0, "index.html");
+/// ```
+pub fn files() -> &'static [(&'static str, &'static [u8])] {
+    FILES
+}
+
 /// Adds the page and its parts to a server's routes.
 pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     FILES.iter().fold(router, |router, &(name, content)| {
@@ -96,6 +105,11 @@ mod tests {
                 assert!(served, "{name} imports {module}");
             }
         }
+    }
+
+    #[test]
+    fn whoever_serves_the_page_elsewhere_is_told_the_same_policy() {
+        assert!(include_str!("../../../SECURITY.md").contains(POLICY));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use lllsi_lab::{Chromium, Tab};
 use serde_json::Value;
@@ -88,9 +89,8 @@ fn a_browser_plays_the_stream_from_its_link() {
     state(&tab, "playing");
     let viewer = host.wait_for("the viewer", |e| e["state"] == "connected");
     assert_eq!(viewer["name"], "Ada");
-    let moving = "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{}').fps >= 10";
-    tab.until("motion", moving);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    in_motion(&tab);
+    std::thread::sleep(Duration::from_secs(2)); // of which the figures are
     let seen = figures(&tab);
     eprintln!("{seen:#}");
     assert!(number(&seen, "fps") > LEAST_FPS, "{seen}");
@@ -219,16 +219,26 @@ fn viewers_on_the_network_come_by_https_with_a_certificate_that_the_link_vouches
     native.fails("server_unreachable", 4, "not the one in the link");
 }
 
+/// A tab's figures, once it shows frames as fast as they come.
+pub(crate) fn in_motion(tab: &Tab) -> Value {
+    let moving = format!(
+        "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{{}}').fps > {LEAST_FPS}"
+    );
+    tab.until("motion", &moving);
+    figures(tab)
+}
+
 #[test]
-fn browsers_and_programs_watch_together() {
+fn browsers_and_programs_watch_together_and_those_that_vanish_disturb_no_other() {
     let _alone = alone();
     let args = ["host", "--source", "test", "--size", "320x180", "--listen", "127.0.0.1:0"];
     let mut host = Program::start(&args);
     let link = util::text(&host.event("ready"), "link");
-    let browser = Chromium::start();
+    let [browser, another] = [Chromium::start(), Chromium::start()];
     let mut programs: Vec<_> =
         (0..4).map(|_| Program::start(&["join", &link, "--headless"])).collect();
-    let tabs: Vec<_> = (0..4).map(|i| join(&browser, &link, &format!("tab {i}"))).collect();
+    let mut tabs: Vec<_> = (0..3).map(|i| join(&browser, &link, &format!("tab {i}"))).collect();
+    tabs.push(join(&another, &link, "tab 3"));
     for tab in &tabs {
         state(tab, "playing");
     }
@@ -236,15 +246,33 @@ fn browsers_and_programs_watch_together() {
     for program in &mut programs {
         program.wait_for("motion", |e| e["fps"].as_f64() > Some(LEAST_FPS));
     }
-    for tab in &tabs {
-        let moving = format!(
-            "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{{}}').fps > {LEAST_FPS}"
-        );
-        tab.until("motion", &moving);
-    }
+    let lost: Vec<_> = tabs.iter().map(|tab| in_motion(tab)["lost"].clone()).collect();
     host.forget();
     let stats = host.event("stats");
-    eprintln!("{stats}");
+    eprintln!("eight watch: {stats}");
     // Each frame is encoded once for all; a keyframe for one is a keyframe for all.
     assert!(number(&stats, "encodes") <= 45.0, "{stats}");
+
+    // One of either kind vanishes without a word.
+    programs.iter_mut().for_each(Program::forget);
+    programs.remove(0).kill();
+    drop((tabs.pop(), another));
+    let vanished = Instant::now();
+    for _ in 0..2 {
+        host.wait_for("the end of one that vanished", |e| e["state"] == "left");
+    }
+    let took = vanished.elapsed();
+    eprintln!("two that vanished were dropped within {took:.1?}");
+    assert!(took < Duration::from_secs(10), "dropped after {took:?}");
+    for program in &mut programs {
+        let seen = program.event("stats");
+        let losses = ["lost", "missed", "frames_lost", "keyframe_requests"].map(|m| &seen[m]);
+        eprintln!("a program: {} fps, losses {losses:?}", seen["fps"]);
+        assert!(losses.iter().all(|loss| **loss == 0), "{seen}");
+    }
+    for (tab, before) in tabs.iter().zip(lost) {
+        let seen = in_motion(tab);
+        eprintln!("a tab: {} fps, {} lost", seen["fps"], seen["lost"]);
+        assert_eq!(seen["lost"], before, "{seen}");
+    }
 }

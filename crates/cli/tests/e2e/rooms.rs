@@ -14,7 +14,7 @@ use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
 use crate::LEAST_FPS;
-use crate::browser::{click, end, fails, figures, host, keep, state};
+use crate::browser::{click, end, fails, host, in_motion, keep, state};
 use crate::util::{self, PATIENCE, Program, alone, lllsi, number};
 
 pub(crate) const NAME: &str = "Küche 1";
@@ -84,11 +84,7 @@ fn a_browser_plays_a_room_by_its_name_and_password_and_comes_back_without_them()
     keep(&tab, "room-form");
     try_password(&tab, &password);
     state(&tab, "playing");
-    let moving = format!(
-        "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{{}}').fps > {LEAST_FPS}"
-    );
-    tab.until("motion", &moving);
-    let seen = figures(&tab);
+    let seen = in_motion(&tab);
     eprintln!("{seen}");
     assert!(number(&seen, "fps") > LEAST_FPS, "{seen}");
     assert!(!seen["path"].as_str().expect("a path").contains("relay"), "{seen}");

@@ -1,8 +1,8 @@
 // Runs in the page: published vectors, and those of this project's documents, against the page's own modules.
 // Becomes how many were checked; throws at the first that differs.
 (async () => {
-  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace", "sealed"];
-  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace, { shortCode }] =
+  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace", "sealed", "entry"];
+  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace, { shortCode }, { pskOf }] =
     await Promise.all(modules.map((name) => import(`/${name}.js`)));
   const hex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (byte) => parseInt(byte, 16));
   const text = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -97,6 +97,14 @@
     await again.write(utf8("hello"));
     await refused(what, () => again.read(altered));
   }
+
+  // docs/rendezvous.md, section 15.
+  const subject = new Uint8Array([...utf8("LLLSI room v"), 1, ...utf8("kitchen")]);
+  const asking = await cpace.Exchange.begin(utf8("k3f9-2mxq"), subject, from(0xf0).slice(0, 16), from(0xa0));
+  same("our share", text(asking.share), "186889d8414292e5e4deac83ae3e7852fa3f6ed161d25252456599881d110422");
+  const hostShare = hex("84a349e9f98b29e4a0987e46628ffe1046dcb85d23837b244c1029cd0d910d69");
+  const psk = "2e88ff67113dcf5b7ad6d21f7c480a79b498d283d2006350f5abe87ed82bbee3";
+  same("a password's key", text(await pskOf(asking, hostShare, hostKey)), psk);
 
   // docs/control.md, section 3.4.
   const nonces = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
