@@ -218,8 +218,10 @@ fn ready(here: &Here<'_>, generated: bool, report: &Report) {
         _ => report.say(&format!("Invite your viewers:   {shared}")),
     }
     here.tell_room(generated, report);
-    report
-        .say("Whoever has a link may join: in a browser, or with `lllsi join`, which asks for it.");
+    report.say(match here.host.room() {
+        None => "Whoever has a link may join: in a browser, or with `lllsi join`, which asks for it.",
+        Some(_) => "Whoever has a link, or knows the password, may join: in a browser, or with `lllsi join`.",
+    });
     if embedded && links.len() > 1 {
         report.say("Browsers will warn that they do not know this machine's certificate; the program knows it from the link.");
     }

@@ -93,6 +93,38 @@ fn whatever_a_server_does_before_admission_ends_the_session_with_its_reason() {
 }
 
 #[test]
+fn sealed_messages_in_another_order_end_a_session_before_admission() {
+    let _alone = alone();
+    let (mut host, link) = host(&["--lobby"]);
+    let browser = Chromium::start();
+    let mut join_both = |hostile: [String; 2]| {
+        let native = Program::start(&["join", &hostile[0], "--headless"]);
+        let tab = join(&browser, &hostile[1], "Ada");
+        for _ in 0..2 {
+            let id = host.wait_for("a guest", |e| e["state"] == "waiting")["id"].clone();
+            host.type_line(&format!("admit {id}"));
+            host.type_line(&format!("kick {id}"));
+        }
+        (native, tab)
+    };
+    // Being let in comes after being sent away.
+    let swapping = || {
+        let mut first: Option<Vec<u8>> = None;
+        meddler(&link, SEALED, move |envelope| match first.take() {
+            Some(first) => vec![envelope, first],
+            None => {
+                first = Some(envelope);
+                Vec::new()
+            }
+        })
+    };
+    let (mut native, tab) = join_both([swapping(), swapping()]);
+    native.fails("tampered", 13, "interferes");
+    let (found, words) = end(&tab);
+    assert_eq!(found, "tampered", "{words}");
+}
+
+#[test]
 fn whatever_a_server_does_after_admission_disturbs_no_link() {
     let _alone = alone();
     let (_host, link) = host(&[]);

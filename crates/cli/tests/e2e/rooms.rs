@@ -1,6 +1,8 @@
 //! Rooms with names and passwords, in programs and browsers; and somebody who squats a name.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lllsi_core::password::answer;
@@ -262,6 +264,39 @@ fn whoever_squats_a_name_tests_one_password_with_each_try_and_none_afterwards() 
     assert_eq!(end(&tab).0, "wrong_password");
     let _native = program(&url, NAME, PASSWORD);
     assert_eq!(squatter.guess(PASSWORD, &dictionary), [PASSWORD]);
+}
+
+#[test]
+fn a_program_on_a_terminal_asks_again_and_stops_after_three() {
+    let _alone = alone();
+    let mut host = named_host(NAME, PASSWORD, &["--listen", "127.0.0.1:0"]);
+    let server = server_of(&util::text(&host.event("ready"), "link"));
+    let program = env!("CARGO_BIN_EXE_lllsi");
+    let command = format!("{program} join --headless --server {server} --room '{NAME}'");
+    // A terminal of its own, with what is read from here as what is typed.
+    let mut terminal = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env_remove("LLLSI_PASSWORD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a terminal");
+    let mut keyboard = terminal.stdin.take().expect("it is piped");
+    let mut screen = terminal.stdout.take().expect("it is piped");
+    let mut shown = String::new();
+    for n in 1..=3 {
+        while shown.matches("Password of the room").count() < n {
+            let mut some = [0; 1024];
+            let length = screen.read(&mut some).expect("it can be read");
+            assert!(length > 0, "it ended: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&some[..length]));
+        }
+        keyboard.write_all(b"incorrect horse\n").expect("it can be typed");
+    }
+    screen.read_to_string(&mut shown).expect("it can be read");
+    assert!(shown.contains("may not be your host"), "{shown}");
+    assert!(!shown.contains("incorrect"), "what is typed is not shown: {shown}");
+    assert_eq!(terminal.wait().expect("it ended").code(), Some(28));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use lllsi_core::Machine;
 use lllsi_core::client::{self, CloseReason};
+use lllsi_core::host;
 use lllsi_core::seal::{HostIdentity, Initiator, PreShared, Responder};
 use lllsi_proto::invite::Nonce;
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
@@ -60,6 +61,58 @@ fn a_hostile_server_cannot_end_or_disturb_a_session() {
         let late = world.join("Bob");
         assert!(world.run_until(secs(5), |w| w.client(late).frames > 0), "the room is open again");
     });
+}
+
+/// What a server does to the host's sealed messages, of which the first is the admission; and whether the client's
+/// session ends.
+#[test]
+fn sealed_messages_that_are_dropped_repeated_swapped_or_altered_are_never_taken() {
+    const SEALED: u8 = 2;
+    type Meddle = fn(&mut Vec<Vec<u8>>, Vec<u8>) -> Vec<Vec<u8>>;
+    let attacks: [(&str, Meddle, bool); 4] = [
+        ("drops the first", |seen, e| if seen.is_empty() { Vec::new() } else { vec![e] }, true),
+        ("repeats each", |_, e| vec![e.clone(), e], false),
+        (
+            "swaps the first two",
+            |seen, e| match seen.as_slice() {
+                [] => Vec::new(),
+                [first] => vec![e, first.clone()],
+                _ => vec![e],
+            },
+            true,
+        ),
+        (
+            "alters the first",
+            |seen, mut e| {
+                e[5] ^= u8::from(seen.is_empty());
+                vec![e]
+            },
+            true,
+        ),
+    ];
+    for (what, meddle, ends) in attacks {
+        // Behind a NAT a candidate follows the admission. Without one the link needs no more than that.
+        let nat = ends.then_some(NatKind::PortRestricted);
+        let setup = Setup { lobby: true, host_nat: nat, client_nat: nat, ..Setup::default() };
+        let mut world = World::new(setup);
+        let mut seen = Vec::new();
+        let ada = world.join("Ada");
+        world.run_for(secs(1));
+        world.meddle(move |envelope| {
+            if envelope.get(1) != Some(&SEALED) {
+                return vec![envelope];
+            }
+            let passed = meddle(&mut seen, envelope.clone());
+            seen.push(envelope);
+            passed
+        });
+        world.tell_host(host::Action::Start);
+        world.run_for(secs(5));
+        let closed = world.client(ada).closed.clone();
+        let expected = ends.then_some(CloseReason::Tampered);
+        assert_eq!(closed, expected, "a server that {what}: {:?}", world.client(ada));
+        assert_eq!(world.client(ada).frames > 0, !ends, "a server that {what}");
+    }
 }
 
 #[test]
