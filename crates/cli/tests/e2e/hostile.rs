@@ -6,7 +6,9 @@ use std::sync::mpsc::channel;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lllsi_core::seal::{HostIdentity, Initiator, PreShared, Responder};
 use lllsi_lab::{Chromium, Meddler};
+use lllsi_proto::invite::Invite;
 use serde_json::{Value, json};
 
 use crate::browser::{end, host, join, state};
@@ -156,6 +158,44 @@ fn an_answer_meant_for_another_client_does_not_open() {
     let (found, words) = end(&join(&browser, &second, "Ada"));
     assert_eq!(found, "tampered", "{words}");
     Program::start(&["join", &second, "--headless"]).fails("tampered", 13, "interferes");
+}
+
+/// The server belongs to somebody who was invited too, and who has keys of her own.
+#[test]
+fn a_link_holder_who_runs_the_server_can_neither_read_nor_answer_for_the_host() {
+    let _alone = alone();
+    let mut server = Program::start(&["serve", "--listen", "127.0.0.1:0"]);
+    let address = util::text(&server.event("ready"), "http");
+    let address = address.trim_start_matches("http://").parse().expect("it is an address");
+    let (seen, hellos) = channel();
+    // Between the host and the server: what clients say.
+    let before_host = Meddler::start(address, move |text| {
+        if let Some(envelope) = envelope(&text).filter(|e| e.get(1) == Some(&HANDSHAKE)) {
+            let _ = seen.send(envelope[2..].to_vec());
+        }
+        vec![text]
+    });
+    let url = format!("http://{}", before_host.address());
+    let mut host = Program::start(&["host", "--source", "test", "--server", &url]);
+    let link = util::text(&host.event("ready"), "link");
+    let invite: Invite = link.parse().expect("it is a link");
+    let mallory = HostIdentity::from_random([3; 96]);
+    let shared = PreShared::link(&invite.room, &invite.secret);
+    let (_, own) = Initiator::begin(&mallory.public_key(), &shared, b"{}");
+    let (responder, _) =
+        Responder::accept(&mallory, &shared, &own).expect("she can talk to herself");
+    let (_, welcome) = responder.finish(b"{}");
+    let hostile =
+        meddler(&link, HANDSHAKE, move |_| vec![[&[1, HANDSHAKE], &welcome[..]].concat()]);
+
+    let browser = Chromium::start();
+    let (found, words) = end(&join(&browser, &hostile, "Ada"));
+    assert_eq!(found, "tampered", "{words}");
+    Program::start(&["join", &hostile, "--headless"]).fails("tampered", 13, "interferes");
+    for _ in 0..2 {
+        let hello = hellos.recv_timeout(PATIENCE).expect("what a client said went by");
+        assert!(Responder::accept(&mallory, &shared, &hello).is_err(), "it is not for her");
+    }
 }
 
 /// The same of an exchange of a password: shares are 32 bytes, and the host's key follows.
