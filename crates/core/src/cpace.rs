@@ -89,12 +89,22 @@ impl Exchange {
             Role::Initiator => [&self.share, theirs],
             Role::Responder => [theirs, &self.share],
         };
-        let mut input = Vec::new();
-        for part in [KEY, &self.session, &secret, shares[0], data[0], shares[1], data[1]] {
-            put(&mut input, part);
-        }
-        Ok(Sha512::digest(input).into())
+        Ok(key(&self.session, &secret, shares, data))
     }
+}
+
+/// The key out of the secret point and all that was sent (section 7.1: `ISK`).
+pub(crate) fn key(
+    session: &[u8],
+    secret: &[u8; 32],
+    shares: [&[u8; 32]; 2],
+    data: [&[u8]; 2],
+) -> [u8; 64] {
+    let mut input = Vec::new();
+    for part in [KEY, session, secret, shares[0], data[0], shares[1], data[1]] {
+        put(&mut input, part);
+    }
+    Sha512::digest(input).into()
 }
 
 /// Appends a length (LEB128), then the bytes.
@@ -120,7 +130,7 @@ fn generator_string(password: &[u8], channel: &[u8], session: &[u8]) -> Vec<u8> 
     out
 }
 
-fn generator(password: &[u8], channel: &[u8], session: &[u8]) -> [u8; 32] {
+pub(crate) fn generator(password: &[u8], channel: &[u8], session: &[u8]) -> [u8; 32] {
     let digest = Sha512::digest(generator_string(password, channel, session));
     elligator::map(digest.first_chunk().expect("a digest has 64 bytes"))
 }

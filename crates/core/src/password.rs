@@ -74,9 +74,13 @@ pub fn answer(
     Ok((share, finish(exchange, Role::Responder, theirs, name, host_key)?))
 }
 
+/// What the key is for.
+fn channel(name: &RoomName) -> Vec<u8> {
+    [PURPOSE, b" v", &[WIRE_VERSION], name.as_str().as_bytes()].concat()
+}
+
 fn begin(name: &RoomName, password: &Password, session: &[u8; 16], random: [u8; 32]) -> Exchange {
-    let channel = [PURPOSE, b" v", &[WIRE_VERSION], name.as_str().as_bytes()].concat();
-    Exchange::begin(password.as_str().as_bytes(), &channel, session, random)
+    Exchange::begin(password.as_str().as_bytes(), &channel(name), session, random)
 }
 
 fn finish(
@@ -87,18 +91,83 @@ fn finish(
     host_key: &HostKey,
 ) -> Result<PreShared, BadShare> {
     let isk = exchange.finish(role, theirs, [b"", host_key.as_bytes()])?;
+    Ok(PreShared::new(PURPOSE, name.as_str().as_bytes(), psk(&isk)))
+}
+
+fn psk(isk: &[u8; 64]) -> [u8; 32] {
     let mut key = [0; 32];
-    Hkdf::<Sha256>::new(None, &isk)
+    Hkdf::<Sha256>::new(None, isk)
         .expand(b"LLLSI room psk", &mut key)
         .expect("32 bytes are within HKDF's limit");
-    Ok(PreShared::new(PURPOSE, name.as_str().as_bytes(), key))
+    key
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpace::{self, generator};
     use crate::hex;
     use crate::seal::HostIdentity;
+    use curve25519_dalek::montgomery::MontgomeryPoint;
+
+    /// What an attacker tries; the right password is among them.
+    const DICTIONARY: [&str; 4] = ["123456", "k3f9-2mxq", "letmein", "k3f9-2mxr"];
+
+    fn times(scalar: [u8; 32], point: [u8; 32]) -> [u8; 32] {
+        MontgomeryPoint(point).mul_clamped(scalar).0
+    }
+
+    /// The guesses that lead to the key of an exchange, for who knows all that was sent, and `scalars` of their own:
+    /// from whatever can be made of them and the points that are known.
+    fn found(
+        true_key: &[u8; 32],
+        [session, ya, yb]: [&[u8; 32]; 3],
+        host_key: &HostKey,
+        scalars: &[[u8; 32]],
+    ) -> Vec<&'static str> {
+        let session = &session[..16];
+        let name: RoomName = "kitchen".parse().unwrap();
+        let leads_there = |guess: &&str| {
+            let g = generator(guess.as_bytes(), &channel(&name), session);
+            let points = [g, *ya, *yb];
+            let products = scalars.iter().flat_map(|s| points.map(|point| times(*s, point)));
+            // Also the known values themselves, in place of a product or a secret number.
+            let others = [times(*ya, *yb), times(*yb, *ya), times(g, *ya), times(g, *yb), [0; 32]];
+            let secrets = products.chain(points).chain(others);
+            let data: [&[u8]; 2] = [b"", host_key.as_bytes()];
+            let keys = secrets.map(|secret| psk(&cpace::key(session, &secret, [ya, yb], data)));
+            keys.into_iter().any(|key| key == *true_key)
+        };
+        DICTIONARY.into_iter().filter(leads_there).collect()
+    }
+
+    #[test]
+    fn who_listens_learns_nothing_to_try_passwords_with_and_who_takes_part_one_guess() {
+        let (name, password) = ("kitchen".parse().unwrap(), DICTIONARY[1].parse().unwrap());
+        let host_key = HostIdentity::from_random([3; 96]).public_key();
+        let (session, client, host, own) = ([7; 32], [0xa1; 32], [0xc1; 32], [0xe1; 32]);
+        let sid = session[..16].try_into().unwrap();
+        let exchange = |guess: &Password, scalar| {
+            let asking = Asking::new(&name, &password, sid, client);
+            let ya = asking.share();
+            let (yb, _) = answer(&name, guess, &sid, &ya, &host_key, scalar).unwrap();
+            (ya, yb, *asking.finish(&yb, &host_key).unwrap().key())
+        };
+        // With the true host: whoever listened, with any secret number but the two.
+        let (ya, yb, key) = exchange(&password, host);
+        let sent = [&session, &ya, &yb];
+        assert!(found(&key, sent, &host_key, &[own, [1; 32]]).is_empty());
+        // That the true numbers lead there shows that this would be seen.
+        assert_eq!(found(&key, sent, &host_key, &[client]), DICTIONARY);
+        assert_eq!(found(&key, sent, &host_key, &[host]), DICTIONARY);
+
+        // With somebody in the host's place, who guesses: what is found is the guess, at once, or nothing ever.
+        for guess in DICTIONARY {
+            let (ya, yb, key) = exchange(&guess.parse().unwrap(), own);
+            let found = found(&key, [&session, &ya, &yb], &host_key, &[own]);
+            assert_eq!(!found.is_empty(), guess == password.as_str(), "{guess}: {found:?}");
+        }
+    }
 
     /// docs/rendezvous.md, section 15. The browser computes the same with code of its own.
     #[test]

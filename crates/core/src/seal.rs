@@ -269,7 +269,7 @@ pub fn room_token(owner: &[u8; 32], server: &str, name: &RoomName) -> RoomToken 
 }
 
 /// Derives 32 bytes for one purpose from a random seed.
-pub(crate) fn derive(seed: &[u8; 32], purpose: &[u8], number: u32) -> [u8; 32] {
+pub(crate) fn derive(seed: &[u8; 32], purpose: &[u8], number: u64) -> [u8; 32] {
     let mut bytes = [0; 32];
     Hkdf::<Sha256>::new(None, seed)
         .expand_multi_info(&[b"LLLSI ", purpose, b" ", &number.to_be_bytes()], &mut bytes)
@@ -384,7 +384,8 @@ mod tests {
     #[test]
     fn a_wrong_secret_key_or_room_does_not_open() {
         let (host, other) = (identity(1), identity(2));
-        let ticket = Ticket { id: TicketId::from_bytes([1; 16]), secret: host.secret };
+        let ticket =
+            Ticket { room: host.room(), id: TicketId::from_bytes([1; 16]), secret: host.secret };
         for (key, shared) in [
             (host.public_key(), PreShared::link(&other.room(), &host.secret)),
             (other.public_key(), link(&host)),

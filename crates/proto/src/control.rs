@@ -249,7 +249,7 @@ mod tests {
                 latency_us: 6,
             }),
         ];
-        samples.extend((0..=7).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
+        samples.extend((0..=8).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
         samples
     }
 

@@ -55,12 +55,30 @@ impl<'de> Deserialize<'de> for Blob {
 
 /// How a client says which room it means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "Places")]
 pub enum Place {
     /// By its id.
     Room(RoomId),
     /// By its name.
     Name(RoomName),
+}
+
+#[derive(Deserialize)]
+struct Places {
+    room: Option<RoomId>,
+    name: Option<RoomName>,
+}
+
+impl TryFrom<Places> for Place {
+    type Error = &'static str;
+
+    fn try_from(places: Places) -> Result<Self, Self::Error> {
+        match places {
+            Places { room: Some(room), name: None } => Ok(Self::Room(room)),
+            Places { room: None, name: Some(name) } => Ok(Self::Name(name)),
+            _ => Err("either a room's id or its name is needed"),
+        }
+    }
 }
 
 /// From a host or client to the server.
@@ -255,6 +273,9 @@ mod tests {
         let place = Place::Name("kitchen".parse().unwrap());
         assert_eq!(Request::parse(json), Ok(Request::Enter { version: 1, place }));
         assert!(Request::parse(r#"{"type":"enter","version":1}"#).is_err());
+        let both =
+            format!(r#"{{"type":"enter","version":1,"room":"{}","name":"a"}}"#, "A".repeat(43));
+        assert!(Request::parse(&both).is_err());
         assert!(Request::parse(r#"{"type":"enter","version":1,"name":""}"#).is_err());
     }
 

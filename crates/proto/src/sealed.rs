@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::control::Fields;
-use crate::invite::{HostKey, Nonce, Secret, TicketId};
+use crate::invite::{HostKey, Nonce, RoomId, Secret, TicketId};
 use crate::{Error, WIRE_VERSION};
 
 /// The largest sealed plaintext, in bytes: what fits a signalling message as base64 with its envelope.
@@ -51,11 +51,11 @@ pub enum Envelope<'a> {
 /// Why a handshake was rejected. Unauthenticated: the server could forge it, and gains a refusal by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
-    /// The first message does not open with the link's secret and key.
+    /// The first message does not open with what the link, the password or the ticket leads to.
     WrongSecret,
     /// The other side speaks this wire version.
     Version(u8),
-    /// A later message did not open: it was altered, dropped, replayed or reordered on the way.
+    /// What came is not what a client sends: it was altered, repeated or made up on the way.
     Tampered,
     /// Too many passwords were tried; later ones are heard again.
     TooManyTries,
@@ -173,6 +173,8 @@ pub enum Admission {
 /// What a host gives to a client that it lets in: good for coming back while the stream lives, without link or password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
+    /// Where to come back to: a name may lead elsewhere by then.
+    pub room: RoomId,
     /// Tells the host which one it is.
     pub id: TicketId,
     /// The pre-shared key of the handshake.

@@ -50,8 +50,6 @@ pub enum Entry {
     },
     /// What the host gave when it let us in.
     Ticket {
-        /// The room.
-        place: Place,
         /// Who gave it.
         host_key: HostKey,
         /// The ticket.
@@ -72,7 +70,7 @@ impl Entry {
         match self {
             Self::Link { room, .. } => Place::Room(*room),
             Self::Room { name, .. } => Place::Name(name.clone()),
-            Self::Ticket { place, .. } => place.clone(),
+            Self::Ticket { ticket, .. } => Place::Room(ticket.room),
         }
     }
 }

@@ -299,6 +299,10 @@ impl Client {
                 self.phase = Phase::Joined(channel);
                 self.opened(opened.ok());
             }
+            // A host says so before it has heard of a password, never after: that would be to hear of another.
+            (Ok(Envelope::Rejected(Rejection::TooManyTries)), Phase::Handshaking(_)) => {
+                self.end(CloseReason::Tampered);
+            }
             // Unauthenticated, so it can only end a handshake that has not succeeded.
             (Ok(Envelope::Rejected(rejection)), Phase::Asking(_) | Phase::Handshaking(_)) => {
                 self.rejected(rejection);
@@ -396,9 +400,7 @@ impl Client {
         };
         self.phase = Phase::Joined(channel);
         let entry = match (ticket, self.host_key, &self.config.entry) {
-            (Some(ticket), Some(host_key), entry) => {
-                Some(Entry::Ticket { place: entry.place(), host_key, ticket })
-            }
+            (Some(ticket), Some(host_key), _) => Some(Entry::Ticket { host_key, ticket }),
             (_, _, entry @ Entry::Ticket { .. }) => Some(entry.clone()),
             _ => None,
         };

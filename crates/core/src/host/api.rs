@@ -123,6 +123,8 @@ pub enum Event {
     WrongPassword,
     /// The server has given our name to another host while we were away: the link alone leads here now.
     NameLost,
+    /// A newer connection with our token has the room now: new clients go there. Links that are up stay.
+    Replaced,
     /// The next frame should be a keyframe.
     KeyframeWanted,
     /// The encoder should aim at this rate, bit/s.
@@ -143,9 +145,6 @@ pub enum LeftReason {
     /// It left the server while it waited.
     #[error("it left while it waited")]
     Departed,
-    /// It came back by another connection.
-    #[error("it came back by another connection")]
-    Replaced,
     /// Its link hit a fault in this program. The other links go on.
     #[error("a fault in this program ended its link")]
     Fault,

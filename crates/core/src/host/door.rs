@@ -1,6 +1,7 @@
 //! Who may speak to the host: invitation, password, tickets. Nothing is built for a client before it has shown one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::invite::{RoomToken, Secret, TicketId};
@@ -8,8 +9,8 @@ use lllsi_proto::rendezvous::ClientId;
 use lllsi_proto::room::{Password, RoomName};
 use lllsi_proto::sealed::{Envelope, Rejection, Ticket};
 
-use super::Room;
 use super::invitation::{Invitation, Terms};
+use super::{Event, Room};
 use crate::password;
 use crate::seal::{HostIdentity, PreShared, Responder, derive};
 
@@ -33,12 +34,45 @@ pub(super) struct Opened {
     pub(super) ticket: Option<TicketId>,
 }
 
-/// A first message that is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Somebody who is not let in.
+#[derive(Debug)]
 pub(super) struct Turned {
     pub(super) away: Rejection,
-    /// It came with a password.
-    pub(super) with_password: bool,
+    /// What the user is told. Nothing of what comes in floods, or proves nothing.
+    pub(super) event: Option<Event>,
+}
+
+/// What is known by a key, up to a number: what is new takes the place of the oldest.
+struct Newest<K, V> {
+    known: HashMap<K, V>,
+    order: VecDeque<K>,
+    max: usize,
+}
+
+impl<K: Copy + Eq + Hash, V> Newest<K, V> {
+    fn new(max: usize) -> Self {
+        Self { known: HashMap::new(), order: VecDeque::new(), max }
+    }
+
+    /// `false` if it is known already.
+    fn insert(&mut self, key: K, value: V) -> bool {
+        if self.known.contains_key(&key) {
+            return false;
+        }
+        self.known.insert(key, value);
+        self.order.push_back(key);
+        if self.order.len() > self.max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+
+    fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.known.retain(|key, _| keep(key));
+        self.order.retain(keep);
+    }
 }
 
 /// Keys, and what has been done with them.
@@ -50,12 +84,12 @@ pub(super) struct Door {
     guesses: Guesses,
     /// Clients that have our share, and until when they may go on.
     exchanges: HashMap<ClientId, (Instant, PreShared)>,
-    /// With the oldest first.
-    tickets: (HashMap<TicketId, Secret>, VecDeque<TicketId>),
-    hellos: (HashSet<[u8; 32]>, VecDeque<[u8; 32]>),
+    tickets: Newest<TicketId, Secret>,
+    /// Each first message begins with a fresh public key of its client.
+    hellos: Newest<[u8; 32], ()>,
     seed: [u8; 32],
     /// Shares and tickets made so far: each has randomness of its own.
-    made: u32,
+    made: u64,
 }
 
 impl Door {
@@ -73,8 +107,8 @@ impl Door {
             invitation: Invitation::new(now, terms),
             guesses: Guesses { left: GUESSES, refilled_at: now },
             exchanges: HashMap::new(),
-            tickets: (HashMap::new(), VecDeque::new()),
-            hellos: (HashSet::new(), VecDeque::new()),
+            tickets: Newest::new(MAX_TICKETS),
+            hellos: Newest::new(REMEMBERED_HELLOS),
             seed,
             made: 0,
         }
@@ -95,8 +129,15 @@ impl Door {
         self.room.take().is_some()
     }
 
-    /// The invitation, and the password, are others from now on.
-    pub(super) fn renew(&mut self, now: Instant, secret: Secret, password: Option<Password>) {
+    /// The invitation, and the password, are others from now on. Tickets of those who are not here end too.
+    pub(super) fn renew(
+        &mut self,
+        now: Instant,
+        secret: Secret,
+        password: Option<Password>,
+        here: &HashSet<TicketId>,
+    ) {
+        self.tickets.retain(|id| here.contains(id));
         self.identity.secret = secret;
         self.invitation = Invitation::new(now, self.terms);
         self.exchanges.clear();
@@ -110,9 +151,15 @@ impl Door {
         self.invitation.holds(now)
     }
 
-    /// Lets one in without a ticket; `false` if the invitation is used up.
-    pub(super) fn take_use(&mut self) -> bool {
-        self.invitation.take()
+    /// Lets one in who has no ticket, and gives it one; `None` if the invitation is used up.
+    pub(super) fn let_in(&mut self) -> Option<Ticket> {
+        self.invitation.take().then(|| self.issue())
+    }
+
+    /// It did not come in after all.
+    pub(super) fn take_back(&mut self, ticket: &Ticket) {
+        self.invitation.give_back();
+        self.revoke(ticket.id);
     }
 
     /// The server's numbers begin anew.
@@ -133,14 +180,13 @@ impl Door {
         session: &[u8; 16],
         theirs: &[u8; 32],
     ) -> Result<Envelope<'static>, Turned> {
-        let turned = |away| Turned { away, with_password: true };
-        let random = self.fresh(b"password share");
-        let room = self.room.as_ref().ok_or(turned(Rejection::WrongSecret))?;
+        let turned = |away| Turned { away, event: None };
+        let room = self.room.clone().ok_or(turned(Rejection::WrongSecret))?;
         // Before anything is computed: a flood costs no time.
         if !self.guesses.take(now) {
             return Err(turned(Rejection::TooManyTries));
         }
-        let host_key = self.identity.public_key();
+        let (random, host_key) = (self.fresh(b"password share"), self.identity.public_key());
         let answer =
             password::answer(&room.name, &room.password, session, theirs, &host_key, random);
         let (share, shared) = answer.map_err(|_| turned(Rejection::Tampered))?;
@@ -159,18 +205,29 @@ impl Door {
     ) -> Result<Opened, Turned> {
         let exchange = self.exchanges.remove(&client).filter(|(until, _)| now < *until);
         let with_password = ticket.is_none() && exchange.is_some();
-        let turned = |away| Turned { away, with_password };
+        let turned = |away| {
+            let event = match (ticket, with_password) {
+                // Somebody who was kicked, most likely.
+                (Some(_), _) => None,
+                (None, true) => Some(Event::WrongPassword),
+                (None, false) => Some(Event::Rejected),
+            };
+            Turned { away, event }
+        };
+        let room = self.identity.room();
         let shared = match (ticket, exchange) {
             (Some(id), _) => {
-                let secret = self.tickets.0.get(&id).ok_or(turned(Rejection::WrongSecret))?;
-                PreShared::ticket(&Ticket { id, secret: *secret })
+                let secret = self.tickets.known.get(&id).copied();
+                let secret = secret.ok_or_else(|| turned(Rejection::WrongSecret))?;
+                PreShared::ticket(&Ticket { room, id, secret })
             }
             (None, Some((_, shared))) => shared,
-            (None, None) => PreShared::link(&self.identity.room(), &self.identity.secret),
+            (None, None) => PreShared::link(&room, &self.identity.secret),
         };
         let opened = Responder::accept(&self.identity, &shared, message);
         let (responder, payload) = opened.map_err(|_| turned(Rejection::WrongSecret))?;
-        if !self.remember(message) {
+        let key = message.first_chunk().ok_or_else(|| turned(Rejection::Tampered))?;
+        if !self.hellos.insert(*key, ()) {
             return Err(turned(Rejection::Tampered));
         }
         if with_password {
@@ -179,39 +236,17 @@ impl Door {
         Ok(Opened { responder, payload, ticket })
     }
 
-    /// `false` if this first message has come before: each begins with a fresh public key of its client.
-    fn remember(&mut self, hello: &[u8]) -> bool {
-        let Some(key) = hello.first_chunk::<32>() else {
-            return false;
-        };
-        let (known, order) = &mut self.hellos;
-        if !known.insert(*key) {
-            return false;
-        }
-        order.push_back(*key);
-        if order.len() > REMEMBERED_HELLOS {
-            known.remove(&order.pop_front().expect("it is longer than its limit"));
-        }
-        true
-    }
-
-    /// A ticket for a client that is let in.
-    pub(super) fn issue(&mut self) -> Ticket {
+    fn issue(&mut self) -> Ticket {
         let (id, secret) = (self.fresh(b"ticket id"), self.fresh(b"ticket secret"));
-        let id = *id.first_chunk().expect("it is longer");
-        let ticket = Ticket { id: TicketId::from_bytes(id), secret: Secret::from_bytes(secret) };
-        let (known, order) = &mut self.tickets;
-        known.insert(ticket.id, ticket.secret);
-        order.push_back(ticket.id);
-        if order.len() > MAX_TICKETS {
-            known.remove(&order.pop_front().expect("it is longer than its limit"));
-        }
-        ticket
+        let id = TicketId::from_bytes(*id.first_chunk().expect("it is longer"));
+        let secret = Secret::from_bytes(secret);
+        self.tickets.insert(id, secret);
+        Ticket { room: self.identity.room(), id, secret }
     }
 
     /// A ticket is worth nothing any more.
     pub(super) fn revoke(&mut self, id: TicketId) {
-        self.tickets.0.remove(&id);
+        self.tickets.retain(|known| *known != id);
     }
 }
 
@@ -337,12 +372,12 @@ mod tests {
         let host_key = f.door.identity.public_key();
         while f.guess("wrong").is_err_and(|turned| turned.away != Rejection::TooManyTries) {}
         let mut open = |id, secret| {
-            let shared = PreShared::ticket(&Ticket { id, secret });
+            let shared = PreShared::ticket(&Ticket { id, secret, ..ticket });
             let (_, hello) = Initiator::begin(&host_key, &shared, b"hello");
             f.door.open(f.now, ClientId(1), Some(id), &hello).map(|opened| opened.ticket)
         };
         for _ in 0..20 {
-            assert_eq!(open(ticket.id, ticket.secret), Ok(Some(ticket.id)));
+            assert_eq!(open(ticket.id, ticket.secret).ok(), Some(Some(ticket.id)));
         }
         let other = Secret::from_bytes([1; 32]);
         assert_eq!(away(open(ticket.id, other)), Some(Rejection::WrongSecret));
@@ -354,12 +389,23 @@ mod tests {
     }
 
     #[test]
+    fn renewing_ends_tickets_of_those_who_are_not_here() {
+        let mut f = Fixture::new();
+        let [here, hoarded] = [f.door.issue(), f.door.issue()];
+        let secret = Secret::from_bytes([1; 32]);
+        f.door.renew(f.now, secret, None, &HashSet::from([here.id]));
+        assert!(f.door.tickets.known.contains_key(&here.id));
+        assert!(!f.door.tickets.known.contains_key(&hoarded.id));
+    }
+
+    #[test]
     fn tickets_have_a_bound() {
         let mut f = Fixture::new();
         for _ in 0..2 * MAX_TICKETS {
             f.door.issue();
         }
-        assert_eq!((f.door.tickets.0.len(), f.door.tickets.1.len()), (MAX_TICKETS, MAX_TICKETS));
+        let Newest { known, order, .. } = &f.door.tickets;
+        assert_eq!((known.len(), order.len()), (MAX_TICKETS, MAX_TICKETS));
     }
 
     #[test]

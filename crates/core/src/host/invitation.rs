@@ -27,6 +27,13 @@ impl Invitation {
         self.uses != Some(0) && self.expires_at.is_none_or(|at| now < at)
     }
 
+    /// One that was let in did not come.
+    pub(super) fn give_back(&mut self) {
+        if let Some(left) = &mut self.uses {
+            *left = left.saturating_add(1);
+        }
+    }
+
     /// Lets one in. Whoever waits in the lobby may have knocked before it was used up.
     pub(super) fn take(&mut self) -> bool {
         match &mut self.uses {

@@ -28,6 +28,7 @@ mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::WIRE_VERSION;
@@ -39,7 +40,9 @@ use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
 use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
 use crate::server::Server;
-use crate::{CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalEvent, micros_since, stun};
+use crate::{
+    Certificate, CodedFrame, FAR_FUTURE, Input, Machine, Output, SignalEvent, micros_since, stun,
+};
 use checks::Checks;
 use door::{Door, Opened, Turned};
 use viewer::{Renamed, Step, Viewer};
@@ -61,9 +64,18 @@ const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 /// How often the common bitrate is reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
 
+/// What every link begins with.
+struct Place {
+    locals: Vec<SocketAddr>,
+    certificate: Certificate,
+}
+
 /// The host's machine. See the [crate documentation](crate) for how to drive it.
 pub struct Host {
-    config: Config,
+    place: Arc<Place>,
+    seed: [u8; 32],
+    lobby: bool,
+    max_viewers: u32,
     limits: Limits,
     server: Server,
     room_is_open: bool,
@@ -96,13 +108,17 @@ impl Host {
     /// Begins to open the room.
     pub fn new(now: Instant, config: Config) -> Self {
         let max = f64::from(config.max_bitrate);
-        let (identity, room) = (config.identity.clone(), config.room.clone());
-        let door = Door::new(now, identity, room, config.terms, config.random_seed);
+        let seed = config.random_seed;
+        let door = Door::new(now, config.identity, config.room, config.terms, seed);
+        let place = Place { locals: config.locals, certificate: config.certificate };
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
             bitrate: config.max_bitrate,
-            server: Server::connect(now, &config.random_seed),
-            config,
+            server: Server::connect(now, &seed),
+            place: Arc::new(place),
+            seed,
+            lobby: config.lobby,
+            max_viewers: config.max_viewers,
             room_is_open: false,
             room_was_open: false,
             viewers: BTreeMap::new(),
@@ -173,11 +189,14 @@ impl Host {
         match action {
             Action::Admit(id) => self.admit(id),
             Action::Start => {
-                self.config.lobby = false;
+                self.lobby = false;
                 let waiting: Vec<_> = self.waiting().collect();
                 waiting.into_iter().for_each(|id| self.admit(id));
             }
-            Action::Renew { secret, password } => self.door.renew(self.now, secret, password),
+            Action::Renew { secret, password } => {
+                let here = self.viewers.values().filter_map(Viewer::ticket).collect();
+                self.door.renew(self.now, secret, password, &here);
+            }
             Action::Kick(id) => self.kick(id),
             Action::Send(frame) => self.send(&frame),
             Action::LoseSource => self.close(CloseReason::SourceLost),
@@ -275,8 +294,8 @@ impl Host {
             None if self.viewers.values().any(|v| v.is_up()) => return,
             None => self.limits.max as u32,
         };
-        let changed = bitrate.abs_diff(self.bitrate) > self.bitrate / 20
-            || bitrate == self.config.max_bitrate;
+        let changed =
+            bitrate.abs_diff(self.bitrate) > self.bitrate / 20 || bitrate == self.limits.max as u32;
         if changed && bitrate != self.bitrate {
             self.bitrate = bitrate;
             self.event(Event::Bitrate(bitrate));
@@ -332,6 +351,7 @@ impl Host {
             // Nothing is built for a client before its first message has opened.
             Reply::Arrived { client } => self.arrived(client),
             Reply::Departed { client } => {
+                self.arrivals.retain(|(_, arrived)| *arrived != client);
                 if let Some(id) = self.by_client.remove(&client) {
                     self.with_viewer(id, |viewer, _| viewer.departed());
                 }
@@ -351,7 +371,7 @@ impl Host {
 
     /// How many clients the server may let in at once.
     fn max_clients(&self) -> u32 {
-        self.config.max_viewers.saturating_mul(2).saturating_add(SPARE_CLIENTS)
+        self.max_viewers.saturating_mul(2).saturating_add(SPARE_CLIENTS)
     }
 
     fn refused(&mut self, reason: Refusal) {
@@ -361,7 +381,12 @@ impl Host {
         // The viewers that are there do not need the server's leave.
         match reason {
             // Trying again would take the room from whoever has it now.
-            Refusal::Replaced => self.server.close(),
+            Refusal::Replaced => {
+                self.server.close();
+                if std::mem::take(&mut self.room_is_open) {
+                    self.event(Event::Replaced);
+                }
+            }
             Refusal::NameTaken if self.door.lose_name() => {
                 self.server.disconnected(self.now);
                 self.event(Event::NameLost);
@@ -400,13 +425,8 @@ impl Host {
     }
 
     /// Somebody who has shown nothing.
-    fn turn_away(&mut self, client: ClientId, Turned { away, with_password }: Turned) {
-        match (away, with_password) {
-            // They come in floods.
-            (Rejection::TooManyTries, _) => {}
-            (_, true) => self.event(Event::WrongPassword),
-            (_, false) => self.event(Event::Rejected),
-        }
+    fn turn_away(&mut self, client: ClientId, Turned { away, event }: Turned) {
+        event.into_iter().for_each(|event| self.event(event));
         self.reject(client, away);
     }
 
@@ -428,36 +448,23 @@ impl Host {
         let id = ViewerId(self.next_viewer);
         self.next_viewer += 1;
         let ticket = opened.ticket;
-        let (viewer, step) = Viewer::greet(self.now, &self.config, id, client, opened);
-        if let Some(ticket) = ticket {
-            self.replace(ticket);
-        }
+        let (viewer, step) = Viewer::greet(self.now, &self.seed, id, client, opened);
+        self.arrivals.retain(|(_, arrived)| *arrived != client);
         self.by_client.insert(client, id);
         self.deadlines.insert((viewer.deadline(), id));
         self.viewers.insert(id, viewer);
-        let crowd = self.config.max_viewers.saturating_add(SPARE_CLIENTS) as usize;
+        let crowd = self.max_viewers.saturating_add(SPARE_CLIENTS) as usize;
         let may_come = ticket.is_some() || self.door.is_open(self.now);
         match step {
             Step::Leave(_) => self.refuse(id, PartReason::Protocol),
             _ if !may_come => self.refuse(id, PartReason::InviteExpired),
             _ if self.viewers.len() > crowd => self.refuse(id, PartReason::RoomFull),
             // Whoever has been let in before does not wait again.
-            _ if self.config.lobby && ticket.is_none() => self.with_viewer(id, |viewer, _| {
+            _ if self.lobby && ticket.is_none() => self.with_viewer(id, |viewer, _| {
                 viewer.wait();
                 Step::Stay
             }),
             _ => self.admit(id),
-        }
-    }
-
-    /// Who comes back leaves the place that it had, which may be a dead one.
-    fn replace(&mut self, ticket: TicketId) {
-        let had = self.viewers.iter().find(|(_, viewer)| viewer.ticket() == Some(ticket));
-        if let Some(id) = had.map(|(id, _)| *id) {
-            self.with_viewer(id, |viewer, now| {
-                viewer.part(now, PartReason::Replaced);
-                Step::Leave(LeftReason::Replaced)
-            });
         }
     }
 
@@ -474,30 +481,43 @@ impl Host {
         let Some(viewer) = self.viewers.get(&id).filter(|v| v.is_waiting_for_admission()) else {
             return;
         };
-        if self.viewers.values().filter(|v| v.is_linked()).count()
-            >= self.config.max_viewers as usize
-        {
+        let had = viewer.ticket();
+        // Who comes back has the place of the link that it had.
+        let linked = |v: &&Viewer| v.is_linked() && (had.is_none() || v.ticket() != had);
+        if self.viewers.values().filter(linked).count() >= self.max_viewers as usize {
             // Who waits in the lobby may be let in when another has left.
             if !viewer.is_waiting() {
                 self.refuse(id, PartReason::RoomFull);
             }
             return;
         }
-        let ticket = if viewer.ticket().is_some() {
-            None
-        } else if self.door.take_use() {
-            Some(self.door.issue())
-        } else {
+        let given = if had.is_some() { None } else { self.door.let_in() };
+        if had.is_none() && given.is_none() {
             return self.refuse(id, PartReason::InviteExpired);
-        };
-        let (config, reflexive) = (self.config.clone(), self.server.reflexive());
-        self.with_viewer(id, |viewer, now| match viewer.admit(now, &config, reflexive, ticket) {
+        }
+        let (place, reflexive) = (Arc::clone(&self.place), self.server.reflexive());
+        let mut came = true;
+        self.with_viewer(id, |viewer, now| match viewer.admit(now, &place, reflexive, given) {
             Ok(()) => Step::Stay,
             Err(error) => {
+                came = false;
                 viewer.refuse(PartReason::Protocol);
                 Step::Leave(error.into())
             }
         });
+        if let (false, Some(ticket)) = (came, given) {
+            self.door.take_back(&ticket);
+        }
+    }
+
+    /// Once its new link is up, who came back leaves the one that it had: that it said hello proves less, since the
+    /// server may have kept that back for a while.
+    fn replace(&mut self, id: ViewerId) {
+        let ticket = self.viewers.get(&id).and_then(Viewer::ticket);
+        let had = |(other, v): &(&ViewerId, &Viewer)| **other < id && v.ticket() == ticket;
+        if let (Some(_), Some(other)) = (ticket, self.viewers.iter().find(had)) {
+            self.part(*other.0, PartReason::Replaced);
+        }
     }
 
     fn kick(&mut self, id: ViewerId) {
@@ -544,7 +564,9 @@ impl Host {
                 self.server.send(&Request::Relay { client, blob });
             }
         }
+        let mut is_new = false;
         while let Some(event) = viewer.poll_event() {
+            is_new |= matches!(event, Event::ViewerConnected { .. });
             if let Event::KeyframeWanted = event {
                 self.keyframe_wanted = true;
             } else {
@@ -569,6 +591,9 @@ impl Host {
         if after != deadline {
             self.deadlines.remove(&(deadline, id));
             self.deadlines.insert((after, id));
+        }
+        if is_new {
+            self.replace(id);
         }
     }
 

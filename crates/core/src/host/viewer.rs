@@ -13,7 +13,7 @@ use lllsi_proto::sealed::{
 };
 
 use super::door::Opened;
-use super::{Config, Event, LeftReason, ViewerId};
+use super::{Event, LeftReason, Place, ViewerId};
 use crate::client::truncate;
 use crate::link::{Link, LinkEvent};
 use crate::rate::{self, Estimate, Limits, Sample};
@@ -114,7 +114,7 @@ impl Viewer {
     /// Takes the first message of a client that has shown that it may speak.
     pub(super) fn greet(
         now: Instant,
-        config: &Config,
+        seed: &[u8; 32],
         id: ViewerId,
         client: ClientId,
         opened: Opened,
@@ -141,7 +141,7 @@ impl Viewer {
             id,
             client: Some(client),
             hello: Hello { name, ..hello },
-            nonce: Nonce::from_bytes(derive(&config.random_seed, b"host nonce", id.0)),
+            nonce: Nonce::from_bytes(derive(seed, b"host nonce", id.0.into())),
             ticket,
             stage: Stage::Greeted(responder),
             early_candidates: Vec::new(),
@@ -276,14 +276,13 @@ impl Viewer {
     pub(super) fn admit(
         &mut self,
         now: Instant,
-        config: &Config,
+        place: &Place,
         reflexive: Option<(SocketAddr, SocketAddr)>,
         ticket: Option<Ticket>,
     ) -> Result<(), LinkError> {
         self.announced = true;
-        self.ticket = ticket.map(|ticket| ticket.id).or(self.ticket);
         let offer = std::mem::take(&mut self.hello.offer);
-        let (mut link, answer) = Link::answer(now, &config.certificate, &config.locals, &offer)?;
+        let (mut link, answer) = Link::answer(now, &place.certificate, &place.locals, &offer)?;
         let candidate = reflexive.and_then(|(mapped, base)| link.add_local(now, mapped, base));
         for candidate in self.early_candidates.drain(..) {
             link.add_remote(now, &candidate);
@@ -291,6 +290,7 @@ impl Viewer {
         let Some((channel, binding)) = self.answer(Admission::Admitted { answer, ticket }) else {
             return Err(LinkError::Closed);
         };
+        self.ticket = ticket.map(|ticket| ticket.id).or(self.ticket);
         link.set_binding(now, binding);
         self.rename(link.ufrag());
         self.stage = Stage::Linked(Box::new(link), Some(channel));

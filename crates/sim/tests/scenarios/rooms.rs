@@ -1,14 +1,14 @@
 //! Rooms with names and passwords, and tickets to come back with.
 
 use lllsi_core::client::{self, CloseReason, Entry};
-use lllsi_core::host::{self, LeftReason, Room};
+use lllsi_core::host::{self, Room};
 use lllsi_core::password::{Asking, answer};
 use lllsi_core::seal::{HostIdentity, PreShared, Responder};
 use lllsi_core::{Machine, host::ViewerState};
 use lllsi_proto::invite::HostKey;
 use lllsi_proto::rendezvous::Reply;
 use lllsi_proto::room::RoomName;
-use lllsi_proto::sealed::Envelope;
+use lllsi_proto::sealed::{Envelope, PartReason};
 use lllsi_sim::{Conditions, NodeId, Setup, World};
 
 use crate::{for_seeds, ms, secs};
@@ -117,9 +117,7 @@ fn a_ticket_brings_back_past_the_lobby_and_the_terms_but_not_after_a_kick() {
         let back = ticket(&world, ada);
         let again = world.join_with("Ada", back.clone());
         assert!(watches(&mut world, again), "{:?}", world.client(again));
-        let replaced = |e: &host::Event| {
-            matches!(e, host::Event::ViewerLeft { reason: LeftReason::Replaced, .. })
-        };
+        let replaced = |e: &host::Event| matches!(e, host::Event::ViewerLeft { reason, .. } if *reason == PartReason::Replaced.into());
         assert!(world.host().told(replaced));
         let states: Vec<_> = world.host_machine().status().iter().map(|v| v.state).collect();
         assert_eq!(states, [ViewerState::Connected]);
