@@ -106,9 +106,23 @@ enum Peer {
 struct Room {
     host: ConnectionId,
     clients: BTreeMap<ClientId, ConnectionId>,
+    /// Those of them that came by the room's name, which is no secret: they leave places to the others.
+    by_name: BTreeSet<ClientId>,
     next_client: u32,
     max_clients: u32,
     name: Option<RoomName>,
+}
+
+impl Room {
+    fn has_place(&self, by_name: bool) -> bool {
+        let max = self.max_clients as usize;
+        self.clients.len() < max && (!by_name || self.by_name.len() < max.div_ceil(2))
+    }
+
+    fn remove(&mut self, client: ClientId) -> Option<ConnectionId> {
+        self.by_name.remove(&client);
+        self.clients.remove(&client)
+    }
 }
 
 /// The server's machine.
@@ -252,7 +266,14 @@ impl Rendezvous {
             self.names_changed();
         }
         let max_clients = max_clients.min(self.config.max_clients_per_room);
-        let room = Room { host: id, clients: BTreeMap::new(), next_client: 1, max_clients, name };
+        let room = Room {
+            host: id,
+            clients: BTreeMap::new(),
+            by_name: BTreeSet::new(),
+            next_client: 1,
+            max_clients,
+            name,
+        };
         self.rooms.insert(room_id, room);
         self.peers.insert(id, Peer::Host(room_id));
         self.send(id, &Reply::Opened { room: room_id, stun_port: self.config.stun_port });
@@ -273,12 +294,16 @@ impl Rendezvous {
         let Some((room_id, room)) = found else {
             return self.refuse(id, Refusal::UnknownRoom);
         };
-        if room.clients.len() >= room.max_clients as usize {
+        let by_name = matches!(place, Place::Name(_));
+        if !room.has_place(by_name) {
             return self.refuse(id, Refusal::RoomFull);
         }
         let client = ClientId(room.next_client);
         room.next_client = room.next_client.wrapping_add(1);
         room.clients.insert(client, id);
+        if by_name {
+            room.by_name.insert(client);
+        }
         let host = room.host;
         self.peers.insert(id, Peer::Client(room_id, client));
         self.send(id, &Reply::Entered { client, stun_port: self.config.stun_port });
@@ -294,7 +319,7 @@ impl Rendezvous {
     }
 
     fn dismiss(&mut self, room: RoomId, client: ClientId) {
-        let to = self.rooms.get_mut(&room).and_then(|room| room.clients.remove(&client));
+        let to = self.rooms.get_mut(&room).and_then(|room| room.remove(client));
         if let Some(to) = to {
             self.send(to, &Reply::Dismissed);
             self.peers.remove(&to);
@@ -308,7 +333,7 @@ impl Rendezvous {
             Some(Peer::Silent { deadline }) => drop(self.deadlines.remove(&(deadline, id))),
             Some(Peer::Client(room, client)) => {
                 if let Some(room) = self.rooms.get_mut(&room) {
-                    room.clients.remove(&client);
+                    room.remove(client);
                     let host = room.host;
                     self.send(host, &Reply::Departed { client });
                 }
@@ -539,7 +564,8 @@ mod tests {
         assert_eq!(f.connect_and_say(2, open_as(OTHER, "den")), refused(2, Refusal::NameTaken));
         let kept = f.server.names(f.now);
         let left = Duration::from_secs(30);
-        assert_eq!(kept, [Claim { name: "den".parse().unwrap(), room: TOKEN.room_id(), left }]);
+        let (name, room) = ("den".parse().unwrap(), TOKEN.room_id());
+        assert_eq!(kept, [Claim { name, room, left, used: Duration::ZERO }]);
 
         f.server = Rendezvous::new(config);
         f.server.restore_names(f.now, kept);
@@ -553,15 +579,42 @@ mod tests {
     }
 
     #[test]
-    fn names_have_a_bound_and_those_that_lapsed_make_room() {
-        let keep_names = Duration::from_secs(90);
-        let config = Config { keep_names, max_names: 1, ..Config::default() };
+    fn names_have_a_bound_and_those_that_were_used_least_make_room() {
+        let config = Config { max_names: 2, ..Config::default() };
+        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
+        let third = RoomToken::from_bytes([7; 32]);
+        f.connect_and_say(1, open_as(TOKEN, "den"));
+        f.connect_and_say(2, open_as(OTHER, "attic"));
+        assert_eq!(f.connect_and_say(3, open_as(third, "hall")), refused(3, Refusal::ServerFull));
+        f.say(2, Request::Close);
+        f.now += Duration::from_secs(10);
+        f.say(1, Request::Close);
+        assert_eq!(f.connect_and_say(4, open_as(third, "hall")), [opened(4, third)]);
+        assert_eq!(f.connect_and_say(5, open_as(third, "den")), refused(5, Refusal::NameTaken));
+        f.say(4, Request::Close);
+        assert_eq!(f.connect_and_say(6, open_as(third, "attic")), [opened(6, third)]);
+    }
+
+    #[test]
+    fn who_knows_the_name_alone_leaves_places_to_the_others() {
+        let mut f = Fixture::new();
+        f.connect_and_say(1, open_as(TOKEN, "den"));
+        f.connect_and_say(2, enter_by("den"));
+        f.connect_and_say(3, enter_by("den"));
+        assert_eq!(f.connect_and_say(4, enter_by("den")), refused(4, Refusal::RoomFull));
+        assert_eq!(f.connect_and_say(5, enter()).len(), 2);
+        f.input(Input::Disconnected(ConnectionId(2)));
+        assert_eq!(f.connect_and_say(6, enter_by("den")).len(), 2);
+        f.connect_and_say(7, enter());
+        assert_eq!(f.connect_and_say(8, enter()), refused(8, Refusal::RoomFull));
+    }
+
+    #[test]
+    fn a_name_that_is_kept_for_ever_is_kept_for_long() {
+        let config = Config { keep_names: Duration::MAX, ..Config::default() };
         let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
         f.connect_and_say(1, open_as(TOKEN, "den"));
-        assert_eq!(f.connect_and_say(2, open_as(OTHER, "attic")), refused(2, Refusal::ServerFull));
         f.say(1, Request::Close);
-        assert_eq!(f.connect_and_say(3, open_as(OTHER, "attic")), refused(3, Refusal::ServerFull));
-        f.now += keep_names;
-        assert_eq!(f.connect_and_say(4, open_as(OTHER, "attic")), [opened(4, OTHER)]);
+        assert!(f.server.names(f.now)[0].left > Duration::from_secs(365 * 24 * 3600));
     }
 }

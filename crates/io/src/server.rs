@@ -50,6 +50,9 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Unanswered, it is gone.
 const MAX_UNANSWERED: u32 = 3;
+/// Between two writings of names, and after how long they are written though nothing has changed.
+const NAMES_PAUSE: Duration = Duration::from_millis(200);
+const RENEW_NAMES: Duration = Duration::from_secs(24 * 3600);
 /// When the server stops: how long last words are passed on, and then written.
 const STOP_GRACE: Duration = Duration::from_millis(150);
 
@@ -108,7 +111,7 @@ impl Server {
         let http = tcp.local_addr().map_err(failed)?;
         let stun = udp.local();
         let machine = machine(&config, stun.port())?;
-        let keeper = Keeper { directory: config.state, changed: false, writing: None };
+        let keeper = Keeper::new(config.state);
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("server".into())
@@ -185,43 +188,64 @@ enum Told {
     Stop,
 }
 
-/// Writes names down when they have changed: beside the machine's task, and one writing at a time.
+/// Writes names down when they have changed: beside the machine's task, one writing at a time, and with a pause between
+/// two.
 struct Keeper {
     directory: Option<PathBuf>,
-    changed: bool,
-    writing: Option<JoinHandle<()>>,
+    /// When to write next; soon if something has changed.
+    due: Instant,
+    /// Tells whether it went well.
+    writing: Option<JoinHandle<bool>>,
 }
 
 impl Keeper {
+    fn new(directory: Option<PathBuf>) -> Self {
+        Self { directory, due: Instant::now() + RENEW_NAMES, writing: None }
+    }
+
+    fn changed(&mut self) {
+        self.due = self.due.min(Instant::now() + NAMES_PAUSE);
+    }
+
     fn write(&mut self, machine: &Rendezvous) {
-        let Some(directory) = self.directory.clone().filter(|_| self.changed) else { return };
-        if self.writing.is_some() {
-            return;
-        }
-        self.changed = false;
+        let Some(directory) = self.directory.clone() else { return };
         let (claims, now) = (machine.names(Instant::now()), SystemTime::now());
+        // Those of rooms that stay open are moved on by that, too.
+        self.due = Instant::now() + RENEW_NAMES;
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = state::keep_names(&directory, now, claims) {
+            let kept = state::keep_names(&directory, now, claims);
+            if let Err(error) = &kept {
                 tracing::error!(%error, "names of rooms are not kept");
             }
+            kept.is_ok()
         }));
     }
 
-    /// Waits for the end of a writing; forever if there is none.
-    async fn written(&mut self) {
-        match &mut self.writing {
-            Some(writing) => drop(writing.await),
-            None => std::future::pending().await,
+    /// Waits until something is to be written; forever if nothing is kept.
+    async fn is_due(&mut self) {
+        if self.directory.is_none() {
+            return std::future::pending().await;
         }
-        self.writing = None;
+        self.written().await;
+        tokio::time::sleep_until(self.due.into()).await;
+    }
+
+    /// Waits for the end of a writing, if there is one.
+    async fn written(&mut self) {
+        if let Some(writing) = &mut self.writing {
+            let went_well = writing.await.unwrap_or(false);
+            self.writing = None;
+            if !went_well {
+                self.changed();
+            }
+        }
     }
 
     /// The last writing.
     async fn finish(mut self, machine: &Rendezvous) {
-        while self.writing.is_some() || self.changed && self.directory.is_some() {
-            self.write(machine);
-            self.written().await;
-        }
+        self.written().await;
+        self.write(machine);
+        self.written().await;
     }
 }
 
@@ -269,7 +293,7 @@ async fn run_machine(mut machine: Rendezvous, mut keeper: Keeper, mut told: mpsc
                     return keeper.finish(&machine).await;
                 }
             },
-            () = keeper.written() => {
+            () = keeper.is_due() => {
                 keeper.write(&machine);
                 continue;
             }
@@ -287,11 +311,10 @@ async fn run_machine(mut machine: Rendezvous, mut keeper: Keeper, mut told: mpsc
                     }
                 }
                 Output::Close(id) => drop(connections.remove(&id)),
-                Output::NamesChanged => keeper.changed = true,
+                Output::NamesChanged => keeper.changed(),
                 Output::Timeout(at) => break at,
             }
         };
-        keeper.write(&machine);
     }
 }
 

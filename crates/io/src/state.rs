@@ -10,6 +10,7 @@ use lllsi_core::seal;
 use lllsi_proto::invite::{RoomId, RoomToken};
 use lllsi_proto::room::RoomName;
 use serde::{Deserialize, Serialize};
+use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::{Error, random};
 
@@ -28,8 +29,16 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), Error> {
     fs::create_dir_all(directory).map_err(failed(directory))
 }
 
-/// Writes a new file that only its owner can read.
+/// Writes a new file that only its owner can read. It is there whole or not at all; one that is there stays as it is.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let random = random::<8>().map_err(std::io::Error::other)?;
+    let fresh = path.with_extension(format!("{:x}.new", u64::from_be_bytes(random)));
+    let linked = write(&fresh, bytes).and_then(|()| fs::hard_link(&fresh, path));
+    let _ = fs::remove_file(&fresh);
+    linked
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -45,6 +54,8 @@ struct Kept {
     room: RoomId,
     /// Seconds since 1970.
     until: u64,
+    /// Seconds that its room was open.
+    used: u64,
 }
 
 /// The names that a server knew when it ended; none if it was never there.
@@ -56,9 +67,10 @@ pub(crate) fn names(directory: &Path, now: SystemTime) -> Result<Vec<Claim>, Err
     };
     let kept: Vec<Kept> = serde_json::from_slice(&text)
         .map_err(|e| Error::State { path, detail: format!("it is damaged: {e}") })?;
-    let claim = |Kept { name, room, until }| {
-        let left = (UNIX_EPOCH + Duration::from_secs(until)).duration_since(now).ok()?;
-        Some(Claim { name, room, left })
+    let claim = |Kept { name, room, until, used }| {
+        let passed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let left = Duration::from_secs(until).checked_sub(passed).filter(|left| !left.is_zero())?;
+        Some(Claim { name, room, left, used: Duration::from_secs(used) })
     };
     Ok(kept.into_iter().filter_map(claim).collect())
 }
@@ -69,16 +81,16 @@ pub(crate) fn keep_names(
     now: SystemTime,
     claims: Vec<Claim>,
 ) -> Result<(), Error> {
-    let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |past| past.as_secs());
-    let kept = claims.into_iter().map(|Claim { name, room, left }| {
-        let until = now.checked_add(left).map_or(u64::MAX, seconds);
-        Kept { name, room, until }
+    let passed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let kept = claims.into_iter().map(|Claim { name, room, left, used }| {
+        let until = passed.saturating_add(left).as_secs();
+        Kept { name, room, until, used: used.as_secs() }
     });
     let kept: Vec<_> = kept.collect();
     let text = serde_json::to_vec(&kept).expect("plain structs serialize");
     let (path, fresh) = (directory.join(NAMES), directory.join("names.json.new"));
     let _ = fs::remove_file(&fresh);
-    create(&fresh, &text).and_then(|()| fs::rename(&fresh, &path)).map_err(failed(&path))
+    write(&fresh, &text).and_then(|()| fs::rename(&fresh, &path)).map_err(failed(&path))
 }
 
 /// The token with which a host owns this name at this server, now and after a restart. It comes from one secret key in
@@ -99,7 +111,18 @@ pub fn room_token(directory: &Path, server: &str, name: &RoomName) -> Result<Roo
     };
     let damaged = |_| Error::State { path, detail: "it is damaged: not 32 bytes".into() };
     let key: [u8; 32] = key.try_into().map_err(damaged)?;
-    Ok(seal::room_token(&key, server, name))
+    Ok(seal::room_token(&key, &normal(server), name))
+}
+
+/// One spelling for each server: without usual ports and capital letters.
+fn normal(server: &str) -> String {
+    let Ok(uri) = server.parse::<Uri>() else { return server.to_owned() };
+    let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return server.to_owned();
+    };
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let path = uri.path().trim_end_matches('/');
+    format!("{scheme}://{}:{port}{path}", host.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -108,7 +131,8 @@ mod tests {
 
     fn claim(name: &str, left: u64) -> Claim {
         let room = RoomToken::from_bytes([1; 32]).room_id();
-        Claim { name: name.parse().expect("a name"), room, left: Duration::from_secs(left) }
+        let (name, left) = (name.parse().expect("a name"), Duration::from_secs(left));
+        Claim { name, room, left, used: Duration::from_secs(7) }
     }
 
     #[test]
@@ -128,6 +152,10 @@ mod tests {
     fn a_damaged_file_is_named_and_left_alone() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join(NAMES);
+        let room = RoomToken::from_bytes([1; 32]).room_id().to_base64();
+        let far = format!(r#"[{{"name":"a","room":"{room}","until":{0},"used":{0}}}]"#, u64::MAX);
+        fs::write(&path, far).expect("it can be written");
+        assert_eq!(names(directory.path(), UNIX_EPOCH).expect("it is understood").len(), 1);
         fs::write(&path, "[{").expect("it can be written");
         let error = names(directory.path(), UNIX_EPOCH).expect_err("it is damaged").to_string();
         assert!(error.contains("names.json") && error.contains("damaged"), "{error}");
@@ -143,6 +171,8 @@ mod tests {
         };
         let first = token("https://a.example", "den");
         assert!(first == token("https://a.example", "den"));
+        assert!(first == token("https://A.example:443/", "den"));
+        assert!(first != token("https://a.example/more", "den"));
         assert!(first != token("https://b.example", "den"));
         assert!(first != token("https://a.example", "attic"));
         #[cfg(unix)]
