@@ -32,10 +32,16 @@ function power(base, exponent) {
   return result;
 }
 
+/** Secret, and not 0. */
+function randomNumber() {
+  const words = crypto.getRandomValues(new BigUint64Array(5));
+  return (words.reduce((number, word) => (number << 64n) | word, 0n) % (P - 1n)) + 1n;
+}
+
 /**
  * From bytes to the u-coordinate of a point (RFC 9380, 6.7.1): `map_to_curve_elligator2`. WebCrypto has no such thing.
- * Numbers of this kind take a time that depends on them; what they are made of contains a value that is fresh for each
- * exchange, so that times of several do not add up to a password.
+ * Numbers of this kind take a time that depends on them. The two long powers are therefore taken of what was multiplied
+ * by a secret random number, which drops out again.
  * @param {Bytes} bytes little-endian; bit 255 is not looked at
  * @returns {Bytes}
  */
@@ -43,9 +49,11 @@ export function mapToCurve(bytes) {
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).reverse();
   const u = BigInt(`0x${hex.join("")}`) & (2n ** 255n - 1n);
   // The denominator is never 0: -1/2 is not a square.
-  const x1 = ((P - J) * power((1n + 2n * u * u) % P, P - 2n)) % P;
+  const blind = randomNumber();
+  const inverse = (blind * power((((1n + 2n * u * u) % P) * blind) % P, P - 2n)) % P;
+  const x1 = ((P - J) * inverse) % P;
   const gx1 = (x1 * (x1 * (x1 + J) + 1n)) % P;
-  const isSquare = power(gx1, (P - 1n) / 2n) !== P - 1n;
+  const isSquare = power((gx1 * ((blind * blind) % P)) % P, (P - 1n) / 2n) !== P - 1n;
   const x = isSquare ? x1 : (2n * P - x1 - J) % P;
   return Uint8Array.from({ length: 32 }, (_, i) => Number((x >> BigInt(8 * i)) & 255n));
 }

@@ -11,6 +11,10 @@ import { Failure } from "./failure.js";
 import { WIRE_VERSION } from "./invite.js";
 import { hkdf } from "./noise.js";
 
+/** The longest name and password, in bytes of UTF-8. */
+const MAX_NAME = 64;
+const MAX_PASSWORD = 256;
+
 /**
  * @typedef {import("./bytes.js").Bytes} Bytes
  * @typedef {import("./failure.js").Code} Code
@@ -31,12 +35,11 @@ import { hkdf } from "./noise.js";
  * What a host gives to whom it lets in, to come back with while the stream lives.
  * @typedef {object} Pass
  * @property {string} server
- * @property {Place} place
  * @property {Bytes} hostKey
  * @property {Ticket} ticket
  */
 
-/** @typedef {{ id: Bytes, secret: Bytes }} Ticket */
+/** @typedef {{ room: Bytes, id: Bytes, secret: Bytes }} Ticket */
 /** @typedef {Invite | NamedRoom | Pass} Entry */
 
 /**
@@ -49,9 +52,17 @@ import { hkdf } from "./noise.js";
  * @property {Code} refused what it means that the host does not know our secret
  */
 
-/** The name and password as both sides use them, however they were typed. @param {string} text */
-function normal(text) {
-  return text.trim().normalize("NFC");
+/**
+ * A text as both sides use it, however it was typed.
+ * @param {string} text
+ * @param {number} max bytes
+ * @returns {string}
+ * @throws {Failure} `bad_room`
+ */
+function normal(text, max) {
+  const found = text.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "").normalize("NFC");
+  if (!found || utf8(found).length > max || /\p{Cc}/u.test(found)) throw new Failure("bad_room");
+  return found;
 }
 
 /**
@@ -59,14 +70,20 @@ function normal(text) {
  * @param {string} name
  * @param {string} password
  * @returns {NamedRoom}
+ * @throws {Failure} `bad_room`
  */
 export function namedRoom(server, name, password) {
-  return { server, name: normal(name), password: normal(password) };
+  return { server, name: normal(name, MAX_NAME), password: normal(password, MAX_PASSWORD) };
+}
+
+/** @param {Bytes} message @returns {Bytes} */
+function wrap(message) {
+  return envelope(KIND.handshake, message);
 }
 
 /** @param {Entry} entry @returns {Place} */
 export function placeOf(entry) {
-  if ("place" in entry) return entry.place;
+  if ("ticket" in entry) return { room: entry.ticket.room };
   return "name" in entry ? { name: entry.name } : { room: entry.room };
 }
 
@@ -87,7 +104,6 @@ function context(purpose, subject) {
 export async function basisOf(server, entry) {
   if ("password" in entry) return askFor(server, entry);
   const { hostKey } = entry;
-  const wrap = (/** @type {Bytes} */ message) => envelope(KIND.handshake, message);
   if ("secret" in entry) {
     const prologue = context("LLLSI signalling", entry.room);
     return { hostKey, psk: entry.secret, prologue, wrap, refused: "wrong_secret" };
@@ -109,8 +125,8 @@ export async function basisOf(server, entry) {
  * @returns {Promise<Basis>}
  */
 async function askFor(server, { name, password }) {
-  const [session, random] = [16, 32].map((length) => crypto.getRandomValues(new Uint8Array(length)));
-  if (!session || !random) throw new TypeError("no random numbers");
+  const session = crypto.getRandomValues(new Uint8Array(16));
+  const random = crypto.getRandomValues(new Uint8Array(32));
   const prologue = context("LLLSI room", utf8(name));
   const exchange = await Exchange.begin(utf8(password), prologue, session, random);
   server.relay(envelope(KIND.clientShare, session, exchange.share));
@@ -119,7 +135,6 @@ async function askFor(server, { name, password }) {
   const psk = await pskOf(exchange, body.slice(0, 32), body.slice(32, 64)).catch(() => {
     throw new Failure("tampered");
   });
-  const wrap = (/** @type {Bytes} */ message) => envelope(KIND.handshake, message);
   return { hostKey: body.slice(32, 64), psk, prologue, wrap, refused: "wrong_password" };
 }
 

@@ -11,8 +11,13 @@ import { WIRE_VERSION } from "./invite.js";
 /** @typedef {import("./failure.js").Code} Code */
 
 export const KIND = Object.freeze({ handshake: 1, sealed: 2, rejected: 3, clientShare: 4, hostShare: 5, ticket: 6 });
-/** Why a host rejects a client, by number. @type {Code[]} */
-const REJECTIONS = ["protocol", "wrong_secret", "version", "tampered", "too_many_tries"];
+/** Why a host rejects a client, by number. @type {Map<number, Code>} */
+const REJECTIONS = new Map([
+  [1, "wrong_secret"],
+  [2, "version"],
+  [3, "tampered"],
+  [4, "too_many_tries"],
+]);
 
 /**
  * @param {number} kind
@@ -33,9 +38,12 @@ export function envelope(kind, ...body) {
  */
 export function openAnswer(blob, kind, refused) {
   const [version, found, reason = 0] = blob;
-  if (found === KIND.rejected) {
-    const code = REJECTIONS[reason] ?? "protocol";
-    throw new Failure(code === "wrong_secret" ? refused : code);
+  if (version === undefined || found === undefined) throw new Failure("tampered");
+  const rejection = found === KIND.rejected && REJECTIONS.get(reason);
+  if (rejection) {
+    // Of tries a host speaks before it has heard of a password, never after: that would be to hear of another.
+    if (rejection === "too_many_tries" && kind !== KIND.hostShare) throw new Failure("tampered");
+    throw new Failure(rejection === "wrong_secret" ? refused : rejection);
   }
   if (version !== WIRE_VERSION) throw new Failure("version", `the host's is ${version}`);
   if (found !== kind) throw new Failure("tampered");

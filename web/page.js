@@ -14,10 +14,9 @@ import { Failure, Session, checkBrowser, namedRoom, parseInvite } from "./sessio
 const IDLE_MS = 3000;
 /** A host tests one password with each try: whoever answers under a name gets no more from us. */
 const MAX_TRIES = 3;
-/** How a session ends whose other side may have tested a password. */
-const GUESSES = ["wrong_password", "tampered", "no_answer"];
-/** What tells that what we joined with is worth nothing. */
-const DEAD_ENDS = ["wrong_secret", "unknown_room", "version", "invite_expired"];
+/** What tells that an invitation, or what a host gave us, is worth nothing. */
+const DEAD_LINKS = ["wrong_secret", "unknown_room", "version", "invite_expired"];
+const DEAD_PASSES = ["wrong_ticket", "unknown_room", "version", "kicked", "host_closed", "source_lost"];
 
 /**
  * @template {HTMLElement} T
@@ -47,6 +46,8 @@ const link = element("link", HTMLInputElement);
 const room = element("room", HTMLInputElement);
 const password = element("password", HTMLInputElement);
 const name = element("name", HTMLInputElement);
+const again = element("again", HTMLButtonElement);
+const back = element("back", HTMLButtonElement);
 const showFigures = element("show-figures", HTMLButtonElement);
 
 /** @type {Invite | null} */
@@ -80,12 +81,14 @@ function show(state, heading, words = "") {
 /** @param {Failure | null} failure null: we left */
 function showEnd(failure) {
   // A link that leads nowhere is not tried again: another may be pasted.
-  if (failure && DEAD_ENDS.includes(failure.code)) invite = null;
+  if (failure && DEAD_LINKS.includes(failure.code)) invite = null;
+  if (failure && DEAD_PASSES.includes(failure.code)) pass = null;
   show("ended", failure?.message ?? "You left the stream");
   next.textContent = failure?.next ?? "";
   detail.textContent = failure?.detail ?? "";
   if (failure) document.body.dataset.code = failure.code;
-  element("again", HTMLButtonElement).textContent = invite || pass ? "Join again" : "Back";
+  again.textContent = invite || pass ? "Join again" : "Back";
+  back.hidden = !invite && !pass;
 }
 
 function showForm() {
@@ -151,7 +154,6 @@ function entered() {
   }
   const named = namedRoom(home, room.value, password.value);
   password.value = "";
-  if (!named.name || !named.password) throw new Failure("incomplete");
   if (!mayTry(named.name)) throw new Failure("impostor");
   return named;
 }
@@ -160,13 +162,13 @@ function entered() {
  * What a failure means here, where more is known than in one session.
  * @param {Entry} entry
  * @param {Failure | null} failure
- * @param {boolean} wasLetIn
+ * @param {Session} joined
  */
-function judged(entry, failure, wasLetIn) {
-  if (failure?.code === "wrong_ticket") pass = null;
+function judged(entry, failure, joined) {
   if (!("password" in entry)) return failure;
-  if (wasLetIn) failed.delete(entry.name);
-  else if (failure && GUESSES.includes(failure.code)) failed.set(entry.name, (failed.get(entry.name) ?? 0) + 1);
+  // Whatever was said in the end: whoever answers has had a try, and shown nothing.
+  if (joined.isUnproven) failed.set(entry.name, (failed.get(entry.name) ?? 0) + 1);
+  else if (joined.pass) failed.delete(entry.name);
   return mayTry(entry.name) ? failure : new Failure("impostor");
 }
 
@@ -203,10 +205,7 @@ function join(entry) {
     if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
     pass = joined.pass ?? pass;
     const { detail: reason } = /** @type {CustomEvent<Failure | null>} */ (event);
-    const failure = judged(entry, reason, joined.pass !== null);
-    // The link may still be good where the host does not know us any more.
-    if (failure?.code === "wrong_ticket" && invite) join(invite);
-    else showEnd(failure);
+    showEnd(judged(entry, reason, joined));
   });
 }
 
@@ -300,10 +299,14 @@ form.addEventListener("submit", (event) => {
 form.addEventListener("change", ({ target }) => {
   if (target instanceof HTMLInputElement && target.type === "radio") showForm();
 });
-element("again", HTMLButtonElement).addEventListener("click", () => {
+again.addEventListener("click", () => {
   const entry = pass ?? invite;
   if (entry) join(entry);
   else showForm();
+});
+back.addEventListener("click", () => {
+  [invite, pass] = [null, null];
+  showForm();
 });
 element("cancel", HTMLButtonElement).addEventListener("click", () => session?.leave());
 element("leave", HTMLButtonElement).addEventListener("click", () => session?.leave());

@@ -4,7 +4,7 @@
  */
 
 import { fromBase64, toBase64, utf8 } from "./bytes.js";
-import { basisOf, placeOf } from "./entry.js";
+import { basisOf } from "./entry.js";
 import { KIND, envelope, openAnswer, openSealed } from "./envelope.js";
 import { Failure, parted } from "./failure.js";
 import { Initiator, ephemeral, hkdf } from "./noise.js";
@@ -38,12 +38,14 @@ function json(plaintext) {
 }
 
 /**
- * @param {any} value what may be a ticket
+ * @param {any} value a ticket, if there is one
  * @returns {Ticket | null}
  */
 function ticket(value) {
-  const [id, secret] = [fromBase64(value?.id), fromBase64(value?.secret)];
-  return id?.length === 16 && secret?.length === 32 ? { id, secret } : null;
+  if (value === undefined || value === null) return null;
+  const [room, id, secret] = [fromBase64(value.room), fromBase64(value.id), fromBase64(value.secret)];
+  if (room?.length === 32 && id?.length === 16 && secret?.length === 32) return { room, id, secret };
+  throw new Failure("protocol", "no ticket");
 }
 
 /**
@@ -121,18 +123,23 @@ export class SealedChannel {
    * @param {Server} server
    * @param {Entry} entry
    * @param {{ name: string, offer: string, nonce: Bytes }} hello
+   * @param {(isUnproven: boolean) => void} prove told when the other side could test what we know, and when it has
+   *   shown that it knows it too
    * @returns {Promise<SealedChannel>}
    */
-  static async open(server, entry, { name, offer, nonce }) {
+  static async open(server, entry, { name, offer, nonce }, prove) {
     const { hostKey, psk, prologue, wrap, refused } = await basisOf(server, entry);
     const noise = await Initiator.begin(prologue, hostKey, psk, await ephemeral());
     const hello = utf8(JSON.stringify({ name, offer, nonce: toBase64(nonce) }));
-    server.relay(wrap(await noise.write(hello)));
+    const message = await noise.write(hello);
+    prove(true);
+    server.relay(wrap(message));
 
     const body = openAnswer(await server.receive(), KIND.handshake, refused);
     const { payload, session } = await noise.read(body).catch(() => {
       throw new Failure("tampered");
     });
+    prove(false);
     const welcome = json(payload);
     const hostNonce = fromBase64(welcome?.nonce);
     if (hostNonce?.length !== 32) throw new Failure("protocol", "no nonce");
@@ -146,7 +153,7 @@ export class SealedChannel {
    */
   pass(given) {
     const [entry, hostKey] = [this.#entry, this.#hostKey];
-    if (given) return { server: entry.server, place: placeOf(entry), hostKey, ticket: given };
+    if (given) return { server: entry.server, hostKey, ticket: given };
     return "ticket" in entry ? entry : null;
   }
 

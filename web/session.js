@@ -79,6 +79,7 @@ export class Session extends EventTarget {
   /** @type {Figures | null} */
   #figures = null;
   #isOver = false;
+  #isUnproven = false;
   /** @type {Pass | null} */
   #pass = null;
   /** @type {SealedChannel | null} */
@@ -118,6 +119,11 @@ export class Session extends EventTarget {
     return this.#figures;
   }
 
+  /** Whether the other side could test a secret of ours, and has not shown that it knows it. */
+  get isUnproven() {
+    return this.#isUnproven;
+  }
+
   /** With what to join again while the stream lives; null before `connecting`. It is a secret. */
   get pass() {
     return this.#pass;
@@ -154,7 +160,7 @@ export class Session extends EventTarget {
     const keep = (/** @type {Event} */ event) => early.push(/** @type {CustomEvent<string>} */ (event).detail);
     link.addEventListener("candidate", keep);
     const hello = { name: this.#name, offer: await link.offer(), nonce };
-    const channel = await SealedChannel.open(server, this.#entry, hello);
+    const channel = await SealedChannel.open(server, this.#entry, hello, (is) => (this.#isUnproven = is));
     this.#channel = channel;
     if (this.#isOver) return;
     link.removeEventListener("candidate", keep);

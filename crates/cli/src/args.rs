@@ -88,7 +88,7 @@ pub(crate) struct Host {
     #[arg(long, requires = "room", conflicts_with = "password_file")]
     pub(crate) ask_password: bool,
     /// A directory for the secret by which the name stays yours. Default: lllsi in your directory for state.
-    #[arg(long, value_name = "DIR", requires = "room")]
+    #[arg(long, value_name = "DIR", requires_all = ["room", "server"])]
     pub(crate) state: Option<PathBuf>,
     /// Let clients wait until you admit them. Type `help` while it runs.
     #[arg(long)]
@@ -209,7 +209,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         })
 }
 
-/// A rate with an optional `k` or `M`.
+/// A number with a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
     let parse = |(unit, seconds): (char, u64)| {
@@ -222,6 +222,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A rate with an optional `k` or `M`.
 fn bitrate(text: &str) -> Result<u32, String> {
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),

@@ -61,9 +61,10 @@ codes! {
     InviteExpired "invite_expired" 23 "Ask the host for a new link.",
     WrongPassword "wrong_password" 24 "Ask the host for the password by another way. If it was right, somebody else answers under this name: do not try it again.",
     TooManyTries "too_many_tries" 25 "Wait a minute and try again, or ask the host for a link: it is not slowed down.",
-    NameTaken "name_taken" 26 "Choose another name for --room; or use the --state directory that this one was started with before.",
+    NameTaken "name_taken" 26 "Choose another name for --room; or use the --state directory and the --server that this one was started with before.",
     Replaced "replaced" 27 "Go on watching where you joined last.",
     Impostor "impostor" 28 "Ask the host by another way before you try again.",
+    BadRoom "bad_room" 29 "A room needs a name of at most 64 bytes and a password of at most 256, neither with control characters such as tabs.",
     NoPicture "no_picture" 20 "Stay longer, and check that the host lets you in.",
     Protocol "protocol" 19 "Install the newest lllsi on both sides; report it if that does not help.",
 }
@@ -99,6 +100,7 @@ impl From<lllsi::Error> for Failure {
         let code = match &error {
             lllsi::Error::Link(lllsi::LinkTextError::Version { .. }) => Code::Version,
             lllsi::Error::Link(_) => Code::BadLink,
+            lllsi::Error::Room(_) => Code::BadRoom,
             lllsi::Error::Io(io) => return io_failure(io, &error),
             lllsi::Error::Media(_) => Code::Source,
             lllsi::Error::CertificateWithoutHttps { .. } | lllsi::Error::ServerAddress { .. } => {

@@ -130,23 +130,18 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// This machine's server at each address that others may reach, with https, which browsers ask for there.
-    fn servers_for_others(&self) -> Vec<String> {
-        let Some(server) = self.embedded.filter(|server| server.http().ip().is_unspecified())
-        else {
-            return Vec::new();
-        };
-        let all = local_addresses(server.http().port(), false).into_iter();
-        all.filter(|a| !a.ip().is_loopback()).map(|address| format!("https://{address}")).collect()
-    }
-
-    /// The link, for this machine first, then for each address others may reach.
+    /// The link, for this machine first, then for each address others may reach: with https, which browsers ask for there.
     fn links(&self) -> Vec<String> {
         let mut links = vec![self.host.link()];
-        if let (Some(server), Ok(invite)) = (self.embedded, self.host.link().parse::<Invite>()) {
-            links.extend(self.servers_for_others().into_iter().map(|url| {
-                let certificate = server.certificate();
-                Invite { server: url, certificate, ..invite.clone() }.to_string()
+        if let (Some(server), Ok(invite)) = (self.embedded, self.host.link().parse::<Invite>())
+            && server.http().ip().is_unspecified()
+        {
+            let far = local_addresses(server.http().port(), false)
+                .into_iter()
+                .filter(|a| !a.ip().is_loopback());
+            links.extend(far.map(|address| {
+                let (server, certificate) = (format!("https://{address}"), server.certificate());
+                Invite { server, certificate, ..invite.clone() }.to_string()
             }));
         }
         links
@@ -166,13 +161,9 @@ impl Here<'_> {
             false => "with your password".into(),
         };
         report.say(&format!("Room:              {}, {password}", room.name));
-        let server = match (&self.args.server, self.servers_for_others().first()) {
-            (Some(url), _) | (None, Some(url)) => url.clone(),
-            (None, None) => match self.host.link().split_once("/#") {
-                Some((url, _)) => url.to_owned(),
-                None => return,
-            },
-        };
+        let links = self.links();
+        let shared = links.get(1).unwrap_or(&links[0]);
+        let Some((server, _)) = shared.split_once("/#") else { return };
         report.say(&format!("  In a browser:    {server}/#room={}", in_url(room.name.as_str())));
         let hash = self.embedded.and_then(Server::certificate).or(self.args.server_certificate);
         let hash = hash.filter(|_| server.starts_with("https://"));
@@ -284,6 +275,10 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
         HostEvent::NameLost => {
             report.event(&json!({"event": "name_lost"}));
             report.say("While the server was away, somebody else took the room's name. Your link works as before; the name leads elsewhere.");
+        }
+        HostEvent::Replaced => {
+            report.event(&json!({"event": "replaced"}));
+            report.say("The same room was opened by another run of this program: new viewers join there. Those who are here stay.");
         }
         HostEvent::ServerLost { reason } => {
             report.event(&json!({"event": "server_lost", "reason": reason}));

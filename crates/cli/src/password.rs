@@ -14,8 +14,11 @@ pub(crate) fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
         return Ok(std::env::var(VARIABLE).ok().filter(|password| !password.trim().is_empty()));
     };
     match std::fs::read_to_string(path) {
-        // Its first line: editors put an end to it.
-        Ok(text) => Ok(Some(text.lines().next().unwrap_or_default().to_owned())),
+        // Its first line: editors put an end to it, and some a mark at the front.
+        Ok(text) => {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+        }
         Err(error) => {
             let message = format!("the password in {} cannot be read: {error}", path.display());
             Err(Failure::new(Code::File, message))

@@ -187,9 +187,11 @@ impl ClientBuilder {
             }
             Invitation::Room { server, name, password } => {
                 let url = server_url(server.clone(), self.certificate)?;
+                let name = name.parse().map_err(Error::Room)?;
+                let password = password.parse().map_err(Error::Room)?;
                 Pass {
                     server: peer::Rendezvous { url, certificate: self.certificate },
-                    entry: Entry::Room { name: name.parse()?, password: password.parse()? },
+                    entry: Entry::Room { name, password },
                 }
             }
             Invitation::Pass(pass) => pass.clone(),
@@ -199,7 +201,7 @@ impl ClientBuilder {
     /// Starts threads and begins to join.
     ///
     /// # Errors
-    /// [`Error::Link`] for a link, name or password that cannot be one; [`Error::ServerAddress`] and
+    /// [`Error::Link`] and [`Error::Room`] for a link, name or password that cannot be one; [`Error::ServerAddress`] and
     /// [`Error::CertificateWithoutHttps`]; [`Error::Io`] for what the system refuses.
     pub fn start(self) -> Result<Client, Error> {
         let started = Instant::now();

@@ -80,6 +80,8 @@ pub enum HostEvent {
     WrongPassword,
     /// While it was away, the server has given the room's name to another host: the link alone leads here now.
     NameLost,
+    /// Another run of this host has opened the room: new viewers go there. Those that are here stay.
+    Replaced,
     /// The pictures ended, and with them the stream: the viewers are told, and [`HostEvent::Closed`] follows.
     SourceFailed(lllsi_media::Error),
     /// It is over; no event follows.
@@ -232,7 +234,7 @@ impl HostBuilder {
     ///
     /// # Errors
     /// [`Error::NoServer`] without a server; [`Error::ServerAddress`] and [`Error::CertificateWithoutHttps`];
-    /// [`Error::Link`] for a name or password that cannot be one; [`Error::Media`] for a screen that cannot be captured,
+    /// [`Error::Room`] for a name or password that cannot be one; [`Error::Media`] for a screen that cannot be captured,
     /// and for a size or frame rate that cannot be coded; [`Error::Io`] for what the system refuses.
     pub fn start(mut self) -> Result<Host, Error> {
         let server = server_url(self.server.take().ok_or(Error::NoServer)?, self.certificate)?;
@@ -300,10 +302,10 @@ impl HostBuilder {
     fn named(&self) -> Result<Option<Room>, Error> {
         let Some(name) = &self.room else { return Ok(None) };
         let password = match &self.password {
-            Some(password) => password.parse()?,
+            Some(password) => password.parse().map_err(Error::Room)?,
             None => Password::from_random(random()?),
         };
-        Ok(Some(Room { name: name.parse()?, password }))
+        Ok(Some(Room { name: name.parse().map_err(Error::Room)?, password }))
     }
 }
 
@@ -342,13 +344,13 @@ impl Host {
         self.invited().0.to_string()
     }
 
-    /// The room's name and present password, if it has them.
+    /// The room's name and present password, if it has them, and has not lost them: [`HostEvent::NameLost`].
     pub fn room(&self) -> Option<Room> {
         self.invited().1.clone()
     }
 
     /// Makes another invite link, and another password for a room with a name: those before are worth nothing from now
-    /// on. Viewers stay.
+    /// on, nor is the pass of whoever is not here. Viewers stay.
     ///
     /// # Errors
     /// [`Error::Io`] if the system gives no random numbers.
@@ -360,7 +362,7 @@ impl Host {
             room.password = password;
             room.password.clone()
         });
-        drop(invited);
+        // In the order in which it is shown.
         self.peer.act(Action::Renew { secret, password });
         Ok(())
     }
@@ -368,7 +370,12 @@ impl Host {
     /// The next event; waits until `deadline`. `None`: nothing in time, or the session is over and all is read.
     pub fn recv(&self, deadline: Instant) -> Option<HostEvent> {
         match self.mailbox.take(deadline)? {
-            Mail::Event(event) => Some(event),
+            Mail::Event(event) => {
+                if let HostEvent::NameLost = event {
+                    self.invited().1 = None;
+                }
+                Some(event)
+            }
             Mail::Frame(()) => None,
         }
     }
@@ -462,6 +469,7 @@ impl Outbox<machine::Event> for Sorter {
             machine::Event::Rejected => HostEvent::Rejected,
             machine::Event::WrongPassword => HostEvent::WrongPassword,
             machine::Event::NameLost => HostEvent::NameLost,
+            machine::Event::Replaced => HostEvent::Replaced,
         };
         self.mailbox.put_event(event);
         Ok(())

@@ -87,6 +87,9 @@ pub enum Error {
         "no rendezvous server given: start one with `Server::start`, or name one with `.server(url)`"
     )]
     NoServer,
+    /// This cannot be a room's name, or a password.
+    #[error(transparent)]
+    Room(lllsi_proto::Error),
     /// A server's address is not one.
     #[error("the server's address `{server}` must begin with http:// or https://")]
     ServerAddress {

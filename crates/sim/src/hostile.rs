@@ -3,7 +3,7 @@
 use lllsi_core::rendezvous::{ConnectionId, Input};
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::RoomToken;
-use lllsi_proto::rendezvous::{Blob, ClientId, Reply, Request};
+use lllsi_proto::rendezvous::{Blob, ClientId, Place, Reply, Request};
 use lllsi_proto::room::RoomName;
 
 use crate::world::World;
@@ -51,6 +51,18 @@ impl World {
 
     fn say_as_squatter(&mut self, request: &Request) {
         self.tell_server(Input::Received(SQUATTER, request.to_json()));
+    }
+
+    /// Somebody enters a room by its name, says nothing, and stays or goes at once.
+    pub fn intrude(&mut self, name: &RoomName, stays: bool) {
+        self.intruders += 1;
+        let connection = ConnectionId(SQUATTER.0 - self.intruders);
+        let enter = Request::Enter { version: WIRE_VERSION, place: Place::Name(name.clone()) };
+        self.tell_server(Input::Connected(connection));
+        self.tell_server(Input::Received(connection, enter.to_json()));
+        if !stays {
+            self.tell_server(Input::Disconnected(connection));
+        }
     }
 
     pub(crate) fn note_squatter(&mut self, text: &str) {

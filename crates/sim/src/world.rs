@@ -121,6 +121,7 @@ pub struct World {
     /// Envelopes for whoever squats a name.
     pub squatted: Vec<(ClientId, Vec<u8>)>,
     pub(crate) meddle: Option<Meddle>,
+    pub(crate) intruders: u64,
     /// Datagrams that the host sent, by where.
     pub host_sent: HashMap<IpAddr, u32>,
 }
@@ -148,6 +149,7 @@ impl World {
             transcript: Vec::new(),
             squatted: Vec::new(),
             meddle: None,
+            intruders: 0,
             host_sent: HashMap::new(),
             identity,
             rng,
@@ -200,11 +202,6 @@ impl World {
             secret: self.identity.secret,
             certificate: None,
         }
-    }
-
-    /// The host's keys, for tests of what whoever gets them can do.
-    pub fn identity(&self) -> &HostIdentity {
-        &self.identity
     }
 
     /// A client joins by the right link.
