@@ -19,7 +19,7 @@ export const FAILURES = Object.freeze({
   impostor: ["Whoever answers under this name may not be your host", "It did not show in three tries that it knows the password, and each lets it test one. Ask the host by another way before you load this page again."],
   wrong_ticket: ["The host does not know you any more", "Join as you did the first time."],
   replaced: ["You joined again elsewhere", "Go on watching there."],
-  room_full: ["The room is full", "Join again when a viewer has left, or ask the host for more places."],
+  room_full: ["The room is full", "Join again when a viewer has left, or ask the host for more places; or for a link, if you came by the room's name."],
   version: ["This page and the host do not speak the same version", "Ask the host to install the newest lllsi on both sides."],
   kicked: ["The host removed you", "Ask the host if that was a mistake."],
   host_closed: ["The host ended the stream", "Ask the host for a new link if there is to be another."],

@@ -14,9 +14,6 @@ import { Failure, Session, checkBrowser, namedRoom, parseInvite } from "./sessio
 const IDLE_MS = 3000;
 /** A host tests one password with each try: whoever answers under a name gets no more from us. */
 const MAX_TRIES = 3;
-/** What tells that an invitation, or what a host gave us, is worth nothing. */
-const DEAD_LINKS = ["wrong_secret", "unknown_room", "version", "invite_expired"];
-const DEAD_PASSES = ["wrong_ticket", "unknown_room", "version", "kicked", "host_closed", "source_lost"];
 
 /**
  * @template {HTMLElement} T
@@ -80,9 +77,9 @@ function show(state, heading, words = "") {
 
 /** @param {Failure | null} failure null: we left */
 function showEnd(failure) {
-  // A link that leads nowhere is not tried again: another may be pasted.
-  if (failure && DEAD_LINKS.includes(failure.code)) invite = null;
-  if (failure && DEAD_PASSES.includes(failure.code)) pass = null;
+  // What the host does not know is not tried again. Anything else may pass, or be the server's doing alone.
+  if (failure && ["wrong_secret", "invite_expired"].includes(failure.code)) invite = null;
+  if (failure?.code === "wrong_ticket") pass = null;
   show("ended", failure?.message ?? "You left the stream");
   next.textContent = failure?.next ?? "";
   detail.textContent = failure?.detail ?? "";

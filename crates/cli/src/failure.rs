@@ -44,7 +44,7 @@ codes! {
     ServerUnreachable "server_unreachable" 4 "Check its address, your network, and that it runs.",
     UnknownRoom "unknown_room" 5 "Ask the host whether it still runs, and for a new link; in a room's name, capital letters count.",
     WrongSecret "wrong_secret" 6 "Copy the whole link again, or ask the host for a new one.",
-    RoomFull "room_full" 7 "Try again when a viewer has left, or ask the host for a larger --max-viewers.",
+    RoomFull "room_full" 7 "Try again when a viewer has left, or ask the host for a larger --max-viewers; or for a link, if you came by the room's name.",
     Version "version" 8 "Install the newest lllsi on both sides.",
     Kicked "kicked" 9 "Ask the host if that was a mistake.",
     HostClosed "host_closed" 10 "Ask the host for a new link if there is to be another.",

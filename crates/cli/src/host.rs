@@ -62,7 +62,8 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         .start()?;
     let mut until = stop.after(args.seconds);
     let here = Here { host: &host, embedded: embedded.as_ref(), args };
-    let mut talk = Talk { here, name: args.name.clone(), lines: read_lines(), quit: false };
+    let mut talk =
+        Talk { here, replaced: false, name: args.name.clone(), lines: read_lines(), quit: false };
     let mut open = false;
     while !until.over() && !talk.quit {
         match host.recv(until.turn()) {
@@ -72,7 +73,10 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
             }
             Some(HostEvent::Closed(reason)) => return Err(reason.into()),
             Some(HostEvent::SourceFailed(error)) => return Err(error.into()),
-            Some(event) => say(&event, report),
+            Some(event) => {
+                talk.replaced |= matches!(event, HostEvent::Replaced);
+                say(&event, report);
+            }
             None => {}
         }
         talk.commands(report);
@@ -323,6 +327,8 @@ fn read_lines() -> Receiver<String> {
 
 struct Talk<'a> {
     here: Here<'a>,
+    /// Another run of this host has the room.
+    replaced: bool,
     name: Option<String>,
     lines: Receiver<String>,
     quit: bool,
@@ -330,6 +336,9 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn renew(&self, report: &Report) {
+        if self.replaced {
+            return report.say("New viewers join the other run of this program: renew it there.");
+        }
         if let Err(error) = self.here.host.renew_invitation() {
             return report.say(&format!("The link stays as it is: {error}."));
         }

@@ -592,6 +592,8 @@ mod tests {
         assert_eq!(f.connect_and_say(4, open_as(third, "hall")), [opened(4, third)]);
         assert_eq!(f.connect_and_say(5, open_as(third, "den")), refused(5, Refusal::NameTaken));
         f.say(4, Request::Close);
+        assert_eq!(f.connect_and_say(7, open_as(third, "attic")), refused(7, Refusal::ServerFull));
+        f.now += Duration::from_millis(20);
         assert_eq!(f.connect_and_say(6, open_as(third, "attic")), [opened(6, third)]);
     }
 

@@ -51,7 +51,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Unanswered, it is gone.
 const MAX_UNANSWERED: u32 = 3;
 /// Between two writings of names, and after how long they are written though nothing has changed.
-const NAMES_PAUSE: Duration = Duration::from_millis(200);
+const NAMES_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 const RENEW_NAMES: Duration = Duration::from_secs(24 * 3600);
 /// When the server stops: how long last words are passed on, and then written.
 const STOP_GRACE: Duration = Duration::from_millis(150);
@@ -111,7 +112,7 @@ impl Server {
         let http = tcp.local_addr().map_err(failed)?;
         let stun = udp.local();
         let machine = machine(&config, stun.port())?;
-        let keeper = Keeper::new(config.state);
+        let keeper = Keeper::new(config.state, config.limits.keep_names);
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("server".into())
@@ -194,13 +195,19 @@ struct Keeper {
     directory: Option<PathBuf>,
     /// When to write next; soon if something has changed.
     due: Instant,
+    /// After how long names are written though nothing has changed.
+    renew: Duration,
+    /// Before the next try, after one that failed.
+    pause: Duration,
     /// Tells whether it went well.
     writing: Option<JoinHandle<bool>>,
 }
 
 impl Keeper {
-    fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory, due: Instant::now() + RENEW_NAMES, writing: None }
+    fn new(directory: Option<PathBuf>, keep: Duration) -> Self {
+        let renew = (keep / 2).clamp(NAMES_PAUSE, RENEW_NAMES);
+        let due = Instant::now() + renew;
+        Self { directory, due, renew, pause: NAMES_PAUSE, writing: None }
     }
 
     fn changed(&mut self) {
@@ -211,7 +218,7 @@ impl Keeper {
         let Some(directory) = self.directory.clone() else { return };
         let (claims, now) = (machine.names(Instant::now()), SystemTime::now());
         // Those of rooms that stay open are moved on by that, too.
-        self.due = Instant::now() + RENEW_NAMES;
+        self.due = Instant::now() + self.renew;
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let kept = state::keep_names(&directory, now, claims);
             if let Err(error) = &kept {
@@ -235,8 +242,11 @@ impl Keeper {
         if let Some(writing) = &mut self.writing {
             let went_well = writing.await.unwrap_or(false);
             self.writing = None;
-            if !went_well {
-                self.changed();
+            if went_well {
+                self.pause = NAMES_PAUSE;
+            } else {
+                self.due = self.due.min(Instant::now() + self.pause);
+                self.pause = (self.pause * 2).min(MAX_PAUSE);
             }
         }
     }

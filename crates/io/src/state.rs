@@ -35,7 +35,11 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let fresh = path.with_extension(format!("{:x}.new", u64::from_be_bytes(random)));
     let linked = write(&fresh, bytes).and_then(|()| fs::hard_link(&fresh, path));
     let _ = fs::remove_file(&fresh);
-    linked
+    match linked {
+        // Some file systems know no links.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => write(path, bytes),
+        linked => linked,
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -99,16 +103,17 @@ pub(crate) fn keep_names(
 /// # Errors
 /// [`Error::State`] if the directory cannot be made, read or written.
 pub fn room_token(directory: &Path, server: &str, name: &RoomName) -> Result<RoomToken, Error> {
-    prepare(directory)?;
     let path = directory.join(OWNER);
-    let fresh: [u8; 32] = random()?;
-    let key = match create(&path, &fresh) {
-        Ok(()) => fresh.to_vec(),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::read(&path).map_err(failed(&path))?
-        }
-        Err(error) => return Err(failed(&path)(error)),
-    };
+    if !path.exists() {
+        prepare(directory)?;
+        let made = create(&path, &random::<32>()?);
+        // Another run may have been faster.
+        made.or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(failed(&path)(error)),
+        })?;
+    }
+    let key = fs::read(&path).map_err(failed(&path))?;
     let damaged = |_| Error::State { path, detail: "it is damaged: not 32 bytes".into() };
     let key: [u8; 32] = key.try_into().map_err(damaged)?;
     Ok(seal::room_token(&key, &normal(server), name))

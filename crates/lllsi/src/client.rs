@@ -269,7 +269,7 @@ impl Client {
     }
 
     /// Begins to set up a client that has been let in before, with what [`ClientEvent::Admitted`] told. Its earlier
-    /// connection, if it is there yet, ends.
+    /// connection, if it is there yet, ends once the new one is up.
     pub fn join_again(pass: Pass) -> ClientBuilder {
         Self::invited(Invitation::Pass(pass))
     }

@@ -47,8 +47,8 @@ impl fmt::Display for RoomName {
 
 /// Brings what somebody typed into the one form that both sides use.
 fn normal(what: &'static str, text: &str, max: usize) -> Result<String, Error> {
-    // Composed forms can be longer than what was typed, but not much.
-    if text.len() > 2 * max {
+    // What is typed may be longer than its composed form: Hangul three times.
+    if text.len() > 4 * max {
         return Err(Error::TooLong { what, got: text.len(), max });
     }
     let text: String = text.trim().nfc().collect();

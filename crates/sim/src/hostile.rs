@@ -11,6 +11,17 @@ use crate::world::World;
 /// What is passed on in place of an envelope.
 pub(crate) type Meddle = Box<dyn FnMut(Vec<u8>) -> Vec<Vec<u8>>>;
 
+/// What somebody does who has nothing to let them in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intruder {
+    /// Says nothing, and stays.
+    Stays,
+    /// Says nothing, and goes at once.
+    Goes,
+    /// Says what no client says.
+    TalksNonsense,
+}
+
 /// The squatter's connection; peers count from 1.
 pub(crate) const SQUATTER: ConnectionId = ConnectionId(u64::MAX);
 
@@ -53,15 +64,20 @@ impl World {
         self.tell_server(Input::Received(SQUATTER, request.to_json()));
     }
 
-    /// Somebody enters a room by its name, says nothing, and stays or goes at once.
-    pub fn intrude(&mut self, name: &RoomName, stays: bool) {
+    /// Somebody enters a room by its name alone.
+    pub fn intrude(&mut self, name: &RoomName, intruder: Intruder) {
         self.intruders += 1;
         let connection = ConnectionId(SQUATTER.0 - self.intruders);
         let enter = Request::Enter { version: WIRE_VERSION, place: Place::Name(name.clone()) };
         self.tell_server(Input::Connected(connection));
         self.tell_server(Input::Received(connection, enter.to_json()));
-        if !stays {
-            self.tell_server(Input::Disconnected(connection));
+        match intruder {
+            Intruder::Stays => {}
+            Intruder::Goes => self.tell_server(Input::Disconnected(connection)),
+            Intruder::TalksNonsense => {
+                let nonsense = Request::Relay { client: None, blob: Blob(vec![WIRE_VERSION, 1]) };
+                self.tell_server(Input::Received(connection, nonsense.to_json()));
+            }
         }
     }
 

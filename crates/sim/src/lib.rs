@@ -20,6 +20,7 @@ pub mod net;
 mod view;
 mod world;
 
+pub use hostile::Intruder;
 pub use nat::NatKind;
 pub use net::Conditions;
 pub use view::{ClientView, HostView};

@@ -175,6 +175,9 @@ fn a_browser_waits_in_the_lobby_and_is_told_how_it_ends() {
     host.type_line(&format!("kick {}", waiting["id"]));
     fails(&ada, "kicked", "Ask the host");
 
+    // What it was given is worth nothing any more; the link is.
+    click(&ada, "again");
+    fails(&ada, "wrong_ticket", "as you did the first time");
     click(&ada, "again");
     let waiting = host.wait_for("the guest again", |e| e["state"] == "waiting");
     host.type_line(&format!("admit {}", waiting["id"]));

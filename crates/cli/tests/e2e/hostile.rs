@@ -170,8 +170,13 @@ fn a_link_holder_who_runs_the_server_can_neither_read_nor_answer_for_the_host() 
     let (seen, hellos) = channel();
     // Between the host and the server: what clients say.
     let before_host = Meddler::start(address, move |text| {
-        if let Some(envelope) = envelope(&text).filter(|e| e.get(1) == Some(&HANDSHAKE)) {
-            let _ = seen.send(envelope[2..].to_vec());
+        // Only a host is told from whom something comes.
+        let is_for_host = text.contains("\"client\"");
+        match envelope(&text) {
+            Some(envelope) if is_for_host && envelope.get(1) == Some(&HANDSHAKE) => {
+                let _ = seen.send(envelope[2..].to_vec());
+            }
+            _ => {}
         }
         vec![text]
     });

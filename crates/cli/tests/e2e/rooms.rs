@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{TryRecvError, channel};
-use std::time::Instant;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use lllsi_core::password::answer;
 use lllsi_core::seal::{HostIdentity, Responder};
@@ -12,7 +13,7 @@ use lllsi_lab::{Chromium, Tab};
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::RoomToken;
 use lllsi_proto::rendezvous::{Blob, ClientId, Reply, Request};
-use lllsi_proto::sealed::Envelope;
+use lllsi_proto::sealed::{Envelope, Rejection};
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
@@ -123,43 +124,64 @@ fn wrong_passwords_are_told_and_slowed_and_a_browser_stops_after_three() {
     try_password(&tab, "incorrect horse");
     fails(&tab, "impostor", "by another way");
     back(&tab);
+    for _ in 0..3 {
+        host.event("wrong_password");
+    }
     try_password(&tab, PASSWORD);
-    assert_eq!(end(&tab).0, "impostor", "it does not even ask");
-    assert_eq!(host.said().iter().filter(|e| e["event"] == "wrong_password").count(), 3);
+    assert_eq!(end(&tab).0, "impostor");
+    Program::start(&["join", &link, "--headless"]).event("first_frame");
+    let told = host.said().into_iter().filter(|e| e["event"] == "wrong_password").count();
+    assert_eq!(told, 3, "the page does not even ask");
 
-    // Somebody goes on guessing.
-    let (stop, stopped) = channel::<()>();
+    // Others go on guessing, so that hardly ever a try is left.
+    let goes_on = AtomicBool::new(true);
     std::thread::scope(|scope| {
-        let (flooded, wait) = channel();
-        let (guessed, link) = (&server, &link);
-        scope.spawn(move || {
-            while stopped.try_recv() == Err(TryRecvError::Empty) {
-                let error = program(guessed, NAME, "wrong").event("error");
-                let _ = flooded.send(util::text(&error, "code"));
-            }
-        });
-        let slowed = wait.iter().find(|code| code != "wrong_password");
-        assert_eq!(slowed.as_deref(), Some("too_many_tries"));
-        let other = form(&browser, &server);
-        try_password(&other, PASSWORD);
-        fails(&other, "too_many_tries", "Wait a minute");
-        program(&server, NAME, PASSWORD).fails("too_many_tries", 25, "it is not slowed down");
-        Program::start(&["join", link, "--headless"]).event("first_frame");
-        drop(stop);
-        // In five seconds one is free again.
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            back(&other);
-            try_password(&other, PASSWORD);
-            let ended = "['playing', 'ended'].includes(document.body.dataset.state)";
-            other.until("its end", ended);
-            if other.evaluate("document.body.dataset.state") == "playing" {
-                break;
-            }
-            assert_eq!(end(&other).0, "too_many_tries");
-            assert!(Instant::now() < deadline, "nobody is locked out for good");
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while goes_on.load(Ordering::Relaxed) {
+                    outcome(&mut program(&server, NAME, "wrong"));
+                }
+            });
         }
+        let slowed = || outcome(&mut program(&server, NAME, PASSWORD)) == "too_many_tries";
+        within_patience("a program is slowed", slowed);
+        let other = form(&browser, &server);
+        within_patience("a tab is slowed", || page_outcome(&other) == "too_many_tries");
+        fails(&other, "too_many_tries", "Wait a minute");
+        Program::start(&["join", &link, "--headless"]).event("first_frame");
+        goes_on.store(false, Ordering::Relaxed);
+        // In five seconds one is free again.
+        within_patience("a tab is let in", || page_outcome(&other).is_empty());
     });
+}
+
+fn within_patience(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How it ends for a program: its code, or empty if it sees the stream.
+fn outcome(program: &mut Program) -> String {
+    let end = program.wait_for("its end", |e| e["event"] == "error" || e["event"] == "first_frame");
+    end["code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The same of the right password on the page, from wherever it is.
+fn page_outcome(tab: &Tab) -> String {
+    if tab.evaluate("document.body.dataset.state") != "form" {
+        click(tab, "leave");
+        state(tab, "ended");
+        click(tab, "back");
+        click(tab, "again");
+        state(tab, "form");
+    }
+    try_password(tab, PASSWORD);
+    tab.until("its end", "['playing', 'ended'].includes(document.body.dataset.state)");
+    let code = tab.evaluate("document.body.dataset.code ?? ''");
+    code.as_str().expect("a text").to_owned()
 }
 
 #[test]
@@ -190,14 +212,19 @@ fn a_name_stays_its_owners_over_restarts_of_server_and_host() {
     host.event("ready");
     let mut native = program(&url, NAME, PASSWORD);
     native.event("first_frame");
+    let mut again = start(&ours);
+    again.event("ready");
+    host.event("replaced");
+    host.forget();
+    assert_eq!(host.event("stats")["viewers"], 1, "who is there stays");
 }
 
 /// Somebody who has opened a room under a name, and answers whoever comes with a guess at its password.
 struct Squatter {
     socket: WebSocket<TcpStream>,
     identity: HostIdentity,
-    /// What clients are told in the end: an envelope.
-    refusal: Vec<u8>,
+    /// What clients are told in the end, if anything.
+    refusal: Option<Rejection>,
 }
 
 impl Squatter {
@@ -208,7 +235,7 @@ impl Squatter {
         let url = format!("ws://{address}/v1/rendezvous");
         let (socket, _) = tungstenite::client(url, stream).expect("it speaks WebSocket");
         let identity = HostIdentity::from_random([3; 96]);
-        let mut squatter = Self { socket, identity, refusal: vec![1, 3, 1] };
+        let mut squatter = Self { socket, identity, refusal: Some(Rejection::WrongSecret) };
         let token = RoomToken::from_bytes([0xee; 32]);
         let name = Some(name.parse().expect("a name"));
         squatter.say(&Request::Open { version: WIRE_VERSION, token, max_clients: 9, name });
@@ -254,7 +281,10 @@ impl Squatter {
             panic!("not a handshake: {envelope:?}")
         };
         let opens = Responder::accept(&self.identity, &shared, hello).is_ok();
-        self.say(&Request::Relay { client: Some(client), blob: Blob(self.refusal.to_vec()) });
+        if let Some(refusal) = self.refusal {
+            let blob = Envelope::Rejected(refusal).to_bytes();
+            self.say(&Request::Relay { client: Some(client), blob: Blob(blob) });
+        }
         opens
     }
 }
@@ -277,7 +307,7 @@ fn whoever_squats_a_name_tests_one_password_with_each_try_and_three_in_all() {
     native.fails("wrong_password", 24, "somebody else answers under this name");
 
     // Nor can it get more tries by saying something else, or nothing.
-    squatter.refusal = vec![1, 3, 4];
+    squatter.refusal = Some(Rejection::TooManyTries);
     let mut native = program(&url, NAME, PASSWORD);
     assert!(!squatter.guess("123456"));
     native.fails("tampered", 13, "interferes");
@@ -286,9 +316,10 @@ fn whoever_squats_a_name_tests_one_password_with_each_try_and_three_in_all() {
     assert!(!squatter.guess("123456"));
     fails(&tab, "tampered", "another server");
     back(&tab);
-    squatter.refusal = vec![1, 3, 2];
+    squatter.refusal = None;
     try_password(&tab, PASSWORD);
     assert!(!squatter.guess("password"));
+    click(&tab, "cancel");
     fails(&tab, "impostor", "by another way");
 
     // That the right guess opens it shows that this would be seen.
@@ -305,31 +336,63 @@ fn a_program_on_a_terminal_asks_again_and_stops_after_three() {
     let mut host = named_host(NAME, PASSWORD, &["--listen", "127.0.0.1:0"]);
     let server = server_of(&util::text(&host.event("ready"), "link"));
     let program = env!("CARGO_BIN_EXE_lllsi");
-    let command = format!("{program} join --headless --server {server} --room '{NAME}'");
+    let command = format!("tty; exec {program} join --headless --server {server} --room '{NAME}'");
     // A terminal of its own, with what is read from here as what is typed.
-    let mut terminal = Command::new("script")
-        .args(["-qec", &command, "/dev/null"])
-        .env_remove("LLLSI_PASSWORD")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("there is a terminal");
-    let mut keyboard = terminal.stdin.take().expect("it is piped");
-    let mut screen = terminal.stdout.take().expect("it is piped");
-    let mut shown = String::new();
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &command, "/dev/null"]).env_remove("LLLSI_PASSWORD");
+    let mut terminal = Terminal::start(&mut terminal);
+    within_patience("the terminal's name", || terminal.shown().contains('\n'));
+    let tty = terminal.shown().lines().next().expect("it is there").trim().to_owned();
     for n in 1..=3 {
-        while shown.matches("Password of the room").count() < n {
-            let mut some = [0; 1024];
-            let length = screen.read(&mut some).expect("it can be read");
-            assert!(length > 0, "it ended: {shown}");
-            shown.push_str(&String::from_utf8_lossy(&some[..length]));
-        }
-        keyboard.write_all(b"incorrect horse\n").expect("it can be typed");
+        within_patience("the prompt", || {
+            terminal.shown().matches("Password of the room").count() == n
+        });
+        within_patience("what is typed is hidden", || {
+            let settings = Command::new("stty").args(["-F", &tty, "-a"]).output();
+            let settings = settings.expect("the terminal can be asked").stdout;
+            String::from_utf8_lossy(&settings).contains(" -echo ")
+        });
+        terminal.keyboard.write_all(b"incorrect horse\n").expect("it can be typed");
     }
-    screen.read_to_string(&mut shown).expect("it can be read");
-    assert!(shown.contains("may not be your host"), "{shown}");
-    assert!(!shown.contains("incorrect"), "what is typed is not shown: {shown}");
-    assert_eq!(terminal.wait().expect("it ended").code(), Some(28));
+    within_patience("the warning", || terminal.shown().contains("may not be your host"));
+    assert!(!terminal.shown().contains("incorrect"), "{}", terminal.shown());
+    assert_eq!(terminal.child.wait().expect("it ended").code(), Some(28));
+}
+
+/// A program whose output is gathered; killed when dropped.
+struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("there is a terminal");
+        let keyboard = child.stdin.take().expect("it is piped");
+        let mut screen = child.stdout.take().expect("it is piped");
+        let shown: Arc<Mutex<String>> = Arc::default();
+        let gathered = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut some = [0; 1024];
+            while let Ok(length @ 1..) = screen.read(&mut some) {
+                let text = String::from_utf8_lossy(&some[..length]);
+                gathered.lock().expect("nobody panics with it").push_str(&text);
+            }
+        });
+        Self { child, keyboard, shown }
+    }
+
+    fn shown(&self) -> String {
+        self.shown.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl Client {
                 let message = self.hello(host_key, &PreShared::link(&room, &secret));
                 self.relay(&Envelope::Handshake(&message));
             }
-            Entry::Ticket { host_key, ticket, .. } => {
+            Entry::Ticket { host_key, ticket } => {
                 let handshake = self.hello(host_key, &PreShared::ticket(&ticket));
                 self.relay(&Envelope::Ticket { id: ticket.id, handshake: &handshake });
             }

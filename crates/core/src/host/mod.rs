@@ -26,7 +26,7 @@ mod door;
 mod invitation;
 mod viewer;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -175,9 +175,7 @@ impl Host {
         }
         while let Some(&(_, client)) = self.arrivals.front().filter(|(at, _)| *at <= now) {
             self.arrivals.pop_front();
-            if !self.by_client.contains_key(&client) {
-                self.server.send(&Request::Dismiss { client });
-            }
+            self.server.send(&Request::Dismiss { client });
         }
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
@@ -431,6 +429,8 @@ impl Host {
     }
 
     fn reject(&mut self, client: ClientId, rejection: Rejection) {
+        // The server does not tell that it has gone.
+        self.arrivals.retain(|(_, arrived)| *arrived != client);
         let blob = Blob(Envelope::Rejected(rejection).to_bytes());
         self.server.send(&Request::Relay { client: Some(client), blob });
         self.server.send(&Request::Dismiss { client });
@@ -448,6 +448,12 @@ impl Host {
         let id = ViewerId(self.next_viewer);
         self.next_viewer += 1;
         let ticket = opened.ticket;
+        // Of those that it has begun before it is the last.
+        for before in ticket.map(|ticket| self.with_ticket(ticket)).into_iter().flatten() {
+            if !self.viewers[&before].is_up() {
+                self.part(before, PartReason::Replaced);
+            }
+        }
         let (viewer, step) = Viewer::greet(self.now, &self.seed, id, client, opened);
         self.arrivals.retain(|(_, arrived)| *arrived != client);
         self.by_client.insert(client, id);
@@ -482,9 +488,11 @@ impl Host {
             return;
         };
         let had = viewer.ticket();
-        // Who comes back has the place of the link that it had.
-        let linked = |v: &&Viewer| v.is_linked() && (had.is_none() || v.ticket() != had);
-        if self.viewers.values().filter(linked).count() >= self.max_viewers as usize {
+        // Who comes back has the place of the link that it had: that counts once, and not against itself.
+        let linked = self.viewers.values().filter(|v| v.is_linked());
+        let tickets: HashSet<_> = linked.filter_map(Viewer::ticket).collect();
+        let others = tickets.iter().filter(|ticket| Some(**ticket) != had).count();
+        if others >= self.max_viewers as usize {
             // Who waits in the lobby may be let in when another has left.
             if !viewer.is_waiting() {
                 self.refuse(id, PartReason::RoomFull);
@@ -496,11 +504,13 @@ impl Host {
             return self.refuse(id, PartReason::InviteExpired);
         }
         let (place, reflexive) = (Arc::clone(&self.place), self.server.reflexive());
-        let mut came = true;
+        let mut came = false;
         self.with_viewer(id, |viewer, now| match viewer.admit(now, &place, reflexive, given) {
-            Ok(()) => Step::Stay,
+            Ok(()) => {
+                came = true;
+                Step::Stay
+            }
             Err(error) => {
-                came = false;
                 viewer.refuse(PartReason::Protocol);
                 Step::Leave(error.into())
             }
@@ -513,18 +523,26 @@ impl Host {
     /// Once its new link is up, who came back leaves the one that it had: that it said hello proves less, since the
     /// server may have kept that back for a while.
     fn replace(&mut self, id: ViewerId) {
-        let ticket = self.viewers.get(&id).and_then(Viewer::ticket);
-        let had = |(other, v): &(&ViewerId, &Viewer)| **other < id && v.ticket() == ticket;
-        if let (Some(_), Some(other)) = (ticket, self.viewers.iter().find(had)) {
-            self.part(*other.0, PartReason::Replaced);
+        if let Some(ticket) = self.viewers.get(&id).and_then(Viewer::ticket) {
+            let before = self.with_ticket(ticket).filter(|other| *other < id);
+            before.for_each(|other| self.part(other, PartReason::Replaced));
         }
     }
 
     fn kick(&mut self, id: ViewerId) {
         if let Some(ticket) = self.viewers.get(&id).and_then(Viewer::ticket) {
             self.door.revoke(ticket);
+            // It may be about to come back by another connection.
+            self.with_ticket(ticket).for_each(|id| self.part(id, PartReason::Kicked));
         }
         self.part(id, PartReason::Kicked);
+    }
+
+    /// The viewers that came with this ticket, or were given it: at most one of them is up.
+    fn with_ticket(&self, ticket: TicketId) -> impl Iterator<Item = ViewerId> + use<> {
+        let same = self.viewers.iter().filter(|(_, v)| v.ticket() == Some(ticket));
+        let same: Vec<_> = same.map(|(id, _)| *id).collect();
+        same.into_iter()
     }
 
     fn part(&mut self, id: ViewerId, reason: PartReason) {

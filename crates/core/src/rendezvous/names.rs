@@ -9,6 +9,9 @@ use lllsi_proto::room::RoomName;
 /// Longer than this nothing is kept, whatever is asked for: times stay within what clocks can count.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// Between two searches for a name to give up.
+const SEARCH_PAUSE: Duration = Duration::from_millis(20);
+
 /// Whose a name is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -58,11 +61,13 @@ pub(super) struct Names {
     owners: HashMap<RoomName, Owner>,
     max: usize,
     keep: Duration,
+    /// Looking through all names takes a while: not more often.
+    crowded_until: Option<Instant>,
 }
 
 impl Names {
     pub(super) fn new(max: usize, keep: Duration) -> Self {
-        Self { owners: HashMap::new(), max, keep: keep.min(FOR_EVER) }
+        Self { owners: HashMap::new(), max, keep: keep.min(FOR_EVER), crowded_until: None }
     }
 
     /// The open room of this name.
@@ -87,11 +92,15 @@ impl Names {
     }
 
     /// Makes room for one more: first those that have lapsed go, then the one that was used least. `false` if all are in
-    /// use.
+    /// use, or it was looked for a moment ago.
     fn make_room(&mut self, now: Instant) -> bool {
         if self.owners.len() < self.max {
             return true;
         }
+        if self.crowded_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.crowded_until = Some(now + SEARCH_PAUSE);
         self.owners.retain(|_, owner| !owner.has_lapsed(now));
         if self.owners.len() >= self.max {
             let closed = self.owners.iter().filter(|(_, owner)| !owner.is_open());

@@ -63,12 +63,11 @@ fn a_hostile_server_cannot_end_or_disturb_a_session() {
     });
 }
 
-/// What a server does to the host's sealed messages, of which the first is the admission; and whether the client's
-/// session ends.
 #[test]
 fn sealed_messages_that_are_dropped_repeated_swapped_or_altered_are_never_taken() {
     const SEALED: u8 = 2;
     type Meddle = fn(&mut Vec<Vec<u8>>, Vec<u8>) -> Vec<Vec<u8>>;
+    // To the host's, of which the first is the admission; and whether the client's session ends.
     let attacks: [(&str, Meddle, bool); 4] = [
         ("drops the first", |seen, e| if seen.is_empty() { Vec::new() } else { vec![e] }, true),
         ("repeats each", |_, e| vec![e.clone(), e], false),

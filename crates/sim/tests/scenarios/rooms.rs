@@ -11,7 +11,7 @@ use lllsi_core::{Machine, host::ViewerState};
 use lllsi_proto::rendezvous::{Blob, ClientId, Reply};
 use lllsi_proto::room::RoomName;
 use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
-use lllsi_sim::{Conditions, NodeId, Setup, World};
+use lllsi_sim::{Conditions, Intruder, NodeId, Setup, World};
 
 use crate::{for_seeds, ms, secs};
 
@@ -309,6 +309,40 @@ fn a_hello_with_a_ticket_that_the_server_kept_back_ends_no_link() {
 }
 
 #[test]
+fn a_kick_ends_all_that_came_with_a_ticket() {
+    let mut world = World::new(setup(1));
+    let eve = world.join("Eve");
+    assert!(watches(&mut world, eve));
+    let viewer = world.host_machine().status()[0].id;
+    let back = ticket(&world, eve);
+    // Under way by another connection, over a line that takes its time.
+    let again = world.join_with("Eve", back);
+    world.set_conditions(again, Conditions { delay: ms(500), ..Conditions::default() });
+    assert!(world.run_until(secs(5), |w| w.host_machine().status().len() == 2));
+    world.tell_host(host::Action::Kick(viewer));
+    world.run_for(secs(5));
+    assert_eq!(world.client(eve).closed, Some(CloseReason::Kicked));
+    assert_eq!(world.client(again).closed, Some(CloseReason::Kicked));
+}
+
+#[test]
+fn one_ticket_holds_one_place() {
+    let mut world = World::new(Setup { max_viewers: 2, ..setup(1) });
+    let ada = world.join("Ada");
+    assert!(watches(&mut world, ada));
+    let back = ticket(&world, ada);
+    for _ in 0..10 {
+        let again = world.join_with("Ada", back.clone());
+        world.set_conditions(again, Conditions { delay: ms(500), ..Conditions::default() });
+        world.run_for(secs(1));
+    }
+    let states: Vec<_> = world.host_machine().status().iter().map(|v| v.state).collect();
+    assert!(states.len() <= 2, "one is there, one is under way: {states:?}");
+    let bob = world.join("Bob");
+    assert!(watches(&mut world, bob), "{:?}", world.client(bob));
+}
+
+#[test]
 fn tickets_that_were_hoarded_end_with_the_invitation() {
     let mut world = World::new(setup(1));
     let ada = world.join("Ada");
@@ -328,9 +362,13 @@ fn tickets_that_were_hoarded_end_with_the_invitation() {
 #[test]
 fn whoever_knows_the_name_alone_cannot_fill_the_room() {
     let mut world = World::new(setup(1));
-    // They come, say nothing, and some go at once.
+    // Some talk nonsense; then they come, say nothing, and some go at once.
+    for _ in 0..40 {
+        world.intrude(&name(), Intruder::TalksNonsense);
+        world.run_for(ms(10));
+    }
     for round in 0..40 {
-        world.intrude(&name(), round % 2 == 0);
+        world.intrude(&name(), if round % 2 == 0 { Intruder::Stays } else { Intruder::Goes });
         world.run_for(ms(100));
     }
     let ada = world.join("Ada");
