@@ -40,10 +40,10 @@ fn name_and_password_let_in_and_a_pass_brings_back_until_the_host_kicks() {
     let by_password = Client::join_room(&url, "den", room.password.as_str());
     let (client, pass) = watch(by_password.clone()).expect("it is let in");
     drop(client);
+    let (client, _) = watch(Client::join_again(pass.clone())).expect("it is let in again");
     host.renew_invitation().expect("it can be renewed");
     let too_late = watch(by_password).err();
     assert_eq!(too_late, Some(ClientCloseReason::WrongPassword), "the password is another now");
-    let (client, _) = watch(Client::join_again(pass.clone())).expect("it is let in again");
 
     // She was there before.
     let arrival = |event| match event {

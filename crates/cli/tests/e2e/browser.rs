@@ -89,9 +89,7 @@ fn a_browser_plays_the_stream_from_its_link() {
     state(&tab, "playing");
     let viewer = host.wait_for("the viewer", |e| e["state"] == "connected");
     assert_eq!(viewer["name"], "Ada");
-    in_motion(&tab);
-    std::thread::sleep(Duration::from_secs(2)); // of which the figures are
-    let seen = figures(&tab);
+    let seen = steady(&tab);
     eprintln!("{seen:#}");
     assert!(number(&seen, "fps") > LEAST_FPS, "{seen}");
     assert!(!seen["path"].as_str().expect("a path").contains("relay"), "{seen}");
@@ -223,11 +221,18 @@ fn viewers_on_the_network_come_by_https_with_a_certificate_that_the_link_vouches
 }
 
 /// A tab's figures, once it shows frames as fast as they come.
-pub(crate) fn in_motion(tab: &Tab) -> Value {
+fn in_motion(tab: &Tab) -> Value {
     let moving = format!(
         "JSON.parse(document.querySelector('#stage').dataset.figures ?? '{{}}').fps > {LEAST_FPS}"
     );
     tab.until("motion", &moving);
+    figures(tab)
+}
+
+/// Its figures of a whole second.
+pub(crate) fn steady(tab: &Tab) -> Value {
+    in_motion(tab);
+    std::thread::sleep(Duration::from_secs(2)); // of the latter of which the figures are
     figures(tab)
 }
 

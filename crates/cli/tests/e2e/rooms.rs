@@ -18,7 +18,7 @@ use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
 use crate::LEAST_FPS;
-use crate::browser::{click, end, fails, host, in_motion, keep, state};
+use crate::browser::{click, end, fails, host, keep, state, steady};
 use crate::util::{self, PATIENCE, Program, alone, lllsi, number};
 
 pub(crate) const NAME: &str = "Küche 1";
@@ -90,7 +90,7 @@ fn a_browser_plays_a_room_by_its_name_and_password_and_comes_back_without_them()
     let _ = tab.evaluate("document.querySelector('#room').value = ' Ku\\u0308che 1'");
     try_password(&tab, &password);
     state(&tab, "playing");
-    let seen = in_motion(&tab);
+    let seen = steady(&tab);
     eprintln!("{seen}");
     assert!(number(&seen, "fps") > LEAST_FPS, "{seen}");
     assert!(!seen["path"].as_str().expect("a path").contains("relay"), "{seen}");
