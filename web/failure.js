@@ -6,7 +6,7 @@
 /** Code: what happened, and what to do about it. */
 export const FAILURES = Object.freeze({
   unexpected: ["Something went wrong on this page", "Load it again. If that does not help, please report it."],
-  insecure: ["Browsers only allow this over https", "Ask the host for a link that begins with https, or watch with the program: lllsi join"],
+  insecure: ["Browsers only allow this over https", "Ask the host for a link that begins with https, or watch with the program, lllsi join."],
   unsupported: ["This browser lacks what the stream needs", "Update it, or use another one."],
   bad_link: ["This is not a whole invite link", "Copy it again, from http to the last letter."],
   bad_room: ["This cannot be a room's name and password", "Both are needed: a name of at most 64 bytes, a password of at most 256."],

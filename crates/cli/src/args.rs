@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, Size};
+use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, ServerLimits, Size};
 
 use crate::failure::EXIT_CODES;
 
@@ -35,6 +35,36 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the hashes of the browser's page, and write its files for a web server of your own.
     Page(Page),
+    /// See what a rendezvous server can take.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Open rooms and enter them at a steady rate, and tell how long each had to wait.
+    Rendezvous(BenchRendezvous),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchRendezvous {
+    /// The server, by http.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:36542")]
+    pub(crate) server: String,
+    /// Rooms to open.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rooms: u32,
+    /// Clients that enter each.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub(crate) clients: u32,
+    /// Connections made in a second.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// The server's process, if it is on this machine: its memory is told too.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,6 +89,64 @@ pub(crate) struct Serve {
     /// Private key (PEM) for https.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Serve figures for Prometheus at http://ADDR/metrics, to everybody who can connect there: such as 127.0.0.1:9100.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// A proxy stands in front: its X-Forwarded-For tells where somebody comes from. Never without one.
+    #[arg(long)]
+    pub(crate) behind_proxy: bool,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// What one server, and one address, may take.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Connections at once.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_connections)]
+    pub(crate) max_connections: usize,
+    /// Rooms at once.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_rooms)]
+    pub(crate) max_rooms: usize,
+    /// Names of rooms at once, with those kept for their owners.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_names)]
+    pub(crate) max_names: usize,
+    /// Clients in one room at once.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_clients_per_room)]
+    pub(crate) max_clients_per_room: u32,
+    /// Connections at once from one address (an IPv4 address, or an IPv6 /64).
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_connections_per_address)]
+    pub(crate) max_connections_per_address: u32,
+    /// New connections a minute from one address.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().connections_per_minute)]
+    pub(crate) connections_per_minute: u32,
+    /// Rooms opened or entered a minute from one address.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().joins_per_minute)]
+    pub(crate) joins_per_minute: u32,
+    /// Messages a minute from one client.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().client_messages_per_minute)]
+    pub(crate) client_messages_per_minute: u32,
+    /// Messages a minute from one host.
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().host_messages_per_minute)]
+    pub(crate) host_messages_per_minute: u32,
+}
+
+impl From<&Limits> for ServerLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            max_connections: limits.max_connections,
+            max_rooms: limits.max_rooms,
+            max_names: limits.max_names,
+            max_clients_per_room: limits.max_clients_per_room,
+            max_connections_per_address: limits.max_connections_per_address,
+            connections_per_minute: limits.connections_per_minute,
+            joins_per_minute: limits.joins_per_minute,
+            client_messages_per_minute: limits.client_messages_per_minute,
+            host_messages_per_minute: limits.host_messages_per_minute,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

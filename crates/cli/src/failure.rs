@@ -199,4 +199,61 @@ mod tests {
         let failure = Failure::from(ClientCloseReason::RoomFull);
         assert!(failure.to_string().starts_with("The room is full. Try again"), "{failure}");
     }
+
+    /// The page's table, as it stands in its source: code, message, next step.
+    fn page() -> Vec<(String, String, String)> {
+        let source = include_str!("../../../web/failure.js");
+        let (_, table) = source.split_once("FAILURES = Object.freeze({").expect("the table");
+        let (table, _) = table.split_once("});").expect("its end");
+        let entry = |line: &str| {
+            let (code, texts) = line.trim().split_once(": ").expect("a code and its texts");
+            let texts = texts.trim_end_matches(',');
+            let [message, next]: [String; 2] = serde_json::from_str(texts).expect("two texts");
+            (code.to_owned(), message, next)
+        };
+        table.lines().filter(|line| !line.trim().is_empty()).map(entry).collect()
+    }
+
+    fn document() -> String {
+        let mut out = String::from(
+            "# Errors\n\nWhat can go wrong, in the program `lllsi` and on the page: made from the code by its tests \
+            (`LLLSI_WRITE=1\ncargo test -p lllsi-cli document`), so do not edit it. The same code means the same in both. With \
+            `--json`, programs tell\nthe code as `code` of `error`; the page as `data-code` of its body, and as `code` of a \
+            `Failure`.\n\n## In the program\n\n| Code | Exit | What to do |\n|---|---|---|\n",
+        );
+        let mut codes = Code::ALL.to_vec();
+        codes.sort_by_key(|code| code.exit());
+        for code in codes {
+            out += &format!("| `{}` | {} | {} |\n", code.name(), code.exit(), code.next_step());
+        }
+        out += "\n## On the page\n\n| Code | What happened | What to do |\n|---|---|---|\n";
+        for (code, message, next) in page() {
+            out += &format!("| `{code}` | {message} | {next} |\n");
+        }
+        out
+    }
+
+    #[test]
+    fn the_document_of_errors_is_what_the_code_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+        if std::env::var_os("LLLSI_WRITE").is_some() {
+            std::fs::write(path, document()).expect("it can be written");
+        }
+        let written = std::fs::read_to_string(path).expect("docs/errors.md is there");
+        assert!(
+            written == document(),
+            "write it anew: LLLSI_WRITE=1 cargo test -p lllsi-cli document"
+        );
+    }
+
+    #[test]
+    fn the_page_uses_the_programs_codes() {
+        // What only a browser can meet.
+        let own = ["insecure", "unsupported", "other_server", "server", "wrong_ticket"];
+        let names: HashSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        for (code, _, next) in page() {
+            assert!(names.contains(code.as_str()) || own.contains(&code.as_str()), "{code}");
+            assert!(next.ends_with('.'), "{code}: a sentence");
+        }
+    }
 }

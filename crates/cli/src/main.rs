@@ -1,6 +1,7 @@
 //! `lllsi`: serve, host, join, demo. A thin layer over the `lllsi` library.
 
 mod args;
+mod bench;
 mod demo;
 mod failure;
 mod host;
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &report, &stop),
         Command::Host(args) => host::run(&args, &report, &stop),
         Command::Join(args) => join::run(&args, &report, &stop),
+        Command::Bench { bench: args::Bench::Rendezvous(args) } => {
+            bench::rendezvous(&args, &report, &stop)
+        }
         Command::Page(args) => page::run(&args, &report),
         Command::Demo(args) => demo::run(&args, &report, &stop),
     });

@@ -9,10 +9,14 @@ use crate::report::Report;
 use crate::stop::Stop;
 
 pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<(), Failure> {
+    lllsi::raise_file_limit();
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let mut config = ServerConfig {
         tls: tls.map(|(certificate, key)| Tls { certificate, key }),
         state: args.state.clone(),
+        metrics: args.metrics,
+        behind_proxy: args.behind_proxy,
+        limits: (&args.limits).into(),
         ..Default::default()
     };
     config.listen = args.listen.unwrap_or(config.listen);
@@ -20,10 +24,13 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     let (at, stun) = (server.http(), server.stun());
     let hash = server.certificate().map(|hash| hash.to_base64());
     let (http, https) = (format!("http://{at}"), format!("https://{at}"));
-    report.event(&json!({"event": "ready", "http": http, "https": https, "certificate": hash, "stun": stun.to_string()}));
+    report.event(&json!({"event": "ready", "http": http, "https": https, "certificate": hash, "stun": stun.to_string(), "metrics": server.metrics().map(|at| at.to_string())}));
     report.say(&format!(
         "Rendezvous server at {http} and {https}, STUN at udp://{stun}. Ctrl-C ends it."
     ));
+    if let Some(at) = server.metrics() {
+        report.say(&format!("Figures at http://{at}/metrics."));
+    }
     if let (Some(hash), false) = (hash, at.ip().is_loopback()) {
         report.say(&format!(
             "Hosts: lllsi host --server https://THIS-MACHINE:{} --server-certificate {hash}",

@@ -340,6 +340,26 @@ fn a_rooms_password_comes_from_a_file_stdin_or_the_environment_and_renewing_ends
 }
 
 #[test]
+fn a_server_tells_its_figures_and_takes_a_load() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--max-rooms", "3"];
+    let mut server = Program::start(&args);
+    let ready = server.event("ready");
+    let (url, figures) = (text(&ready, "http"), text(&ready, "metrics"));
+    let mut bench = Program::start(&["bench", "rendezvous", "--server", &url, "--rooms", "3"]);
+    assert_eq!(bench.event("open")["number"], 3);
+    let entered = bench.event("enter");
+    assert_eq!((&entered["number"], &entered["failed"]), (&6.into(), &0.into()));
+    let mut bench = Program::start(&["bench", "rendezvous", "--server", &url, "--rooms", "9"]);
+    bench.fails("refused", 17, "at its limit");
+    let mut stream = TcpStream::connect(figures).expect("it listens");
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).expect("it reads");
+    let mut told = String::new();
+    stream.read_to_string(&mut told).expect("it answers");
+    assert!(told.contains("lllsi_refused_total{reason=\"server_full\"} 6"), "{told}");
+}
+
+#[test]
 fn the_pages_files_are_written_as_they_are_served_and_as_their_hashes_say() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let to = directory.path().join("page");

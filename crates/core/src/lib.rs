@@ -13,6 +13,7 @@
 //! one thing that cannot be handed in is the randomness inside the cryptography of [`snow`] and [`str0m`].
 //! `crates/io` is the shell around these machines for real networks, `crates/sim` the one for virtual networks.
 
+pub mod bucket;
 pub mod client;
 pub mod cpace;
 pub mod host;
@@ -28,7 +29,7 @@ mod clock;
 mod link;
 mod server;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -174,6 +175,17 @@ const FAR_FUTURE: Duration = Duration::from_secs(24 * 3600);
 /// Microseconds from `epoch` to `at`, 0 if it lies before.
 fn micros_since(epoch: Instant, at: Instant) -> u64 {
     at.saturating_duration_since(epoch).as_micros() as u64
+}
+
+/// What one machine or household has of addresses: an IPv4 address, or the IPv6 /64 of which it has all at will.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 => v4,
+    }
 }
 
 /// Published vectors are written in hexadecimal.

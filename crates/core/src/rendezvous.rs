@@ -10,16 +10,20 @@
 //! # let now = std::time::Instant::now();
 //! let mut server = Rendezvous::new(Config::default());
 //! let host = ConnectionId(1);
-//! server.handle_input(now, Input::Connected(host));
+//! server.handle_input(now, Input::Connected(host, "203.0.113.7".parse().unwrap()));
 //! let token = RoomToken::from_bytes([7; 32]);
 //! let open = Request::Open { version: 1, token, max_clients: 4, name: None };
 //! server.handle_input(now, Input::Received(host, open.to_json()));
 //! assert!(matches!(server.poll_output(), Output::Send(to, reply) if to == host && reply.contains("opened")));
 //! ```
 
+mod addresses;
 mod names;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::WIRE_VERSION;
@@ -28,6 +32,8 @@ use lllsi_proto::rendezvous::{Blob, ClientId, Place, Refusal, Reply, Request};
 use lllsi_proto::room::RoomName;
 
 use crate::FAR_FUTURE;
+use crate::bucket::{Bucket, Rate};
+use addresses::Addresses;
 use names::Names;
 
 pub use names::Claim;
@@ -46,6 +52,16 @@ pub struct Config {
     pub max_connections: usize,
     /// Clients in one room at once, whatever its host asks for.
     pub max_clients_per_room: u32,
+    /// Connections at once from one address: an IPv4 address, or an IPv6 /64.
+    pub max_connections_per_address: u32,
+    /// New connections from one address.
+    pub connections_per_minute: u32,
+    /// Rooms that are opened or entered from one address.
+    pub joins_per_minute: u32,
+    /// Messages from one client.
+    pub client_messages_per_minute: u32,
+    /// Messages from one host, who speaks to all its clients.
+    pub host_messages_per_minute: u32,
     /// Names of rooms at once, with those that are kept.
     pub max_names: usize,
     /// How long a name stays its owner's after the room was closed; zero where nothing outlives the server.
@@ -59,6 +75,11 @@ impl Default for Config {
             max_rooms: 20_000,
             max_connections: 60_000,
             max_clients_per_room: 4096,
+            max_connections_per_address: 512,
+            connections_per_minute: 600,
+            joins_per_minute: 300,
+            client_messages_per_minute: 600,
+            host_messages_per_minute: 60_000,
             max_names: 100_000,
             keep_names: Duration::from_secs(90 * 24 * 3600),
         }
@@ -74,8 +95,8 @@ pub struct ConnectionId(pub u64);
 pub enum Input {
     /// The time last answered by [`Output::Timeout`] has come.
     Timeout,
-    /// Somebody connected.
-    Connected(ConnectionId),
+    /// Somebody connected from this address.
+    Connected(ConnectionId, IpAddr),
     /// A text message came, within [`lllsi_proto::MAX_SIGNAL_BYTES`].
     Received(ConnectionId, String),
     /// A connection is gone.
@@ -100,6 +121,34 @@ enum Peer {
     Silent { deadline: Instant },
     Host(RoomId),
     Client(RoomId, ClientId),
+}
+
+#[derive(Debug)]
+struct Connection {
+    peer: Peer,
+    ip: IpAddr,
+    messages: Bucket,
+}
+
+/// What the server has done since it began, and what there is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections at present.
+    pub connections: usize,
+    /// Rooms open at present.
+    pub rooms: usize,
+    /// Clients in them.
+    pub clients: usize,
+    /// Names of rooms, with those that are kept.
+    pub names: usize,
+    /// Rooms that were opened.
+    pub opened: u64,
+    /// Clients that entered.
+    pub entered: u64,
+    /// Messages that were passed on.
+    pub relayed: u64,
+    /// Connections that were refused, or ended for what they did, by reason.
+    pub refused: BTreeMap<Refusal, u64>,
 }
 
 #[derive(Debug)]
@@ -129,10 +178,12 @@ impl Room {
 #[derive(Debug)]
 pub struct Rendezvous {
     config: Config,
-    peers: HashMap<ConnectionId, Peer>,
+    connections: HashMap<ConnectionId, Connection>,
+    addresses: Addresses,
     rooms: HashMap<RoomId, Room>,
     names: Names,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
+    counters: Counters,
     outputs: VecDeque<Output>,
     now: Option<Instant>,
 }
@@ -142,18 +193,25 @@ impl Rendezvous {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            peers: HashMap::new(),
+            connections: HashMap::new(),
+            addresses: Addresses::new(&config),
             rooms: HashMap::new(),
             names: Names::new(config.max_names, config.keep_names),
             deadlines: BTreeSet::new(),
+            counters: Counters::default(),
             outputs: VecDeque::new(),
             now: None,
         }
     }
 
-    /// Rooms open at present.
-    pub fn rooms(&self) -> usize {
-        self.rooms.len()
+    /// What the server has done, and what there is now.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connections: self.connections.len(),
+            rooms: self.rooms.len(),
+            names: self.names.len(),
+            ..self.counters.clone()
+        }
     }
 
     /// All names, for a server that is to know them after a restart.
@@ -171,7 +229,7 @@ impl Rendezvous {
         self.now = Some(now);
         match input {
             Input::Timeout => self.expire(now),
-            Input::Connected(id) => self.connected(now, id),
+            Input::Connected(id, ip) => self.connected(now, id, ip),
             Input::Received(id, text) => self.received(now, id, &text),
             Input::Disconnected(id) => self.forget(id),
         }
@@ -187,13 +245,42 @@ impl Rendezvous {
         Output::Timeout(next.unwrap_or(now + FAR_FUTURE))
     }
 
-    fn connected(&mut self, now: Instant, id: ConnectionId) {
-        if self.peers.len() >= self.config.max_connections {
+    fn connected(&mut self, now: Instant, id: ConnectionId, ip: IpAddr) {
+        if self.connections.len() >= self.config.max_connections {
             return self.refuse(id, Refusal::ServerFull);
+        }
+        if !self.addresses.arrive(now, ip) {
+            return self.refuse(id, Refusal::TooOften);
         }
         let deadline = now + FIRST_WORD;
         self.deadlines.insert((deadline, id));
-        self.peers.insert(id, Peer::Silent { deadline });
+        let messages = Bucket::full(now, self.client_rate());
+        let peer = Peer::Silent { deadline };
+        self.connections.insert(id, Connection { peer, ip, messages });
+    }
+
+    fn client_rate(&self) -> Rate {
+        Rate::per_minute(self.config.client_messages_per_minute)
+    }
+
+    /// Whether this connection may say one thing more now.
+    fn may_speak(&mut self, now: Instant, id: ConnectionId) -> bool {
+        let (client, host) = (self.client_rate(), self.config.host_messages_per_minute);
+        self.connections.get_mut(&id).is_some_and(|connection| match connection.peer {
+            Peer::Host(_) => connection.messages.take(now, Rate::per_minute(host)),
+            _ => connection.messages.take(now, client),
+        })
+    }
+
+    /// From now on a connection is this.
+    fn is_now(&mut self, now: Instant, id: ConnectionId, peer: Peer) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.peer = peer;
+            if let Peer::Host(_) = peer {
+                let rate = Rate::per_minute(self.config.host_messages_per_minute);
+                connection.messages = Bucket::full(now, rate);
+            }
+        }
     }
 
     fn expire(&mut self, now: Instant) {
@@ -204,9 +291,12 @@ impl Rendezvous {
     }
 
     fn received(&mut self, now: Instant, id: ConnectionId, text: &str) {
-        let Some(peer) = self.peers.get(&id).copied() else {
+        let Some((peer, ip)) = self.connections.get(&id).map(|c| (c.peer, c.ip)) else {
             return;
         };
+        if !self.may_speak(now, id) {
+            return self.refuse(id, Refusal::TooOften);
+        }
         let Ok(request) = Request::parse(text) else {
             return self.refuse(id, Refusal::BadMessage);
         };
@@ -217,13 +307,18 @@ impl Rendezvous {
             ) if version != WIRE_VERSION => {
                 self.refuse(id, Refusal::Version);
             }
+            (Peer::Silent { .. }, Request::Open { .. } | Request::Enter { .. })
+                if !self.addresses.join(now, ip) =>
+            {
+                self.refuse(id, Refusal::TooOften);
+            }
             (Peer::Silent { deadline }, Request::Open { token, max_clients, name, .. }) => {
                 self.deadlines.remove(&(deadline, id));
                 self.open(now, id, token.room_id(), max_clients, name);
             }
             (Peer::Silent { deadline }, Request::Enter { place, .. }) => {
                 self.deadlines.remove(&(deadline, id));
-                self.enter(id, &place);
+                self.enter(now, id, &place);
             }
             (Peer::Host(room), Request::Relay { client: Some(client), blob }) => {
                 self.relay_to_client(room, client, blob);
@@ -231,6 +326,7 @@ impl Rendezvous {
             (Peer::Client(room, client), Request::Relay { client: None, blob }) => {
                 if let Some(room) = self.rooms.get(&room) {
                     let host = room.host;
+                    self.counters.relayed += 1;
                     self.send(host, &Reply::Relay { client: Some(client), blob });
                 }
             }
@@ -275,7 +371,8 @@ impl Rendezvous {
             name,
         };
         self.rooms.insert(room_id, room);
-        self.peers.insert(id, Peer::Host(room_id));
+        self.counters.opened += 1;
+        self.is_now(now, id, Peer::Host(room_id));
         self.send(id, &Reply::Opened { room: room_id, stun_port: self.config.stun_port });
     }
 
@@ -285,7 +382,7 @@ impl Rendezvous {
         }
     }
 
-    fn enter(&mut self, id: ConnectionId, place: &Place) {
+    fn enter(&mut self, now: Instant, id: ConnectionId, place: &Place) {
         let room_id = match place {
             Place::Room(room) => Some(*room),
             Place::Name(name) => self.names.room(name),
@@ -305,7 +402,9 @@ impl Rendezvous {
             room.by_name.insert(client);
         }
         let host = room.host;
-        self.peers.insert(id, Peer::Client(room_id, client));
+        (self.counters.entered, self.counters.clients) =
+            (self.counters.entered + 1, self.counters.clients + 1);
+        self.is_now(now, id, Peer::Client(room_id, client));
         self.send(id, &Reply::Entered { client, stun_port: self.config.stun_port });
         self.send(host, &Reply::Arrived { client });
     }
@@ -314,6 +413,7 @@ impl Rendezvous {
         // A client that has just left is no fault of the host.
         let to = self.rooms.get(&room).and_then(|room| room.clients.get(&client)).copied();
         if let Some(to) = to {
+            self.counters.relayed += 1;
             self.send(to, &Reply::Relay { client: None, blob });
         }
     }
@@ -322,14 +422,14 @@ impl Rendezvous {
         let to = self.rooms.get_mut(&room).and_then(|room| room.remove(client));
         if let Some(to) = to {
             self.send(to, &Reply::Dismissed);
-            self.peers.remove(&to);
+            self.end(to);
             self.outputs.push_back(Output::Close(to));
         }
     }
 
     /// A connection is gone; whoever depended on it is told.
     fn forget(&mut self, id: ConnectionId) {
-        match self.peers.remove(&id) {
+        match self.end(id) {
             Some(Peer::Silent { deadline }) => drop(self.deadlines.remove(&(deadline, id))),
             Some(Peer::Client(room, client)) => {
                 if let Some(room) = self.rooms.get_mut(&room) {
@@ -349,7 +449,7 @@ impl Rendezvous {
         };
         for client in clients.into_values() {
             self.send(client, &Reply::Closed);
-            self.peers.remove(&client);
+            self.end(client);
             self.outputs.push_back(Output::Close(client));
         }
         if let (Some(name), Some(now)) = (name, self.now) {
@@ -358,7 +458,16 @@ impl Rendezvous {
         }
     }
 
+    /// A connection does not count any more; what it was.
+    fn end(&mut self, id: ConnectionId) -> Option<Peer> {
+        let Connection { peer, ip, .. } = self.connections.remove(&id)?;
+        self.addresses.leave(ip);
+        self.counters.clients -= usize::from(matches!(peer, Peer::Client(..)));
+        Some(peer)
+    }
+
     fn refuse(&mut self, id: ConnectionId, reason: Refusal) {
+        *self.counters.refused.entry(reason).or_default() += 1;
         self.send(id, &Reply::Refused { reason });
         self.forget(id);
         self.outputs.push_back(Output::Close(id));
@@ -366,257 +475,5 @@ impl Rendezvous {
 
     fn send(&mut self, to: ConnectionId, reply: &Reply) {
         self.outputs.push_back(Output::Send(to, reply.to_json()));
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
-mod tests {
-    use super::*;
-    use lllsi_proto::invite::RoomToken;
-
-    const TOKEN: RoomToken = RoomToken::from_bytes([5; 32]);
-
-    struct Fixture {
-        server: Rendezvous,
-        now: Instant,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            Self { server: Rendezvous::new(Config::default()), now: Instant::now() }
-        }
-
-        fn input(&mut self, input: Input) -> Vec<(u64, Option<Reply>)> {
-            self.server.handle_input(self.now, input);
-            let mut said = Vec::new();
-            loop {
-                match self.server.poll_output() {
-                    Output::Send(to, text) => said.push((to.0, Some(Reply::parse(&text).unwrap()))),
-                    Output::Close(to) => said.push((to.0, None)),
-                    Output::NamesChanged => {}
-                    Output::Timeout(_) => return said,
-                }
-            }
-        }
-
-        fn connect_and_say(&mut self, id: u64, request: Request) -> Vec<(u64, Option<Reply>)> {
-            self.input(Input::Connected(ConnectionId(id)));
-            self.say(id, request)
-        }
-
-        fn say(&mut self, id: u64, request: Request) -> Vec<(u64, Option<Reply>)> {
-            self.input(Input::Received(ConnectionId(id), request.to_json()))
-        }
-    }
-
-    fn open(max_clients: u32) -> Request {
-        Request::Open { version: WIRE_VERSION, token: TOKEN, max_clients, name: None }
-    }
-
-    fn enter() -> Request {
-        Request::Enter { version: WIRE_VERSION, place: Place::Room(TOKEN.room_id()) }
-    }
-
-    fn refused(id: u64, reason: Refusal) -> Vec<(u64, Option<Reply>)> {
-        vec![(id, Some(Reply::Refused { reason })), (id, None)]
-    }
-
-    #[test]
-    fn blobs_go_between_host_and_the_client_named() {
-        let mut f = Fixture::new();
-        f.connect_and_say(1, open(4));
-        f.connect_and_say(2, enter());
-        let said = f.connect_and_say(3, enter());
-        assert_eq!(said[1], (1, Some(Reply::Arrived { client: ClientId(2) })));
-
-        let blob = Blob(vec![1, 2, 3]);
-        let said = f.say(3, Request::Relay { client: None, blob: blob.clone() });
-        let relayed = Reply::Relay { client: Some(ClientId(2)), blob: blob.clone() };
-        assert_eq!(said, [(1, Some(relayed))]);
-        let said = f.say(1, Request::Relay { client: Some(ClientId(1)), blob: blob.clone() });
-        assert_eq!(said, [(2, Some(Reply::Relay { client: None, blob }))]);
-    }
-
-    #[test]
-    fn refusals_have_their_reasons() {
-        let mut f = Fixture::new();
-        assert_eq!(f.connect_and_say(1, enter()), refused(1, Refusal::UnknownRoom));
-        f.connect_and_say(2, open(1));
-        f.connect_and_say(3, enter());
-        assert_eq!(f.connect_and_say(4, enter()), refused(4, Refusal::RoomFull));
-        let old = Request::Enter { version: 99, place: Place::Room(TOKEN.room_id()) };
-        assert_eq!(f.connect_and_say(5, old), refused(5, Refusal::Version));
-        assert_eq!(f.connect_and_say(6, Request::Close), refused(6, Refusal::BadMessage));
-        f.input(Input::Connected(ConnectionId(7)));
-        let garbage = f.input(Input::Received(ConnectionId(7), "{".into()));
-        assert_eq!(garbage, refused(7, Refusal::BadMessage));
-    }
-
-    #[test]
-    fn a_client_cannot_speak_for_another_or_as_the_host() {
-        let mut f = Fixture::new();
-        f.connect_and_say(1, open(4));
-        f.connect_and_say(2, enter());
-        let forged = Request::Relay { client: Some(ClientId(1)), blob: Blob(vec![]) };
-        assert_eq!(f.say(2, forged)[0], refused(2, Refusal::BadMessage)[0]);
-        f.connect_and_say(3, enter());
-        assert_eq!(
-            f.say(3, Request::Dismiss { client: ClientId(1) })[0],
-            refused(3, Refusal::BadMessage)[0]
-        );
-    }
-
-    #[test]
-    fn the_owner_takes_its_room_up_again_and_waiting_clients_are_told() {
-        let mut f = Fixture::new();
-        f.connect_and_say(1, open(4));
-        f.connect_and_say(2, enter());
-        let said = f.connect_and_say(9, open(4));
-        assert!(said.contains(&(1, Some(Reply::Refused { reason: Refusal::Replaced }))));
-        assert!(said.contains(&(2, Some(Reply::Closed))));
-        assert_eq!(f.server.rooms(), 1);
-        // The dead connection's end must not close the new room.
-        f.input(Input::Disconnected(ConnectionId(1)));
-        assert_eq!(f.server.rooms(), 1);
-    }
-
-    #[test]
-    fn departures_are_told_once() {
-        let mut f = Fixture::new();
-        f.connect_and_say(1, open(4));
-        f.connect_and_say(2, enter());
-        let said = f.input(Input::Disconnected(ConnectionId(2)));
-        assert_eq!(said, [(1, Some(Reply::Departed { client: ClientId(1) }))]);
-        f.connect_and_say(3, enter());
-        let said = f.say(1, Request::Dismiss { client: ClientId(2) });
-        assert_eq!(said, [(3, Some(Reply::Dismissed)), (3, None)]);
-        assert_eq!(f.input(Input::Disconnected(ConnectionId(3))), []);
-        f.connect_and_say(4, enter());
-        let said = f.say(1, Request::Close);
-        assert_eq!(said, [(4, Some(Reply::Closed)), (4, None), (1, None)]);
-        assert_eq!(f.server.rooms(), 0);
-    }
-
-    #[test]
-    fn whoever_connects_and_says_nothing_is_let_go() {
-        let mut f = Fixture::new();
-        f.input(Input::Connected(ConnectionId(1)));
-        f.now += FIRST_WORD;
-        assert_eq!(f.input(Input::Timeout), refused(1, Refusal::BadMessage));
-        assert!(f.server.peers.is_empty() && f.server.deadlines.is_empty());
-    }
-
-    #[test]
-    fn the_limits_hold() {
-        let config = Config { max_rooms: 1, max_connections: 3, ..Config::default() };
-        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
-        f.connect_and_say(1, open(4));
-        let other = RoomToken::from_bytes([6; 32]);
-        let second =
-            Request::Open { version: WIRE_VERSION, token: other, max_clients: 1, name: None };
-        assert_eq!(f.connect_and_say(2, second), refused(2, Refusal::ServerFull));
-        f.connect_and_say(3, enter());
-        f.connect_and_say(4, enter());
-        assert_eq!(f.input(Input::Connected(ConnectionId(5))), refused(5, Refusal::ServerFull));
-    }
-
-    const OTHER: RoomToken = RoomToken::from_bytes([6; 32]);
-
-    fn open_as(token: RoomToken, name: &str) -> Request {
-        let name = Some(name.parse().unwrap());
-        Request::Open { version: WIRE_VERSION, token, max_clients: 4, name }
-    }
-
-    fn enter_by(name: &str) -> Request {
-        Request::Enter { version: WIRE_VERSION, place: Place::Name(name.parse().unwrap()) }
-    }
-
-    fn opened(id: u64, token: RoomToken) -> (u64, Option<Reply>) {
-        (id, Some(Reply::Opened { room: token.room_id(), stun_port: 0 }))
-    }
-
-    #[test]
-    fn a_name_leads_to_the_room_of_who_came_first() {
-        let config = Config { keep_names: Duration::ZERO, ..Config::default() };
-        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
-        assert_eq!(f.connect_and_say(1, enter_by("den")), refused(1, Refusal::UnknownRoom));
-        f.connect_and_say(2, open_as(TOKEN, "den"));
-        let squatter = f.connect_and_say(3, open_as(OTHER, "den"));
-        assert_eq!(squatter, refused(3, Refusal::NameTaken));
-        let said = f.connect_and_say(4, enter_by("den"));
-        assert_eq!(said[1], (2, Some(Reply::Arrived { client: ClientId(1) })));
-        // The same owner again takes it over from its old connection.
-        assert!(f.connect_and_say(5, open_as(TOKEN, "den")).contains(&opened(5, TOKEN)));
-        f.say(5, Request::Close);
-        assert_eq!(f.connect_and_say(6, enter_by("den")), refused(6, Refusal::UnknownRoom));
-        assert_eq!(f.connect_and_say(7, open_as(OTHER, "den")), [opened(7, OTHER)]);
-    }
-
-    #[test]
-    fn names_are_kept_for_their_owners_for_a_while_and_over_a_restart() {
-        let keep_names = Duration::from_secs(90);
-        let config = Config { keep_names, ..Config::default() };
-        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
-        f.connect_and_say(1, open_as(TOKEN, "den"));
-        f.input(Input::Disconnected(ConnectionId(1)));
-        f.now += Duration::from_secs(60);
-        assert_eq!(f.connect_and_say(2, open_as(OTHER, "den")), refused(2, Refusal::NameTaken));
-        let kept = f.server.names(f.now);
-        let left = Duration::from_secs(30);
-        let (name, room) = ("den".parse().unwrap(), TOKEN.room_id());
-        assert_eq!(kept, [Claim { name, room, left, used: Duration::ZERO }]);
-
-        f.server = Rendezvous::new(config);
-        f.server.restore_names(f.now, kept);
-        assert_eq!(f.connect_and_say(3, enter_by("den")), refused(3, Refusal::UnknownRoom));
-        assert_eq!(f.connect_and_say(4, open_as(OTHER, "den")), refused(4, Refusal::NameTaken));
-        assert_eq!(f.connect_and_say(5, open_as(TOKEN, "den")), [opened(5, TOKEN)]);
-        f.input(Input::Disconnected(ConnectionId(5)));
-        f.now += keep_names;
-        assert_eq!(f.server.names(f.now), []);
-        assert_eq!(f.connect_and_say(6, open_as(OTHER, "den")), [opened(6, OTHER)]);
-    }
-
-    #[test]
-    fn names_have_a_bound_and_those_that_were_used_least_make_room() {
-        let config = Config { max_names: 2, ..Config::default() };
-        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
-        let third = RoomToken::from_bytes([7; 32]);
-        f.connect_and_say(1, open_as(TOKEN, "den"));
-        f.connect_and_say(2, open_as(OTHER, "attic"));
-        assert_eq!(f.connect_and_say(3, open_as(third, "hall")), refused(3, Refusal::ServerFull));
-        f.say(2, Request::Close);
-        f.now += Duration::from_secs(10);
-        f.say(1, Request::Close);
-        assert_eq!(f.connect_and_say(4, open_as(third, "hall")), [opened(4, third)]);
-        assert_eq!(f.connect_and_say(5, open_as(third, "den")), refused(5, Refusal::NameTaken));
-        f.say(4, Request::Close);
-        assert_eq!(f.connect_and_say(7, open_as(third, "attic")), refused(7, Refusal::ServerFull));
-        f.now += Duration::from_millis(20);
-        assert_eq!(f.connect_and_say(6, open_as(third, "attic")), [opened(6, third)]);
-    }
-
-    #[test]
-    fn who_knows_the_name_alone_leaves_places_to_the_others() {
-        let mut f = Fixture::new();
-        f.connect_and_say(1, open_as(TOKEN, "den"));
-        f.connect_and_say(2, enter_by("den"));
-        f.connect_and_say(3, enter_by("den"));
-        assert_eq!(f.connect_and_say(4, enter_by("den")), refused(4, Refusal::RoomFull));
-        assert_eq!(f.connect_and_say(5, enter()).len(), 2);
-        f.input(Input::Disconnected(ConnectionId(2)));
-        assert_eq!(f.connect_and_say(6, enter_by("den")).len(), 2);
-        f.connect_and_say(7, enter());
-        assert_eq!(f.connect_and_say(8, enter()), refused(8, Refusal::RoomFull));
-    }
-
-    #[test]
-    fn a_name_that_is_kept_for_ever_is_kept_for_long() {
-        let config = Config { keep_names: Duration::MAX, ..Config::default() };
-        let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
-        f.connect_and_say(1, open_as(TOKEN, "den"));
-        f.say(1, Request::Close);
-        assert!(f.server.names(f.now)[0].left > Duration::from_secs(365 * 24 * 3600));
     }
 }

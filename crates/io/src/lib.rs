@@ -2,15 +2,18 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`load`] | many connections at once, to see what a server can take |
 //! | [`peer`] | one thread that owns a machine, its socket and its connection to the server |
 //! | [`server`] | the rendezvous server: WebSocket, health, STUN |
 //!
 //! The only thing between a machine and the world is [`peer::spawn`]; `crates/sim` replaces it by a virtual network.
 
+pub mod load;
 pub mod peer;
 pub mod server;
 
 mod interfaces;
+mod metrics;
 mod page;
 mod signal;
 mod socket;
@@ -75,10 +78,31 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// A server cannot be put under load.
+    #[error("no load can be made for {detail}")]
+    Load {
+        /// Why.
+        detail: String,
+    },
     /// The system gave no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(String),
 }
+
+/// Lets this process have as many files and sockets open as the system allows it.
+#[cfg(unix)]
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Lets this process have as many files and sockets open as the system allows it.
+#[cfg(not(unix))]
+pub fn raise_file_limit() {}
 
 /// Random bytes from the system.
 pub fn random<const N: usize>() -> Result<[u8; N], Error> {

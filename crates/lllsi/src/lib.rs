@@ -59,7 +59,9 @@ pub use lllsi_core::rendezvous::Config as ServerLimits;
 pub use lllsi_core::seal::ShortCode;
 pub use lllsi_core::{Arrivals, LinkError, Path};
 pub use lllsi_io::server::{Config as ServerConfig, Server, Tls};
-pub use lllsi_io::{DEFAULT_PORT, Error as IoError, local_addresses, page_files};
+pub use lllsi_io::{
+    DEFAULT_PORT, Error as IoError, load, local_addresses, page_files, raise_file_limit,
+};
 pub use lllsi_media as media;
 pub use lllsi_media::picture::Size;
 pub use lllsi_proto::Error as LinkTextError;

@@ -170,7 +170,9 @@ pub enum Reply {
 }
 
 /// Why the server refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error,
+)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Refusal {
@@ -192,6 +194,9 @@ pub enum Refusal {
     /// Another host has this name.
     #[error("another host has this name")]
     NameTaken,
+    /// Too much comes from this address, or over this connection.
+    #[error("too many connections or messages from this address: wait a minute")]
+    TooOften,
     /// The server is at one of its limits.
     #[error("the server is at its limit")]
     ServerFull,

@@ -1,5 +1,7 @@
 //! What a hostile server does: it changes what it passes on, and answers under a name itself.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use lllsi_core::rendezvous::{ConnectionId, Input};
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::RoomToken;
@@ -48,10 +50,10 @@ impl World {
 
     /// Somebody opens a room of this name: what clients say to it is kept in [`World::squatted`].
     pub fn squat(&mut self, name: &RoomName) {
-        let token = RoomToken::from_bytes([0xee; 32]);
+        let (token, ip) = (RoomToken::from_bytes([0xee; 32]), self.next_ip());
         let name = Some(name.clone());
         let open = Request::Open { version: WIRE_VERSION, token, max_clients: 100, name };
-        self.tell_server(Input::Connected(SQUATTER));
+        self.tell_server(Input::Connected(SQUATTER, ip));
         self.say_as_squatter(&open);
     }
 
@@ -66,10 +68,10 @@ impl World {
 
     /// Somebody enters a room by its name alone.
     pub fn intrude(&mut self, name: &RoomName, intruder: Intruder) {
-        self.intruders += 1;
+        let ip = self.next_ip();
         let connection = ConnectionId(SQUATTER.0 - self.intruders);
         let enter = Request::Enter { version: WIRE_VERSION, place: Place::Name(name.clone()) };
-        self.tell_server(Input::Connected(connection));
+        self.tell_server(Input::Connected(connection, ip));
         self.tell_server(Input::Received(connection, enter.to_json()));
         match intruder {
             Intruder::Stays => {}
@@ -79,6 +81,12 @@ impl World {
                 self.tell_server(Input::Received(connection, nonsense.to_json()));
             }
         }
+    }
+
+    /// They come from everywhere.
+    fn next_ip(&mut self) -> IpAddr {
+        self.intruders += 1;
+        Ipv4Addr::from(0xc633_6400 + self.intruders as u32).into()
     }
 
     pub(crate) fn note_squatter(&mut self, text: &str) {

@@ -496,7 +496,8 @@ impl World {
                 self.nodes[node.0].connection = Some(connection);
                 let event = if self.server.is_some() {
                     self.connections.insert(connection, node);
-                    self.tell_server(rendezvous::Input::Connected(connection));
+                    let ip = self.nodes[node.0].address.ip();
+                    self.tell_server(rendezvous::Input::Connected(connection, ip));
                     SignalEvent::Connected { server: SERVER }
                 } else {
                     SignalEvent::Disconnected { reason: "connection refused".into() }

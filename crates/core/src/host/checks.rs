@@ -6,9 +6,10 @@
 //! number, lifts the limit: only who is there can know it.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::network;
 use crate::stun::{Class, TransactionId, transaction_id};
 
 /// Checks for a machine of which nothing is known. A pair of addresses takes six in its first two seconds.
@@ -53,17 +54,6 @@ impl Machine {
     }
 }
 
-/// All addresses that one machine can have at will count as one.
-fn machine(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
-    }
-}
-
 impl Checks {
     /// Whether a datagram to this address may be sent; if it is a check, it counts as sent.
     pub(super) fn may_go(&mut self, now: Instant, to: IpAddr, datagram: &[u8]) -> bool {
@@ -97,7 +87,7 @@ impl Checks {
     pub(super) fn received(&mut self, from: IpAddr, datagram: &[u8]) {
         if let (Some(Class::Success), Some(number)) =
             (Class::of(datagram), transaction_id(datagram))
-            && let Some(machine) = self.machines.get_mut(&machine(from))
+            && let Some(machine) = self.machines.get_mut(&network(from))
             && machine.numbers.contains(&number)
         {
             machine.answered = true;
@@ -107,7 +97,7 @@ impl Checks {
 
     /// `None`: too many others are being looked for.
     fn at(&mut self, now: Instant, ip: IpAddr) -> Option<&mut Machine> {
-        let ip = machine(ip);
+        let ip = network(ip);
         if !self.machines.contains_key(&ip) {
             if self.machines.len() >= MAX_MACHINES && self.sweep_at.is_none_or(|at| now >= at) {
                 self.machines.retain(|_, machine| !machine.is_as_new(now));
@@ -179,7 +169,7 @@ mod tests {
     fn a_network_of_one_machine_counts_as_one() {
         let (mut checks, now) = (Checks::default(), Instant::now());
         let all: usize = (0..100u16)
-            .map(|i| Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, i).into())
+            .map(|i| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, i).into())
             .map(|ip| sent(&mut checks, now, ip, 0..5))
             .sum();
         assert_eq!(all, BUDGET as usize);

@@ -11,6 +11,7 @@ use lllsi_proto::sealed::{Envelope, Rejection, Ticket};
 
 use super::invitation::{Invitation, Terms};
 use super::{Event, Room};
+use crate::bucket::{Bucket, Rate};
 use crate::password;
 use crate::seal::{HostIdentity, PreShared, Responder, derive};
 
@@ -18,10 +19,8 @@ use crate::seal::{HostIdentity, PreShared, Responder, derive};
 const REMEMBERED_HELLOS: usize = 4096;
 /// Tickets that are good at once; a new one takes the place of the oldest.
 const MAX_TICKETS: usize = 4096;
-/// Passwords that may be tried at once.
-const GUESSES: u32 = 10;
-/// One more after so long.
-const GUESS_EVERY: Duration = Duration::from_secs(5);
+/// How many passwords may be tried. It fills again, so that nobody is locked out for good.
+const GUESSES: Rate = Rate { burst: 10, every: Duration::from_secs(5) };
 /// How long a client may take from its share to its first message.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -81,7 +80,7 @@ pub(super) struct Door {
     room: Option<Room>,
     terms: Terms,
     invitation: Invitation,
-    guesses: Guesses,
+    guesses: Bucket,
     /// Clients that have our share, and until when they may go on.
     exchanges: HashMap<ClientId, (Instant, PreShared)>,
     tickets: Newest<TicketId, Secret>,
@@ -105,7 +104,7 @@ impl Door {
             room,
             terms,
             invitation: Invitation::new(now, terms),
-            guesses: Guesses { left: GUESSES, refilled_at: now },
+            guesses: Bucket::full(now, GUESSES),
             exchanges: HashMap::new(),
             tickets: Newest::new(MAX_TICKETS),
             hellos: Newest::new(REMEMBERED_HELLOS),
@@ -183,7 +182,7 @@ impl Door {
         let turned = |away| Turned { away, event: None };
         let room = self.room.clone().ok_or(turned(Rejection::WrongSecret))?;
         // Before anything is computed: a flood costs no time.
-        if !self.guesses.take(now) {
+        if !self.guesses.take(now, GUESSES) {
             return Err(turned(Rejection::TooManyTries));
         }
         let (random, host_key) = (self.fresh(b"password share"), self.identity.public_key());
@@ -231,7 +230,7 @@ impl Door {
             return Err(turned(Rejection::Tampered));
         }
         if with_password {
-            self.guesses.give_back();
+            self.guesses.give_back(GUESSES);
         }
         Ok(Opened { responder, payload, ticket })
     }
@@ -247,33 +246,6 @@ impl Door {
     /// A ticket is worth nothing any more.
     pub(super) fn revoke(&mut self, id: TicketId) {
         self.tickets.retain(|known| *known != id);
-    }
-}
-
-/// How many passwords may still be tried: a bucket that fills again, so that nobody is locked out for good.
-#[derive(Debug)]
-struct Guesses {
-    left: u32,
-    refilled_at: Instant,
-}
-
-impl Guesses {
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.refilled_at);
-        let more = (passed.as_millis() / GUESS_EVERY.as_millis()).min(GUESSES.into()) as u32;
-        if self.left + more >= GUESSES {
-            (self.left, self.refilled_at) = (GUESSES, now);
-        } else {
-            self.left += more;
-            self.refilled_at += GUESS_EVERY * more;
-        }
-        let may = self.left > 0;
-        self.left -= u32::from(may);
-        may
-    }
-
-    fn give_back(&mut self) {
-        self.left = (self.left + 1).min(GUESSES);
     }
 }
 
@@ -323,17 +295,17 @@ mod tests {
     fn the_password_opens_and_wrong_ones_are_slowed_but_never_locked_out() {
         let mut f = Fixture::new();
         assert_eq!(f.guess("right").unwrap().payload, b"hello");
-        for _ in 0..GUESSES {
+        for _ in 0..GUESSES.burst {
             assert_eq!(away(f.guess("wrong")), Some(Rejection::WrongSecret));
         }
         assert_eq!(away(f.guess("right")), Some(Rejection::TooManyTries));
-        f.now += GUESS_EVERY;
+        f.now += GUESSES.every;
         assert!(f.guess("right").is_ok(), "one more after a while");
         assert!(f.guess("right").is_ok(), "who is right is given its try back");
         assert_eq!(away(f.guess("wrong")), Some(Rejection::WrongSecret));
         assert_eq!(away(f.guess("wrong")), Some(Rejection::TooManyTries));
-        f.now += GUESS_EVERY * 1000;
-        for _ in 0..GUESSES {
+        f.now += GUESSES.every * 1000;
+        for _ in 0..GUESSES.burst {
             assert_eq!(away(f.guess("wrong")), Some(Rejection::WrongSecret));
         }
         assert_eq!(away(f.guess("wrong")), Some(Rejection::TooManyTries), "it does not overflow");
@@ -346,7 +318,7 @@ mod tests {
             f.now += Duration::from_millis(10);
             let _ = f.door.share(f.now, ClientId(n), &[1; 16], &[9; 32]);
         }
-        assert!(f.door.exchanges.len() < 2 * GUESSES as usize);
+        assert!(f.door.exchanges.len() < 2 * GUESSES.burst as usize);
     }
 
     #[test]

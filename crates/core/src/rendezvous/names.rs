@@ -70,6 +70,10 @@ impl Names {
         Self { owners: HashMap::new(), max, keep: keep.min(FOR_EVER), crowded_until: None }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.owners.len()
+    }
+
     /// The open room of this name.
     pub(super) fn room(&self, name: &RoomName) -> Option<RoomId> {
         self.owners.get(name).filter(|owner| owner.is_open()).map(|owner| owner.room)

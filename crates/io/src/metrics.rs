@@ -1,0 +1,93 @@
+//! A server's figures in the text format of Prometheus.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lllsi_core::rendezvous::Counters;
+
+/// What the shell counts itself.
+#[derive(Debug, Default)]
+pub(crate) struct Shell {
+    /// TCP connections accepted.
+    pub(crate) accepted: AtomicU64,
+    /// Those of them that were dropped, since there were too many.
+    pub(crate) dropped: AtomicU64,
+    /// Connections ended since they did not take what they were sent.
+    pub(crate) slow: AtomicU64,
+    /// STUN requests answered.
+    pub(crate) stun: AtomicU64,
+}
+
+/// One more.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Everything as text.
+pub(crate) fn text(machine: &Counters, shell: &Shell) -> String {
+    let mut out = String::new();
+    let mut put = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
+        let _ = writeln!(out, "# HELP lllsi_{name} {help}\n# TYPE lllsi_{name} {kind}");
+        for (labels, value) in values {
+            let _ = writeln!(out, "lllsi_{name}{labels} {value}");
+        }
+    };
+    let now = |value: usize| [("", value as u64)];
+    put("connections", "gauge", "Signalling connections.", &now(machine.connections));
+    put("rooms", "gauge", "Open rooms.", &now(machine.rooms));
+    put("clients", "gauge", "Clients in rooms.", &now(machine.clients));
+    put("names", "gauge", "Names of rooms, with those that are kept.", &now(machine.names));
+    let total = |value: u64| [("", value)];
+    put("rooms_opened_total", "counter", "Rooms opened.", &total(machine.opened));
+    put(
+        "clients_entered_total",
+        "counter",
+        "Clients that entered a room.",
+        &total(machine.entered),
+    );
+    put("messages_relayed_total", "counter", "Sealed messages passed on.", &total(machine.relayed));
+    let refused: Vec<_> = machine.refused.iter().map(|(why, n)| (label(why), *n)).collect();
+    let refused: Vec<_> = refused.iter().map(|(label, n)| (label.as_str(), *n)).collect();
+    put("refused_total", "counter", "Connections refused or ended, by reason.", &refused);
+    let load = |counter: &AtomicU64| [("", counter.load(Ordering::Relaxed))];
+    put("tcp_accepted_total", "counter", "TCP connections accepted.", &load(&shell.accepted));
+    put("tcp_dropped_total", "counter", "TCP connections over a limit.", &load(&shell.dropped));
+    put(
+        "slow_total",
+        "counter",
+        "Connections that did not take what they were sent.",
+        &load(&shell.slow),
+    );
+    put("stun_answers_total", "counter", "STUN requests answered.", &load(&shell.stun));
+    out
+}
+
+/// A reason as it is written on the wire.
+fn label(reason: &lllsi_proto::rendezvous::Refusal) -> String {
+    let name = serde_json::to_value(reason).unwrap_or_default();
+    format!("{{reason=\"{}\"}}", name.as_str().unwrap_or("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lllsi_proto::rendezvous::Refusal;
+
+    #[test]
+    fn figures_are_written_as_prometheus_reads_them() {
+        let refused = [(Refusal::TooOften, 3)].into();
+        let machine = Counters { rooms: 2, opened: 5, refused, ..Counters::default() };
+        let shell = Shell::default();
+        count(&shell.stun);
+        let text = text(&machine, &shell);
+        for line in [
+            "# TYPE lllsi_rooms gauge",
+            "lllsi_rooms 2",
+            "lllsi_rooms_opened_total 5",
+            "lllsi_refused_total{reason=\"too_often\"} 3",
+            "lllsi_stun_answers_total 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+        }
+    }
+}

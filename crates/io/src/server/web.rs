@@ -1,0 +1,285 @@
+//! http, https and WebSockets: from a TCP connection to what the hub is told.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use lllsi_core::network;
+use lllsi_core::rendezvous::ConnectionId;
+use lllsi_proto::MAX_SIGNAL_BYTES;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::hub::Told;
+use crate::metrics::{Shell, count};
+use crate::{SIGNALLING_PATH, metrics, page};
+
+/// Messages that may wait for one connection.
+const CONNECTION_QUEUE: usize = 256;
+/// The first byte of a TLS connection (RFC 8446, 5.1): no http request begins so.
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection as quiet as this is asked whether it is alive: browsers cannot ask by themselves.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Unanswered, it is gone.
+const MAX_UNANSWERED: u32 = 3;
+
+#[derive(Clone)]
+struct Shared {
+    told: mpsc::Sender<Told>,
+    next: Arc<AtomicU64>,
+    behind_proxy: bool,
+}
+
+/// How connections are served.
+pub(super) struct Web {
+    pub(super) tls: TlsAcceptor,
+    /// Http leads to https, where browsers know the certificate.
+    pub(super) https_only: bool,
+    /// A proxy in front tells from where somebody comes.
+    pub(super) behind_proxy: bool,
+    /// Connections at once, and from one address, that have not become signalling ones.
+    pub(super) max_connections: usize,
+    pub(super) max_per_address: u32,
+    pub(super) shell: Arc<Shell>,
+}
+
+/// From where a connection comes.
+#[derive(Debug, Clone, Copy)]
+struct From(IpAddr);
+
+/// Accepts connections, up to the limits.
+pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>) {
+    let shared = Shared { told, next: Arc::default(), behind_proxy: web.behind_proxy };
+    let router = page::add_to(Router::new())
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(SIGNALLING_PATH, get(upgrade))
+        .with_state(shared);
+    let plain = if web.https_only { Router::new().fallback(redirect) } else { router.clone() };
+    let mut connections = JoinSet::new();
+    let mut by_network: HashMap<IpAddr, u32> = HashMap::new();
+    loop {
+        tokio::select! {
+            accepted = tcp.accept() => match accepted {
+                Ok((stream, from)) => {
+                    count(&web.shell.accepted);
+                    let network = network(from.ip());
+                    let number = by_network.entry(network).or_default();
+                    let many = *number >= web.max_per_address && !web.behind_proxy;
+                    if many || connections.len() >= web.max_connections {
+                        count(&web.shell.dropped);
+                        continue;
+                    }
+                    *number += 1;
+                    let serve = connection(stream, from.ip(), web.tls.clone(), router.clone(), plain.clone());
+                    connections.spawn(async move {
+                        serve.await;
+                        network
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: others may leave meanwhile.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(Ok(network)) = connections.join_next() => {
+                if let Entry::Occupied(mut number) = by_network.entry(network) {
+                    *number.get_mut() -= 1;
+                    if *number.get() == 0 {
+                        number.remove();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Serves http or https, whichever the first byte begins.
+async fn connection(
+    stream: TcpStream,
+    from: IpAddr,
+    tls: TlsAcceptor,
+    router: Router,
+    plain: Router,
+) {
+    let _ = stream.set_nodelay(true);
+    let accepted = tokio::time::timeout(TLS_TIMEOUT, async {
+        let mut first = [0];
+        let read = stream.peek(&mut first).await?;
+        let accepted: (Box<dyn Duplex>, Router) = if read == 1 && first[0] == TLS_HANDSHAKE {
+            (Box::new(tls.accept(stream).await?), router)
+        } else {
+            (Box::new(stream), plain)
+        };
+        std::io::Result::Ok(accepted)
+    });
+    match accepted.await {
+        Ok(Ok((stream, router))) => http(stream, from, router).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection came to nothing"),
+        Err(_) => tracing::debug!("a connection said nothing in time"),
+    }
+}
+
+/// Bytes both ways, in clear or not.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Speaks http, and notes in each request from where it comes.
+struct Noted {
+    from: IpAddr,
+    inner: TowerToHyperService<Router>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Noted {
+    type Response = Response;
+    type Error = Infallible;
+    type Future =
+        <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(From(self.from));
+        self.inner.call(request)
+    }
+}
+
+async fn http(stream: Box<dyn Duplex>, from: IpAddr, router: Router) {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);
+    let service = Noted { from, inner: TowerToHyperService::new(router) };
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "http connection failed");
+    }
+}
+
+/// Figures, for whoever watches over the server.
+pub(super) async fn serve_metrics(tcp: TcpListener, told: mpsc::Sender<Told>, shell: Arc<Shell>) {
+    let figures = move || {
+        let (told, shell) = (told.clone(), Arc::clone(&shell));
+        async move {
+            let (asked, answer) = oneshot::channel();
+            let _ = told.send(Told::Asked(asked)).await;
+            match answer.await {
+                Ok(counters) => metrics::text(&counters, &shell).into_response(),
+                Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
+    };
+    let router = Router::new().route("/metrics", get(figures));
+    loop {
+        match tcp.accept().await {
+            Ok((stream, from)) => http(Box::new(stream), from.ip(), router.clone()).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Where http is not spoken: the same address with https.
+async fn redirect(headers: HeaderMap, uri: Uri) -> Response {
+    match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
+        Some(host) => Redirect::permanent(&format!("https://{host}{uri}")).into_response(),
+        None => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+async fn upgrade(
+    State(shared): State<Shared>,
+    Extension(From(address)): Extension<From>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let told = if shared.behind_proxy { forwarded_for(&headers) } else { None };
+    let from = told.unwrap_or(address);
+    upgrade
+        .max_message_size(MAX_SIGNAL_BYTES)
+        .max_frame_size(MAX_SIGNAL_BYTES)
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .on_upgrade(move |socket| talk(socket, from, shared))
+}
+
+/// The address that the nearest proxy has seen: it adds to the end of what others may have made up.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+}
+
+/// One connection from beginning to end.
+async fn talk(mut socket: WebSocket, from: IpAddr, shared: Shared) {
+    let id = ConnectionId(shared.next.fetch_add(1, Ordering::Relaxed));
+    let (texts_in, mut texts) = mpsc::channel(CONNECTION_QUEUE);
+    if shared.told.send(Told::Connected(id, from, texts_in)).await.is_err() {
+        return;
+    }
+    let mut unanswered = 0;
+    loop {
+        tokio::select! {
+            text = texts.recv() => match text {
+                Some(text) => if !send(&mut socket, Message::text(text)).await { break },
+                // The machine let it go; what was queued has been sent.
+                None => {
+                    send(&mut socket, Message::Close(None)).await;
+                    break;
+                }
+            },
+            message = tokio::time::timeout(KEEPALIVE, socket.recv()) => match message {
+                Ok(Some(Ok(message))) => {
+                    unanswered = 0;
+                    match message {
+                        Message::Text(text) => {
+                            if shared.told.send(Told::Received(id, text.to_string())).await.is_err() { break }
+                        }
+                        // These only show that it is alive.
+                        Message::Ping(_) | Message::Pong(_) => {}
+                        Message::Binary(_) | Message::Close(_) => break,
+                    }
+                }
+                Err(_) if unanswered < MAX_UNANSWERED => {
+                    unanswered += 1;
+                    if !send(&mut socket, Message::Ping(Default::default())).await { break }
+                }
+                _ => break,
+            },
+        }
+    }
+    let _ = shared.told.send(Told::Disconnected(id)).await;
+}
+
+/// `false` if the peer is gone, or does not take what it is sent.
+async fn send(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(tokio::time::timeout(KEEPALIVE, socket.send(message)).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_believed_about_the_last_address_alone() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(forwarded_for(&headers), None);
+        headers.append("x-forwarded-for", "10.0.0.1, 198.51.100.7".parse().expect("a value"));
+        assert_eq!(forwarded_for(&headers), "198.51.100.7".parse().ok());
+        headers.append("x-forwarded-for", "2001:db8::1".parse().expect("a value"));
+        assert_eq!(forwarded_for(&headers), "2001:db8::1".parse().ok());
+        headers.append("x-forwarded-for", "nonsense".parse().expect("a value"));
+        assert_eq!(forwarded_for(&headers), None);
+    }
+}
