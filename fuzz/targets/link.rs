@@ -1,0 +1,34 @@
+//! What comes over a link, and before there is one: control messages, video payloads, STUN.
+#![no_main]
+
+use std::net::SocketAddr;
+
+use libfuzzer_sys::fuzz_target;
+use lllsi_core::stun;
+use lllsi_fuzz::Choices;
+use lllsi_proto::control::Message;
+use lllsi_proto::h264::{Depacketizer, FrameInfo, nal_units, packetize, starts_keyframe};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(Some(message)) = Message::parse(bytes) {
+        assert_eq!(Message::parse(&message.to_bytes()), Ok(Some(message)));
+    }
+    let _ = stun::answer(SocketAddr::from(([203, 0, 113, 1], 9)), bytes);
+    let _ = stun::is_stun(bytes);
+
+    let mut choices = Choices::new(bytes);
+    let mut frame = Depacketizer::default();
+    while !choices.is_empty() {
+        let payload = choices.bytes();
+        let _ = starts_keyframe(payload);
+        let _ = frame.push(payload);
+        if choices.one(4) == 3 {
+            let _ = frame.take();
+        }
+    }
+    // What we send ourselves is put together again.
+    let info = FrameInfo::default();
+    let payloads = packetize(bytes, &info, 200);
+    assert!(payloads.iter().all(|payload| payload.len() <= 200));
+    let _ = nal_units(bytes).count();
+});
