@@ -33,33 +33,9 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         (None, Some(server)) => format!("http://{}", reachable_here(server.http())),
         (None, None) => unreachable!("one is there without the other"),
     };
-    let mut builder = builder(&args.picture);
     let password = room_password(args)?;
-    if let Some(name) = &args.room {
-        builder = builder.room(name.as_str());
-    }
-    if let Some(password) = &password {
-        builder = builder.password(password);
-    }
-    // A server that ends with this program keeps no names.
-    if let (Some(_), None, Some(state)) = (&args.room, &embedded, state(args)) {
-        builder = builder.state(state);
-    }
-    if let Some(hash) = args.server_certificate {
-        builder = builder.server_certificate(hash);
-    }
-    if let Some(lifetime) = args.invite_expires {
-        builder = builder.invite_expires(lifetime);
-    }
-    if let Some(uses) = args.invite_uses {
-        builder = builder.invite_uses(uses);
-    }
-    let host = builder
-        .server(url)
-        .source(args.source.0.clone())
-        .lobby(args.lobby)
-        .max_viewers(args.max_viewers)
-        .start()?;
+    let generated = password.is_none();
+    let host = configured(args, password, embedded.is_some()).server(url).start()?;
     let mut until = stop.after(args.seconds);
     let here = Here { host: &host, embedded: embedded.as_ref(), args };
     let mut talk =
@@ -69,7 +45,7 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         match host.recv(until.turn()) {
             Some(HostEvent::Open) if !open => {
                 open = true;
-                ready(&talk.here, password.is_none(), report);
+                ready(&talk.here, generated, report);
             }
             Some(HostEvent::Closed(reason)) => return Err(reason.into()),
             Some(HostEvent::SourceFailed(error)) => return Err(error.into()),
@@ -87,6 +63,38 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
     drop(host);
     report.say("The stream is over.");
     Ok(())
+}
+
+/// A host as the command line wants it, but for its server.
+fn configured(
+    args: &args::Host,
+    password: Option<String>,
+    is_server_here: bool,
+) -> lllsi::HostBuilder {
+    let mut builder = builder(&args.picture)
+        .source(args.source.0.clone())
+        .lobby(args.lobby)
+        .max_viewers(args.max_viewers);
+    if let Some(name) = &args.room {
+        builder = builder.room(name.as_str());
+    }
+    if let Some(password) = password {
+        builder = builder.password(password);
+    }
+    // A server that ends with this program keeps no names.
+    if let (Some(_), false, Some(state)) = (&args.room, is_server_here, state(args)) {
+        builder = builder.state(state);
+    }
+    if let Some(hash) = args.server_certificate {
+        builder = builder.server_certificate(hash);
+    }
+    if let Some(lifetime) = args.invite_expires {
+        builder = builder.invite_expires(lifetime);
+    }
+    if let Some(uses) = args.invite_uses {
+        builder = builder.invite_uses(uses);
+    }
+    builder
 }
 
 /// A host builder with the picture's settings.

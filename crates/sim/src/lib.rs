@@ -14,14 +14,12 @@
 //! assert!(world.run_until(Duration::from_secs(5), |w| w.client(viewer).frames > 30));
 //! ```
 
-mod hostile;
 pub mod nat;
 pub mod net;
 mod view;
 mod world;
 
-pub use hostile::Intruder;
 pub use nat::NatKind;
 pub use net::Conditions;
 pub use view::{ClientView, HostView};
-pub use world::{NodeId, Setup, World};
+pub use world::{Intruder, NodeId, Setup, World};

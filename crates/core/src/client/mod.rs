@@ -19,27 +19,23 @@
 //! ```
 
 mod api;
+mod signalling;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::control::{Message, Report};
 use lllsi_proto::invite::{HostKey, Nonce};
-use lllsi_proto::rendezvous::{Blob, Refusal, Reply, Request};
-use lllsi_proto::sealed::{
-    self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, Rejection, Ticket, ToClient,
-    ToHost, Welcome,
-};
+use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
 use crate::assemble::Assembler;
 use crate::clock::{ClockSync, DelayWindow};
 use crate::link::{Link, LinkEvent};
 use crate::password::Asking;
-use crate::seal::{Channel, Initiator, PreShared, derive};
+use crate::seal::{Channel, Initiator, derive};
 use crate::server::Server;
-use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, SignalEvent, micros_since};
+use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, micros_since};
 
 pub use api::{Action, CloseReason, Config, Entry, Event, Status};
 
@@ -165,246 +161,6 @@ impl Client {
             return;
         }
         self.link.handle_datagram(self.now, source, destination, data);
-    }
-
-    // --- The rendezvous server ---
-
-    fn signal(&mut self, event: SignalEvent) {
-        match event {
-            SignalEvent::Connected { server } => {
-                self.server.connected(self.now, server);
-                let place = self.config.entry.place();
-                self.server.send(&Request::Enter { version: WIRE_VERSION, place });
-            }
-            SignalEvent::Received(text) => match Reply::parse(&text) {
-                Ok(reply) => self.reply(reply),
-                Err(error) => self.server_talks_nonsense(error),
-            },
-            SignalEvent::Disconnected { reason } => match self.phase {
-                Phase::Joined(_) => self.server_lost(),
-                _ => self.end(CloseReason::ServerUnreachable(reason)),
-            },
-        }
-    }
-
-    /// The server is not needed any more; no attempt is made to reach it again.
-    fn server_lost(&mut self) {
-        self.server.close();
-        self.event(Event::ServerLost);
-    }
-
-    fn reply(&mut self, reply: Reply) {
-        match (reply, &self.phase) {
-            (Reply::Entered { stun_port, .. }, Phase::Entering) => {
-                self.server.accepted(self.now, stun_port);
-                self.event(Event::Entered);
-                self.knock();
-            }
-            (Reply::Relay { blob, client: None }, _) => self.blob(&blob.0),
-            // Once admitted, the link decides about the session, not the server.
-            (Reply::Closed | Reply::Dismissed | Reply::Refused { .. }, Phase::Joined(_)) => {
-                self.server_lost()
-            }
-            (Reply::Closed, _) => self.end(CloseReason::HostClosed),
-            (Reply::Dismissed, _) => self.end(CloseReason::Kicked),
-            (Reply::Refused { reason }, _) => self.end(match reason {
-                Refusal::UnknownRoom => CloseReason::UnknownRoom,
-                Refusal::RoomFull => CloseReason::RoomFull,
-                Refusal::Version => CloseReason::Version { who: "server" },
-                reason => CloseReason::Refused(reason),
-            }),
-            (reply, _) => self.server_talks_nonsense(format!("unexpected {reply:?}")),
-        }
-    }
-
-    fn server_talks_nonsense(&mut self, detail: impl ToString) {
-        match self.phase {
-            Phase::Joined(_) => self.server_lost(),
-            _ => self.protocol_error("server", detail),
-        }
-    }
-
-    /// Shows the host what lets us in.
-    fn knock(&mut self) {
-        match self.config.entry.clone() {
-            Entry::Link { room, host_key, secret } => {
-                let message = self.hello(host_key, &PreShared::link(&room, &secret));
-                self.relay(&Envelope::Handshake(&message));
-            }
-            Entry::Ticket { host_key, ticket } => {
-                let handshake = self.hello(host_key, &PreShared::ticket(&ticket));
-                self.relay(&Envelope::Ticket { id: ticket.id, handshake: &handshake });
-            }
-            Entry::Room { name, password } => {
-                let fresh = |purpose| derive(&self.config.random_seed, purpose, 0);
-                let (session, scalar) = (fresh(b"password session"), fresh(b"password share"));
-                let session = *session.first_chunk().expect("it is longer");
-                let asking = Asking::new(&name, &password, session, scalar);
-                self.relay(&Envelope::ClientShare { session, share: asking.share() });
-                self.phase = Phase::Asking(asking);
-            }
-        }
-    }
-
-    /// The first message of the handshake.
-    fn hello(&mut self, host_key: HostKey, shared: &PreShared) -> Vec<u8> {
-        let hello = Hello {
-            name: self.config.name.clone(),
-            offer: std::mem::take(&mut self.offer),
-            nonce: self.nonce,
-        };
-        let (initiator, message) = Initiator::begin(&host_key, shared, &sealed::to_bytes(&hello));
-        self.host_key = Some(host_key);
-        self.phase = Phase::Handshaking(initiator);
-        message
-    }
-
-    fn relay(&mut self, envelope: &Envelope<'_>) {
-        self.server.send(&Request::Relay { client: None, blob: Blob(envelope.to_bytes()) });
-    }
-
-    fn seal(&mut self, message: &ToHost) {
-        if let Phase::Waiting(channel) | Phase::Joined(channel) = &mut self.phase {
-            let sealed = channel.seal(&sealed::to_bytes(message));
-            self.relay(&Envelope::Sealed(&sealed));
-        }
-    }
-
-    // --- The host, through the server ---
-
-    fn blob(&mut self, blob: &[u8]) {
-        match (Envelope::parse(blob), std::mem::replace(&mut self.phase, Phase::Closed)) {
-            (Ok(Envelope::HostShare { share, host_key }), Phase::Asking(asking)) => {
-                match asking.finish(&share, &host_key) {
-                    Ok(shared) => {
-                        let message = self.hello(host_key, &shared);
-                        self.relay(&Envelope::Handshake(&message));
-                    }
-                    Err(_) => self.end(CloseReason::Tampered),
-                }
-            }
-            (Ok(Envelope::Handshake(message)), Phase::Handshaking(initiator)) => {
-                match initiator.finish(message) {
-                    Ok((channel, payload)) => self.welcome(channel, &payload),
-                    Err(_) => self.end(CloseReason::Tampered),
-                }
-            }
-            (Ok(Envelope::Sealed(message)), Phase::Waiting(mut channel)) => {
-                let opened = channel.open(message);
-                self.phase = Phase::Waiting(channel);
-                self.opened(opened.ok());
-            }
-            (Ok(Envelope::Sealed(message)), Phase::Joined(mut channel)) => {
-                let opened = channel.open(message);
-                self.phase = Phase::Joined(channel);
-                self.opened(opened.ok());
-            }
-            // A host says so before it has heard of a password, never after: that would be to hear of another.
-            (Ok(Envelope::Rejected(Rejection::TooManyTries)), Phase::Handshaking(_)) => {
-                self.end(CloseReason::Tampered);
-            }
-            // Unauthenticated, so it can only end a handshake that has not succeeded.
-            (Ok(Envelope::Rejected(rejection)), Phase::Asking(_) | Phase::Handshaking(_)) => {
-                self.rejected(rejection);
-            }
-            (Err(lllsi_proto::Error::Version { .. }), Phase::Asking(_) | Phase::Handshaking(_)) => {
-                self.end(CloseReason::Version { who: "host" });
-            }
-            (_, Phase::Joined(channel)) => {
-                // Not the host's doing, or useless: the link goes on without the server.
-                self.phase = Phase::Joined(channel);
-                self.server_lost();
-            }
-            _ => self.end(CloseReason::Tampered),
-        }
-    }
-
-    fn rejected(&mut self, rejection: Rejection) {
-        self.end(match (rejection, &self.config.entry) {
-            (Rejection::WrongSecret, Entry::Link { .. }) => CloseReason::WrongSecret,
-            (Rejection::WrongSecret, Entry::Room { .. }) => CloseReason::WrongPassword,
-            (Rejection::WrongSecret, Entry::Ticket { .. }) => CloseReason::WrongTicket,
-            (Rejection::Version(_), _) => CloseReason::Version { who: "host" },
-            (Rejection::Tampered, _) => CloseReason::Tampered,
-            (Rejection::TooManyTries, _) => CloseReason::TooManyTries,
-        });
-    }
-
-    fn welcome(&mut self, channel: Channel, payload: &[u8]) {
-        match sealed::parse::<Welcome>("welcome", payload) {
-            Ok(welcome) => {
-                self.link.set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
-                self.phase = Phase::Waiting(channel);
-                if let Some((mapped, base)) = self.server.reflexive() {
-                    // Found before there was a channel to tell it through.
-                    self.tell_reflexive(mapped, base);
-                }
-                self.admission(welcome.admission);
-            }
-            Err(error) => self.protocol_error("host", error),
-        }
-    }
-
-    fn tell_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
-        if let Some(candidate) = self.link.reflexive_line(mapped, base) {
-            self.seal(&ToHost::Candidate { candidate });
-        }
-    }
-
-    fn opened(&mut self, plaintext: Option<Vec<u8>>) {
-        let Some(plaintext) = plaintext else {
-            return match self.phase {
-                Phase::Joined(_) => self.server_lost(),
-                _ => self.end(CloseReason::Tampered),
-            };
-        };
-        match sealed::parse::<ToClient>("message from the host", &plaintext) {
-            Ok(ToClient::Admission(admission)) if matches!(self.phase, Phase::Waiting(_)) => {
-                self.admission(admission);
-            }
-            Ok(ToClient::Candidate { candidate }) => self.link.add_remote(self.now, &candidate),
-            Ok(ToClient::Restarted { answer }) => {
-                // The host takes one a second, counted from when it took this one.
-                self.restart_at = Some(self.now + RESTART_AFTER);
-                if let Err(error) = self.link.accept_answer(self.now, &answer) {
-                    tracing::warn!(%error, "restart failed");
-                }
-            }
-            Ok(ToClient::Part { reason }) => self.parted(reason),
-            Ok(_) => {}
-            Err(error) => self.protocol_error("host", error),
-        }
-    }
-
-    fn admission(&mut self, admission: Admission) {
-        match admission {
-            Admission::Waiting => {
-                if let Phase::Waiting(channel) = &self.phase {
-                    let code = channel.short_code();
-                    self.event(Event::Waiting(code));
-                }
-            }
-            Admission::Refused { reason } => self.parted(reason),
-            Admission::Admitted { answer, ticket } => {
-                match self.link.accept_answer(self.now, &answer) {
-                    Ok(()) => self.admitted(ticket),
-                    Err(error) => self.protocol_error("host", error),
-                }
-            }
-        }
-    }
-
-    fn admitted(&mut self, ticket: Option<Ticket>) {
-        let Phase::Waiting(channel) = std::mem::replace(&mut self.phase, Phase::Closed) else {
-            unreachable!("callers check that we wait")
-        };
-        self.phase = Phase::Joined(channel);
-        let entry = match (ticket, self.host_key, &self.config.entry) {
-            (Some(ticket), Some(host_key), _) => Some(Entry::Ticket { host_key, ticket }),
-            (_, _, entry @ Entry::Ticket { .. }) => Some(entry.clone()),
-            _ => None,
-        };
-        self.event(Event::Admitted(entry));
     }
 
     // --- The host, over the link ---

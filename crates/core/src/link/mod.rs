@@ -3,6 +3,7 @@
 //! A link carries nothing until both ends have confirmed over it, with the key of their sealed signalling, whose
 //! certificates they see ([`Binding`]): until then media is not sent and whatever arrives is dropped.
 
+mod api;
 mod description;
 mod dtls;
 mod profile;
@@ -22,7 +23,7 @@ use str0m::channel::ChannelId;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionValues, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
+use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use crate::assemble::Packet;
 use crate::seal::{Binding, Role};
@@ -30,6 +31,8 @@ use crate::{Transmit, stun};
 use description::MAX_CANDIDATES;
 use profile::{PLAYOUT_DELAY, VIDEO_PT, add_host_candidates, channels, config};
 
+pub(crate) use api::LinkEvent;
+pub use api::{LinkError, Path};
 pub use profile::Certificate;
 
 /// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
@@ -51,51 +54,6 @@ pub(crate) const MAX_PAYLOAD: usize = 1160;
 const RESEND_PACKETS: usize = 2048;
 const RESEND_AGE: Duration = Duration::from_secs(2);
 const RESEND_SHARE: f32 = 0.5;
-
-/// The addresses a link runs between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
-    /// Ours.
-    pub local: SocketAddr,
-    /// Theirs, as we see it.
-    pub remote: SocketAddr,
-}
-
-/// Why a link ended, or could not be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// No pair of addresses let datagrams through.
-    #[error("no direct path: no pair of addresses let datagrams through within {} s", PUNCH_TIMEOUT.as_secs())]
-    NoPath,
-    /// Nothing was heard for some seconds.
-    #[error("no sign of life for {} s", SILENCE.as_secs())]
-    Silent,
-    /// The other side's description of itself made no sense.
-    #[error("the other side's session description was refused: {0}")]
-    BadDescription(String),
-    /// The transport does not belong to the sealed signalling: somebody sits between the peers.
-    #[error("the encrypted transport is not the one agreed on: somebody may sit in between")]
-    NotBound,
-    /// The transport failed.
-    #[error("the encrypted transport failed: {0}")]
-    Transport(String),
-    /// The other side closed the transport without a word.
-    #[error("the other side closed the connection")]
-    Closed,
-}
-
-/// What a link tells its machine.
-#[derive(Debug)]
-pub(crate) enum LinkEvent {
-    /// Both ends are confirmed.
-    Up(Path),
-    PathChanged(Path),
-    Message(Message),
-    Rtp(Packet),
-    KeyframeWanted,
-    Down(LinkError),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -637,14 +595,4 @@ fn no_delay() -> ExtensionValues {
 
 fn bad_description(error: impl ToString) -> LinkError {
     LinkError::BadDescription(error.to_string())
-}
-
-impl From<RtcError> for LinkError {
-    fn from(error: RtcError) -> Self {
-        match error {
-            // What str0m calls it when the certificate is not the one announced.
-            RtcError::RemoteSdp(_) => Self::NotBound,
-            error => Self::Transport(error.to_string()),
-        }
-    }
 }

@@ -8,10 +8,10 @@ use lllsi_proto::invite::RoomToken;
 use lllsi_proto::rendezvous::{Blob, ClientId, Place, Reply, Request};
 use lllsi_proto::room::RoomName;
 
-use crate::world::World;
+use super::World;
 
 /// What is passed on in place of an envelope.
-pub(crate) type Meddle = Box<dyn FnMut(Vec<u8>) -> Vec<Vec<u8>>>;
+pub(super) type Meddle = Box<dyn FnMut(Vec<u8>) -> Vec<Vec<u8>>>;
 
 /// What somebody does who has nothing to let them in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Intruder {
 }
 
 /// The squatter's connection; peers count from 1.
-pub(crate) const SQUATTER: ConnectionId = ConnectionId(u64::MAX);
+pub(super) const SQUATTER: ConnectionId = ConnectionId(u64::MAX);
 
 impl World {
     /// From now on the server passes these envelopes on, to both sides, in place of those that it is given.
@@ -38,7 +38,7 @@ impl World {
         self.meddle = None;
     }
 
-    pub(crate) fn meddled(&mut self, text: String) -> Vec<String> {
+    pub(super) fn meddled(&mut self, text: String) -> Vec<String> {
         match (&mut self.meddle, Reply::parse(&text)) {
             (Some(meddle), Ok(Reply::Relay { client, blob })) => {
                 let envelopes = meddle(blob.0).into_iter();
@@ -89,7 +89,7 @@ impl World {
         Ipv4Addr::from(0xc633_6400 + self.intruders as u32).into()
     }
 
-    pub(crate) fn note_squatter(&mut self, text: &str) {
+    pub(super) fn note_squatter(&mut self, text: &str) {
         if let Ok(Reply::Relay { client: Some(client), blob }) = Reply::parse(text) {
             self.squatted.push((client, blob.0));
         }

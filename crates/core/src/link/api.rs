@@ -1,0 +1,64 @@
+//! What a link tells.
+
+use std::net::SocketAddr;
+
+use lllsi_proto::control::Message;
+use str0m::RtcError;
+
+use super::{PUNCH_TIMEOUT, SILENCE};
+use crate::assemble::Packet;
+
+/// The addresses a link runs between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Ours.
+    pub local: SocketAddr,
+    /// Theirs, as we see it.
+    pub remote: SocketAddr,
+}
+
+/// Why a link ended, or could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// No pair of addresses let datagrams through.
+    #[error("no direct path: no pair of addresses let datagrams through within {} s", PUNCH_TIMEOUT.as_secs())]
+    NoPath,
+    /// Nothing was heard for some seconds.
+    #[error("no sign of life for {} s", SILENCE.as_secs())]
+    Silent,
+    /// The other side's description of itself made no sense.
+    #[error("the other side's session description was refused: {0}")]
+    BadDescription(String),
+    /// The transport does not belong to the sealed signalling: somebody sits between the peers.
+    #[error("the encrypted transport is not the one agreed on: somebody may sit in between")]
+    NotBound,
+    /// The transport failed.
+    #[error("the encrypted transport failed: {0}")]
+    Transport(String),
+    /// The other side closed the transport without a word.
+    #[error("the other side closed the connection")]
+    Closed,
+}
+
+/// What a link tells its machine.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// Both ends are confirmed.
+    Up(Path),
+    PathChanged(Path),
+    Message(Message),
+    Rtp(Packet),
+    KeyframeWanted,
+    Down(LinkError),
+}
+
+impl From<RtcError> for LinkError {
+    fn from(error: RtcError) -> Self {
+        match error {
+            // What str0m calls it when the certificate is not the one announced.
+            RtcError::RemoteSdp(_) => Self::NotBound,
+            error => Self::Transport(error.to_string()),
+        }
+    }
+}
