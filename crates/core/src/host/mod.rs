@@ -25,6 +25,8 @@ mod checks;
 mod door;
 mod invitation;
 mod signalling;
+#[cfg(test)]
+mod tests;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
