@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) fn rendezvous(
     args: &args::BenchRendezvous,
     report: &Report,
-    _: &Stop,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     lllsi::raise_file_limit();
     let mut standing = Standing::new(&args.server)?;
@@ -24,6 +24,9 @@ pub(crate) fn rendezvous(
     report.say(&format!("Opening {} rooms, {} a second.", args.rooms, args.rate));
     let opened = standing.open(args.rooms, args.rate);
     tell("open", &opened, report);
+    if stop.after(None).over() {
+        return Ok(());
+    }
     report.say(&format!("{} clients enter each.", args.clients));
     let entered = standing.enter(args.rooms, args.clients, args.rate);
     tell("enter", &entered, report);

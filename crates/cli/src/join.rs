@@ -1,7 +1,7 @@
 //! `lllsi join`.
 
 use std::fs::File;
-use std::io::{BufRead, BufWriter, IsTerminal};
+use std::io::{BufWriter, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,7 +87,12 @@ fn invited(args: &args::Join, password: Option<String>) -> Result<ClientBuilder,
             Client::join_room(server, room.as_str(), password)
         }
         (_, _, Some(link)) if !link.trim().is_empty() => Client::join(link),
-        _ => Client::join(ask_for_link()?),
+        _ => Client::join(password::typed(
+            "invite link",
+            "Invite link (not shown): ",
+            Code::BadLink,
+            "pass it on stdin or in LLLSI_LINK",
+        )?),
     };
     let client = match args.server_certificate {
         Some(hash) => client.server_certificate(hash),
@@ -131,23 +136,6 @@ pub(crate) fn watch(
         }
     }
     Ok(None)
-}
-
-/// On a terminal the link is not shown while it is typed or pasted.
-fn ask_for_link() -> Result<String, Failure> {
-    let failed = |e| Failure::new(Code::BadLink, format!("no invite link could be read: {e}"));
-    if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password("Invite link (not shown): ").map_err(failed);
-    }
-    let mut link = String::new();
-    std::io::stdin().lock().read_line(&mut link).map_err(failed)?;
-    if link.trim().is_empty() {
-        return Err(Failure::new(
-            Code::BadLink,
-            "no invite link given: pass it on stdin or in LLLSI_LINK",
-        ));
-    }
-    Ok(link)
 }
 
 /// What a viewer knows, and says.

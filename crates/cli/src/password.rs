@@ -26,18 +26,22 @@ pub(crate) fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Asks for it. On a terminal it is not shown while it is typed.
+/// Asks for it.
 pub(crate) fn ask() -> Result<String, Failure> {
-    let failed = |e| Failure::new(Code::WrongPassword, format!("no password could be read: {e}"));
+    let ways = format!("pass it on stdin, in {VARIABLE} or by --password-file");
+    typed("password", "Password of the room (not shown): ", Code::WrongPassword, &ways)
+}
+
+/// A secret that somebody types, or that comes on stdin. On a terminal it is not shown.
+pub(crate) fn typed(what: &str, prompt: &str, code: Code, ways: &str) -> Result<String, Failure> {
+    let failed = |e| Failure::new(code, format!("no {what} could be read: {e}"));
     if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password("Password of the room (not shown): ").map_err(failed);
+        return rpassword::prompt_password(prompt).map_err(failed);
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(failed)?;
     if line.trim().is_empty() {
-        let message =
-            format!("no password given: pass it on stdin, in {VARIABLE} or by --password-file");
-        return Err(Failure::new(Code::WrongPassword, message));
+        return Err(Failure::new(code, format!("no {what} given: {ways}")));
     }
     Ok(line)
 }

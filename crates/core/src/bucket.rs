@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 /// How many at once, and how soon one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// At once, after a rest.
-    pub burst: u32,
+    pub(crate) burst: u32,
     /// One more after so long.
-    pub every: Duration,
+    pub(crate) every: Duration,
 }
 
 impl Rate {
     /// So many in a minute, all of them at once after a rest.
-    pub const fn per_minute(number: u32) -> Self {
+    pub(crate) const fn per_minute(number: u32) -> Self {
         let number = if number == 0 { 1 } else { number };
         Self { burst: number, every: Duration::from_micros(60_000_000 / number as u64) }
     }
@@ -35,7 +35,7 @@ impl Bucket {
         let passed = now.saturating_duration_since(self.refilled_at);
         let more = passed.as_micros() / rate.every.as_micros().max(1);
         let more = more.min(rate.burst.into()) as u32;
-        if self.left + more >= rate.burst {
+        if self.left.saturating_add(more) >= rate.burst {
             (self.left, self.refilled_at) = (rate.burst, now);
         } else {
             self.left += more;
@@ -53,7 +53,7 @@ impl Bucket {
 
     /// One that was taken did not count.
     pub(crate) fn give_back(&mut self, rate: Rate) {
-        self.left = (self.left + 1).min(rate.burst);
+        self.left = self.left.saturating_add(1).min(rate.burst);
     }
 
     /// Whether it is as a new one would be.
@@ -81,6 +81,9 @@ mod tests {
         assert_eq!(takes(now, 10), 1);
         now += Duration::from_secs(3600 * 24 * 365);
         assert_eq!(takes(now, 10), 3);
+        let largest = Rate::per_minute(u32::MAX);
+        let mut most = Bucket::full(now, largest);
+        assert!(most.take(now, largest) && most.take(now + rate.every, largest));
         bucket.give_back(rate);
         assert!(bucket.take(now, rate) && !bucket.take(now, rate));
         assert!(!bucket.is_full(now, rate));

@@ -13,7 +13,6 @@
 //! one thing that cannot be handed in is the randomness inside the cryptography of [`snow`] and [`str0m`].
 //! `crates/io` is the shell around these machines for real networks, `crates/sim` the one for virtual networks.
 
-pub mod bucket;
 pub mod client;
 pub mod cpace;
 pub mod host;
@@ -25,6 +24,7 @@ pub mod stats;
 pub mod stun;
 
 mod assemble;
+mod bucket;
 mod clock;
 mod link;
 mod server;

@@ -6,16 +6,18 @@
 //!
 //! ```
 //! use lllsi_core::password::{Asking, answer};
-//! use lllsi_proto::invite::HostKey;
+//! use lllsi_core::seal::{HostIdentity, Initiator, Responder};
 //!
 //! # let (random, other_random) = ([1; 32], [2; 32]);
 //! let (name, password) = ("kitchen".parse().unwrap(), "k3f9-2mxq".parse().unwrap());
-//! let (session, host_key) = ([7; 16], HostKey::from_bytes([3; 32]));
+//! let identity = HostIdentity::from_random([3; 96]);
+//! let (session, host_key) = ([7; 16], identity.public_key());
 //! let asking = Asking::new(&name, &password, session, random);
 //! let (to_host, host) =
 //!     answer(&name, &password, &session, &asking.share(), &host_key, other_random).unwrap();
 //! let client = asking.finish(&to_host, &host_key).unwrap();
-//! # let _ = (host, client);
+//! let (_, hello) = Initiator::begin(&host_key, &client, b"hello");
+//! assert!(Responder::accept(&identity, &host, &hello).is_ok());
 //! ```
 
 use hkdf::Hkdf;

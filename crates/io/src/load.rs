@@ -25,19 +25,6 @@ const PER_ADDRESS: u32 = 100;
 /// Nothing takes longer that goes well.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is asked of a server.
-#[derive(Debug, Clone)]
-pub struct Load {
-    /// Its base URL, `http://…`.
-    pub server: String,
-    /// Rooms to open.
-    pub rooms: u32,
-    /// Clients that enter each.
-    pub clients: u32,
-    /// Connections made in a second.
-    pub rate: u32,
-}
-
 /// What came of one kind of connections.
 #[derive(Debug, Clone, Default)]
 pub struct Wave {

@@ -391,7 +391,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        // One that has ended already is as good.
         let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Web {
 
 /// From where a connection comes.
 #[derive(Debug, Clone, Copy)]
-struct From(IpAddr);
+struct CameFrom(IpAddr);
 
 /// Accepts connections, up to the limits.
 pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>) {
@@ -154,7 +154,7 @@ impl hyper::service::Service<Request<Incoming>> for Noted {
         <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(From(self.from));
+        request.extensions_mut().insert(CameFrom(self.from));
         self.inner.call(request)
     }
 }
@@ -201,7 +201,7 @@ async fn redirect(headers: HeaderMap, uri: Uri) -> Response {
 
 async fn upgrade(
     State(shared): State<Shared>,
-    Extension(From(address)): Extension<From>,
+    Extension(CameFrom(address)): Extension<CameFrom>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {

@@ -97,8 +97,8 @@ threads and descriptors. Needs root, iproute2 and nftables.
                 .args(std::env::args().skip(1))
                 .env(INSIDE, "1")
                 .status();
-            let failed = status.is_ok_and(|status| status.success());
-            return if failed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            let went_well = status.is_ok_and(|status| status.success());
+            return if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         network(options.loss);
         soak(&options)
