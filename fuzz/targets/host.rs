@@ -136,6 +136,6 @@ fuzz_target!(|bytes: &[u8]| {
                 host.handle_input(now, Input::Timeout);
             }
         }
-        assert!(host.status().len() <= 2 + 16 + 1, "no more than are allowed");
+        assert!(host.status().viewers.len() <= 2 + 16 + 1, "no more than are allowed");
     }
 });

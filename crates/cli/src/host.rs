@@ -1,5 +1,6 @@
 //! `lllsi host`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
 use crate::join::host_rate;
-use crate::report::{Report, rounded, stages};
+use crate::report::{Report, rounded, stages, turned_away};
 use crate::stop::Stop;
 use crate::{args, password};
 
@@ -316,6 +317,7 @@ pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
         "encodes": stats.encodes,
         "bitrate_bps": (stats.bytes as f64 * 8.0 / seconds).round(),
         "stages_ms": stages(&stats.stages),
+        "turned_away": turned_away(&stats.turned_away).into_iter().collect::<BTreeMap<_, _>>(),
     }));
     format!("{viewers} watching · {fps:.0} fps · {}", host_rate(stats.bytes, seconds))
 }
@@ -379,7 +381,7 @@ impl Talk<'_> {
     }
 
     fn list(&self, report: &Report) {
-        let viewers = self.here.host.take_stats().viewers;
+        let HostStats { viewers, turned_away: counters, .. } = self.here.host.take_stats();
         if viewers.is_empty() {
             report.say("Nobody is here.");
         }
@@ -390,6 +392,11 @@ impl Talk<'_> {
                 ViewerState::Connected => "watches",
             };
             report.say(&format!("#{} {} {state}", v.id, v.name));
+        }
+        let counted = turned_away(&counters).into_iter().filter(|(_, count)| *count > 0);
+        let counted: Vec<_> = counted.map(|(what, count)| format!("{what} {count}")).collect();
+        if !counted.is_empty() {
+            report.say(&format!("Turned away since the start: {}", counted.join(", ")));
         }
     }
 

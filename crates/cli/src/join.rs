@@ -223,7 +223,7 @@ impl View {
         }
         let fps = stats.frames as f64 / stats.interval.as_secs_f64();
         let [p50, p95] = self.latency(stats);
-        let arrivals = stats.status.arrivals;
+        let (arrivals, ignored) = (stats.status.arrivals, stats.status.ignored);
         report.event(&json!({
             "event": "stats",
             "fps": rounded(fps),
@@ -236,6 +236,12 @@ impl View {
             "frames_lost": arrivals.frames_lost,
             "keyframe_requests": arrivals.keyframe_requests,
             "decode_errors": stats.decode_errors,
+            "overflows": arrivals.overflows,
+            "ignored": {
+                "candidates": ignored.candidates,
+                "datagrams": ignored.datagrams,
+                "messages": ignored.messages,
+            },
             "rtt_ms": stats.status.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1000.0)),
         }));
         self.last_second = self.status_line(fps, p50, stats);

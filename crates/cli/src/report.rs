@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 
+use lllsi::{Ignored, TurnedAway};
 use serde_json::{Value, json};
 use terminal_size::{Width, terminal_size};
 
@@ -82,6 +83,25 @@ pub(crate) fn rounded(ms: f64) -> f64 {
 /// Median of each stage, as an object.
 pub(crate) fn stages(summary: &lllsi::Summary) -> Value {
     summary.medians().into_iter().map(|(name, ms)| (name.to_owned(), json!(rounded(ms)))).collect()
+}
+
+/// What a host has not taken, by its name in JSON.
+pub(crate) fn turned_away(counters: &TurnedAway) -> [(&'static str, u64); 12] {
+    let TurnedAway { ignored: Ignored { candidates, datagrams, messages }, .. } = *counters;
+    [
+        ("silent", counters.silent),
+        ("surplus", counters.surplus),
+        ("rejected", counters.rejected),
+        ("slowed", counters.slowed),
+        ("refused", counters.refused),
+        ("garbled", counters.garbled),
+        ("strangers", counters.strangers),
+        ("withheld_checks", counters.withheld_checks),
+        ("faults", counters.faults),
+        ("candidates", candidates),
+        ("datagrams", datagrams),
+        ("messages", messages),
+    ]
 }
 
 /// A rate for people.

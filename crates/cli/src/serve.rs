@@ -1,10 +1,13 @@
 //! `lllsi serve`.
 
-use lllsi::{Server, ServerConfig, Tls};
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use lllsi::{Server, ServerConfig, ServerFigures, Tls};
+use serde_json::{Value, json};
 
 use crate::args;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::report::Report;
 use crate::stop::Stop;
 
@@ -41,10 +44,58 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
         }
         report.say("Browsers do not know this certificate and will warn; --tls-cert and --tls-key take one that they know.");
     }
-    let until = stop.after(None);
-    while !until.over() {
-        std::thread::sleep(until.turn().saturating_duration_since(std::time::Instant::now()));
-    }
+    watch(&server, args.log_every, report, stop)?;
     server.stop();
     Ok(())
+}
+
+/// Says how it goes until it is time to stop.
+fn watch(server: &Server, every: u64, report: &Report, stop: &Stop) -> Result<(), Failure> {
+    let broken = || Failure::new(Code::Unexpected, "the server ended by a fault; see the log");
+    let (mut until, mut seconds, mut told) = (stop.after(None), 0, ServerFigures::default());
+    while !until.over() {
+        std::thread::sleep(until.turn().saturating_duration_since(Instant::now()));
+        if until.second() {
+            let figures = server.figures().ok_or_else(broken)?;
+            seconds += 1;
+            if seconds % every == 0 && figures != told {
+                report.event(&as_event("stats", &figures));
+                told = figures.clone();
+            }
+            report.status(&in_words(&figures));
+        }
+    }
+    let figures = server.figures().ok_or_else(broken)?;
+    report.event(&as_event("stopping", &figures));
+    report.say(&format!("Stopping: {}.", in_words(&figures)));
+    Ok(())
+}
+
+fn as_event(event: &str, figures: &ServerFigures) -> Value {
+    let machine = &figures.counters;
+    let refused = machine.refused.iter().map(|(why, count)| (why.code(), *count));
+    json!({
+        "event": event,
+        "connections": machine.connections,
+        "rooms": machine.rooms,
+        "clients": machine.clients,
+        "names": machine.names,
+        "opened": machine.opened,
+        "entered": machine.entered,
+        "relayed": machine.relayed,
+        "refused": refused.collect::<BTreeMap<_, _>>(),
+        "accepted": figures.accepted,
+        "dropped": figures.dropped,
+        "slow": figures.slow,
+        "stun": figures.stun,
+    })
+}
+
+fn in_words(figures: &ServerFigures) -> String {
+    let machine = &figures.counters;
+    let refused: u64 = machine.refused.values().sum();
+    format!(
+        "{} rooms, {} clients; since the start {} rooms, {} clients, {refused} refused",
+        machine.rooms, machine.clients, machine.opened, machine.entered
+    )
 }

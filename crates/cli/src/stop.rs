@@ -55,7 +55,7 @@ impl Until<'_> {
 
     /// How long to wait for an event before looking up.
     pub(crate) fn turn(&self) -> Instant {
-        let turn = (Instant::now() + TURN).min(self.second_at);
+        let turn = Instant::now() + TURN;
         self.end.map_or(turn, |end| turn.min(end))
     }
 

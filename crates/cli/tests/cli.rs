@@ -65,6 +65,21 @@ fn a_server_answers_health_checks_and_ends_on_sigterm() {
     server.ends_well();
 }
 
+/// It once spun: a whole core for nothing.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_that_nobody_uses_rests() {
+    let mut server = Program::start(&["serve", "--listen", "127.0.0.1:0"]);
+    server.event("ready");
+    let stat = format!("/proc/{}/stat", server.id());
+    std::thread::sleep(Duration::from_secs(3));
+    let stat = std::fs::read_to_string(stat).expect("it runs");
+    // User and system time in hundredths of a second: proc_pid_stat(5).
+    let fields: Vec<_> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|n| n.parse::<u64>().expect("a number")).sum();
+    assert!(ticks < 50, "{ticks} hundredths of a second in three seconds");
+}
+
 #[test]
 fn the_demo_streams_to_itself() {
     let _alone = alone();
@@ -342,7 +357,7 @@ fn a_rooms_password_comes_from_a_file_stdin_or_the_environment_and_renewing_ends
 #[test]
 fn a_server_tells_its_figures_and_takes_a_load() {
     let args = ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--max-rooms", "3"];
-    let mut server = Program::start(&args);
+    let mut server = Program::start(&[&args[..], &["--log-every", "1"]].concat());
     let ready = server.event("ready");
     let (url, figures) = (text(&ready, "http"), text(&ready, "metrics"));
     let mut bench = Program::start(&["bench", "rendezvous", "--server", &url, "--rooms", "3"]);
@@ -357,6 +372,10 @@ fn a_server_tells_its_figures_and_takes_a_load() {
     let mut told = String::new();
     stream.read_to_string(&mut told).expect("it answers");
     assert!(told.contains("lllsi_refused_total{reason=\"server_full\"} 6"), "{told}");
+    let refused = |event: &Value| event["event"] == "stats" && event["refused"]["server_full"] == 6;
+    server.wait_for("line with the refusals", refused);
+    server.ends_well();
+    assert_eq!(server.event("stopping")["opened"], 6, "three by each bench");
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Arrivals {
     pub missed: u64,
     /// Packets given up.
     pub lost: u64,
+    /// Times that more came than is kept while something is missing: the rest of the picture was given up.
+    pub overflows: u64,
     /// Whole frames delivered.
     pub frames: u64,
     /// Frames the host numbered that were never delivered, since the first.
@@ -140,6 +142,7 @@ impl Assembler {
         };
         let offset = offset as usize;
         if offset >= MAX_PACKETS || self.bytes + packet.payload.len() > MAX_BYTES {
+            self.arrivals.overflows += 1;
             self.give_up(now);
             return;
         }
@@ -392,5 +395,31 @@ mod tests {
             while assembler.poll(now).is_some() {}
             assert!(assembler.slots.len() <= MAX_PACKETS);
         }
+    }
+
+    #[test]
+    fn bytes_have_a_bound_while_something_is_missing() {
+        let now = Instant::now();
+        let mut assembler = Assembler::new(now);
+        assembler.push(now, packets(&[KEY])[0].clone());
+        let large = Packet { seq: 0, marker: false, payload: vec![DELTA; 64 * 1024].into() };
+        for seq in 3..300 {
+            assembler.push(now, Packet { seq, ..large.clone() });
+            assert!(assembler.bytes <= MAX_BYTES);
+        }
+        assert!(assembler.arrivals().overflows > 0);
+    }
+
+    #[test]
+    fn packets_before_the_first_keyframe_have_a_bound() {
+        let now = Instant::now();
+        let mut assembler = Assembler::new(now);
+        let template = packets(&[DELTA]).remove(0);
+        for seq in 0..2 * MAX_EARLY as u64 {
+            assembler.push(now, Packet { seq, ..template.clone() });
+        }
+        assert_eq!(assembler.early.len(), MAX_EARLY);
+        let oldest = assembler.early.front().map(|(_, packet)| packet.seq);
+        assert_eq!(oldest, Some(MAX_EARLY as u64));
     }
 }

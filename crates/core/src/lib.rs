@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use lllsi_proto::h264::FrameInfo;
 
 pub use assemble::{Arrivals, Frame};
-pub use link::{Certificate, LinkError, Path};
+pub use link::{Certificate, Ignored, LinkError, Path};
 
 /// The shape that [`host::Host`] and [`client::Client`] share: whatever drives one drives the other.
 pub trait Machine {

@@ -1,4 +1,4 @@
-//! A server's figures in the text format of Prometheus.
+//! A server's figures, and how Prometheus reads them.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +18,43 @@ pub(crate) struct Shell {
     pub(crate) stun: AtomicU64,
 }
 
+/// A server's figures. None of them tells who somebody is, or from where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Rooms, clients, refusals.
+    pub counters: Counters,
+    /// TCP connections accepted.
+    pub accepted: u64,
+    /// Those of them that were dropped, since there were too many.
+    pub dropped: u64,
+    /// Connections ended since they did not take what they were sent.
+    pub slow: u64,
+    /// STUN requests answered.
+    pub stun: u64,
+}
+
+impl Shell {
+    /// All figures at present.
+    pub(crate) fn figures(&self, counters: Counters) -> Figures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            counters,
+            accepted: read(&self.accepted),
+            dropped: read(&self.dropped),
+            slow: read(&self.slow),
+            stun: read(&self.stun),
+        }
+    }
+}
+
 /// One more.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Everything as text.
-pub(crate) fn text(machine: &Counters, shell: &Shell) -> String {
+/// Everything in the text format of Prometheus.
+pub(crate) fn text(figures: &Figures) -> String {
+    let machine = &figures.counters;
     let mut out = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
         let _ = writeln!(out, "# HELP lllsi_{name} {help}\n# TYPE lllsi_{name} {kind}");
@@ -46,26 +76,23 @@ pub(crate) fn text(machine: &Counters, shell: &Shell) -> String {
         &total(machine.entered),
     );
     put("messages_relayed_total", "counter", "Sealed messages passed on.", &total(machine.relayed));
-    let refused: Vec<_> = machine.refused.iter().map(|(why, n)| (label(why), *n)).collect();
+    let refused: Vec<_> = machine
+        .refused
+        .iter()
+        .map(|(why, n)| (format!("{{reason=\"{}\"}}", why.code()), *n))
+        .collect();
     let refused: Vec<_> = refused.iter().map(|(label, n)| (label.as_str(), *n)).collect();
     put("refused_total", "counter", "Connections refused or ended, by reason.", &refused);
-    let load = |counter: &AtomicU64| [("", counter.load(Ordering::Relaxed))];
-    put("tcp_accepted_total", "counter", "TCP connections accepted.", &load(&shell.accepted));
-    put("tcp_dropped_total", "counter", "TCP connections over a limit.", &load(&shell.dropped));
+    put("tcp_accepted_total", "counter", "TCP connections accepted.", &total(figures.accepted));
+    put("tcp_dropped_total", "counter", "TCP connections over a limit.", &total(figures.dropped));
     put(
         "slow_total",
         "counter",
         "Connections that did not take what they were sent.",
-        &load(&shell.slow),
+        &total(figures.slow),
     );
-    put("stun_answers_total", "counter", "STUN requests answered.", &load(&shell.stun));
+    put("stun_answers_total", "counter", "STUN requests answered.", &total(figures.stun));
     out
-}
-
-/// A reason as it is written on the wire.
-fn label(reason: &lllsi_proto::rendezvous::Refusal) -> String {
-    let name = serde_json::to_value(reason).unwrap_or_default();
-    format!("{{reason=\"{}\"}}", name.as_str().unwrap_or("unknown"))
 }
 
 #[cfg(test)]
@@ -79,7 +106,7 @@ mod tests {
         let machine = Counters { rooms: 2, opened: 5, refused, ..Counters::default() };
         let shell = Shell::default();
         count(&shell.stun);
-        let text = text(&machine, &shell);
+        let text = text(&shell.figures(machine));
         for line in [
             "# TYPE lllsi_rooms gauge",
             "lllsi_rooms 2",

@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lllsi_core::{Input, Machine, Output};
-use lllsi_proto::invite::CertificateHash;
 use tokio::sync::mpsc;
 
 use crate::Error;
+pub use crate::signal::Rendezvous;
 use crate::signal::Signalling;
 use crate::socket::{Batch, Endpoint};
 
@@ -39,15 +39,6 @@ pub struct Peer<M: Machine> {
     actions: mpsc::Sender<M::Action>,
     status: Arc<Mutex<M::Status>>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// Where a rendezvous server is, and how it proves itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendezvous {
-    /// Its base URL, `http://…` or `https://…`.
-    pub url: String,
-    /// The only certificate to accept; else what the system trusts. For `https://` alone.
-    pub certificate: Option<CertificateHash>,
 }
 
 /// Starts the net thread. `make` builds the machine, given the port of its socket. `on_overflow` is handed to the machine whenever the outbox could not keep an event.
@@ -249,5 +240,67 @@ where
             self.status_stale = false;
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.status();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lllsi_core::SignalEvent;
+    use std::sync::mpsc;
+
+    /// Says whatever it is told to say.
+    struct Echo(VecDeque<Output<u32>>, bool);
+
+    impl Machine for Echo {
+        type Action = u32;
+        type Event = u32;
+        type Status = ();
+
+        fn handle_input(&mut self, _: Instant, input: Input<'_, u32>) {
+            match input {
+                Input::Action(0) | Input::Signal(SignalEvent::Disconnected { .. }) => self.1 = true,
+                Input::Action(number) => self.0.push_back(Output::Event(number)),
+                _ => {}
+            }
+        }
+
+        fn poll_output(&mut self) -> Output<u32> {
+            let later = Instant::now() + Duration::from_secs(60);
+            self.0.pop_front().unwrap_or(Output::Timeout(later))
+        }
+
+        fn status(&self) {}
+
+        fn is_closed(&self) -> bool {
+            self.1
+        }
+    }
+
+    /// Has no place for one of them.
+    struct Full(u32, mpsc::Sender<u32>);
+
+    impl Outbox<u32> for Full {
+        fn put(&mut self, event: u32) -> Result<(), Overflow> {
+            let _ = self.1.send(event);
+            if event == self.0 { Err(Overflow) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_machine_is_told_once_that_an_event_was_lost_and_actions_keep_their_order() {
+        let (sender, told) = mpsc::channel();
+        let server = Rendezvous { url: "http://127.0.0.1:9".into(), certificate: None };
+        let echo = |_| Echo(VecDeque::new(), false);
+        let mut peer = spawn(server, echo, Full(2, sender), Some(1000)).expect("it starts");
+        // More than fit into the queue: whoever hands them in waits.
+        let numbers: Vec<u32> = (1..=5 * ACTIONS as u32).collect();
+        assert!(numbers.iter().all(|number| peer.act(*number)));
+        peer.act(0);
+        peer.join();
+        assert!(!peer.act(1), "it is over");
+        let all: Vec<_> = told.into_iter().collect();
+        let (cues, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|event| *event == 1000);
+        assert_eq!((cues.len(), others), (1, numbers));
     }
 }

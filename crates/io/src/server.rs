@@ -24,8 +24,9 @@ use lllsi_core::rendezvous::{self, Rendezvous};
 use lllsi_core::{Transmit, stun};
 use lllsi_proto::invite::CertificateHash;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+pub use crate::metrics::Figures;
 use crate::metrics::{Shell, count};
 use crate::socket::{Batch, Endpoint};
 pub use crate::tls::Tls;
@@ -79,6 +80,8 @@ pub struct Server {
     stun: SocketAddr,
     metrics: Option<SocketAddr>,
     certificate: Option<CertificateHash>,
+    told: mpsc::Sender<Told>,
+    shell: Arc<Shell>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -118,13 +121,17 @@ impl Server {
         };
         let machine = machine(&config, stun.port())?;
         let keeper = Keeper::new(config.state, config.limits.keep_names);
-        let parts = Parts { machine, keeper, tcp, udp, metrics, web, shell };
+        let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
+        let hub = (told.clone(), told_out);
+        let parts =
+            Parts { machine, keeper, tcp, udp, metrics, web, shell: Arc::clone(&shell), hub };
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("server".into())
             .spawn(move || runtime.block_on(serve(parts, stopped)))
             .map_err(|source| Error::Thread { name: "server", source })?;
-        Ok(Self { http, stun, metrics: metrics_at, certificate, stop, thread: Some(thread) })
+        let thread = Some(thread);
+        Ok(Self { http, stun, metrics: metrics_at, certificate, told, shell, stop, thread })
     }
 
     /// The certificate it has made for itself; `None` if it was given one.
@@ -145,6 +152,13 @@ impl Server {
     /// Where it serves figures; `None` if it does not.
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.metrics
+    }
+
+    /// Its figures at present, from a thread that may wait a moment for them; `None` if it has ended by a fault.
+    pub fn figures(&self) -> Option<Figures> {
+        let (asked, answer) = oneshot::channel();
+        self.told.blocking_send(Told::Asked(asked)).ok()?;
+        Some(self.shell.figures(answer.blocking_recv().ok()?))
     }
 
     /// Stops it; rooms are gone. Links between peers go on.
@@ -203,11 +217,12 @@ struct Parts {
     metrics: Option<TcpListener>,
     web: Web,
     shell: Arc<Shell>,
+    /// The queue to the machine, both ends.
+    hub: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
 }
 
 async fn serve(parts: Parts, mut stopped: watch::Receiver<bool>) {
-    let Parts { machine, keeper, tcp, udp, metrics, web, shell } = parts;
-    let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
+    let Parts { machine, keeper, tcp, udp, metrics, web, shell, hub: (told, told_out) } = parts;
     let last = told.clone();
     let hub = tokio::spawn(hub::run(machine, keeper, told_out, Arc::clone(&shell)));
     let mut fronts = tokio::task::JoinSet::new();
@@ -255,6 +270,10 @@ async fn answer_stun(mut socket: Endpoint, shell: Arc<Shell>) {
 mod tests {
     use std::io::{Read, Write};
 
+    use lllsi_proto::invite::RoomToken;
+    use lllsi_proto::rendezvous::{Blob, ClientId, Place, Request};
+    use tokio_tungstenite::tungstenite;
+
     use super::*;
 
     /// What a server answers to a plain http request for its page.
@@ -287,5 +306,39 @@ mod tests {
         let redirected = plain_answer(Config { tls, ..Config::default() }).to_lowercase();
         assert!(redirected.starts_with("http/1.1 308"), "{redirected}");
         assert!(redirected.contains("location: https://lan.example:7/?a"), "{redirected}");
+    }
+
+    /// A host that sends more than its client takes: the client is let go, the host is not kept waiting.
+    #[test]
+    fn a_connection_that_takes_nothing_is_ended_and_counted() {
+        use tungstenite::Message;
+        type Socket = tungstenite::WebSocket<std::net::TcpStream>;
+        let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+        let server = Server::start(config).expect("it starts");
+        let connect = |request: &Request| -> Socket {
+            let stream = std::net::TcpStream::connect(server.http()).expect("it listens");
+            let url = format!("ws://{}{}", server.http(), crate::SIGNALLING_PATH);
+            let (mut socket, _) = tungstenite::client(url, stream).expect("it speaks");
+            socket.send(Message::text(request.to_json())).expect("it reads");
+            let answer = socket.read().expect("it answers");
+            assert!(answer.to_text().is_ok_and(|text| !text.contains("refused")), "{answer}");
+            socket
+        };
+        let token = RoomToken::from_bytes([7; 32]);
+        let version = lllsi_proto::WIRE_VERSION;
+        let mut host = connect(&Request::Open { version, token, max_clients: 4, name: None });
+        let place = Place::Room(token.room_id());
+        let _client = connect(&Request::Enter { version, place });
+        let blob = Blob(vec![7; 40 * 1024]);
+        let relay = Request::Relay { client: Some(ClientId(1)), blob }.to_json();
+        let mut slow = 0;
+        for _ in 0..2000 {
+            host.send(Message::text(relay.as_str())).expect("it takes what a host says");
+            slow = server.figures().expect("it runs").slow;
+            if slow > 0 {
+                break;
+            }
+        }
+        assert_eq!(slow, 1);
     }
 }

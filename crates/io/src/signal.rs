@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use lllsi_core::{SignalCommand, SignalEvent};
 use lllsi_proto::MAX_SIGNAL_BYTES;
+use lllsi_proto::invite::CertificateHash;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -15,7 +16,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::peer::Rendezvous;
 use crate::server::Duplex;
 use crate::{SIGNALLING_PATH, tls};
 
@@ -25,6 +25,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A ping after this much quiet; an answer is due within as much again.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Where a rendezvous server is, and how it proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendezvous {
+    /// Its base URL, `http://…` or `https://…`.
+    pub url: String,
+    /// The only certificate to accept; else what the system trusts. For `https://` alone.
+    pub certificate: Option<CertificateHash>,
+}
 
 /// The machine's end: hands over commands, gets events.
 pub(crate) struct Signalling {
@@ -200,5 +209,69 @@ async fn send(socket: &mut Socket, message: Message) -> Result<(), String> {
     match tokio::time::timeout(KEEPALIVE, socket.send(message)).await {
         Ok(sent) => sent.map_err(|e| e.to_string()),
         Err(_) => Err("the server does not take what it is sent".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
+
+    /// A peer's connection to a server that this test plays.
+    async fn connected() -> (Signalling, WebSocketStream<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it has one"));
+        let mut signalling = Signalling::new(Rendezvous { url, certificate: None });
+        signalling.command(SignalCommand::Connect);
+        let (stream, _) = listener.accept().await.expect("it connects");
+        let server = accept_async(stream).await.expect("it speaks WebSocket");
+        let event = signalling.event().await;
+        assert!(matches!(event, Some(SignalEvent::Connected { .. })), "{event:?}");
+        (signalling, server)
+    }
+
+    async fn disconnected(signalling: &mut Signalling) -> String {
+        match signalling.event().await {
+            Some(SignalEvent::Disconnected { reason }) => reason,
+            event => panic!("{event:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_too_much_at_once_is_left() {
+        let (mut signalling, mut server) = connected().await;
+        let most = "x".repeat(MAX_SIGNAL_BYTES);
+        server.send(Message::text(most.as_str())).await.expect("it reads");
+        let event = signalling.event().await;
+        assert!(matches!(event, Some(SignalEvent::Received(text)) if text == most));
+        server.send(Message::text(most + "x")).await.expect("it reads");
+        let reason = disconnected(&mut signalling).await;
+        assert!(reason.contains("too long"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_nothing_is_left() {
+        let (mut signalling, server) = connected().await;
+        // More than waits here and in the system's buffers.
+        for _ in 0..4 * QUEUE {
+            signalling.command(SignalCommand::Send("x".repeat(16 * 1024)));
+            tokio::task::yield_now().await;
+        }
+        assert!(signalling.texts.is_none());
+        // What was queued is still tried, for as long as a server may take.
+        tokio::time::pause();
+        let reason = disconnected(&mut signalling).await;
+        assert!(reason.contains("does not take"), "{reason}");
+        drop(server);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_no_ping_is_left() {
+        let (mut signalling, server) = connected().await;
+        tokio::time::pause();
+        let reason = disconnected(&mut signalling).await;
+        assert!(reason.contains("does not answer"), "{reason}");
+        drop(server);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lllsi_core::host::{
-    self as machine, Action, CloseReason, LeftReason, Room, ViewerId, ViewerStatus,
+    self as machine, Action, CloseReason, Counters, LeftReason, Room, ViewerId, ViewerStatus,
 };
 use lllsi_core::seal::{HostIdentity, ShortCode};
 use lllsi_core::{Certificate, Path};
@@ -101,6 +101,8 @@ pub struct HostStats {
     pub stages: Summary,
     /// All viewers and waiting clients.
     pub viewers: Vec<ViewerStatus>,
+    /// What was not taken, since the host began.
+    pub turned_away: Counters,
 }
 
 /// Sets up a [`Host`].
@@ -401,12 +403,14 @@ impl Host {
         let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
         let interval = now - std::mem::replace(&mut *at, now);
         let figures = self.desk.take_figures();
+        let machine::Status { viewers, counters } = self.peer.status();
         HostStats {
             interval,
             encodes: figures.encodes,
             bytes: figures.bytes,
             stages: figures.summary,
-            viewers: self.peer.status(),
+            viewers,
+            turned_away: counters,
         }
     }
 }

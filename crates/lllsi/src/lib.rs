@@ -53,12 +53,13 @@ pub use client::{Client, ClientBuilder, ClientEvent, ClientStats, Frame, Pass};
 pub use host::{Host, HostBuilder, HostEvent, HostStats, Source};
 pub use lllsi_core::client::CloseReason as ClientCloseReason;
 pub use lllsi_core::host::{
-    CloseReason as HostCloseReason, LeftReason, Room, ViewerId, ViewerState, ViewerStatus,
+    CloseReason as HostCloseReason, Counters as TurnedAway, LeftReason, Room, ViewerId,
+    ViewerState, ViewerStatus,
 };
 pub use lllsi_core::rendezvous::Config as ServerLimits;
 pub use lllsi_core::seal::ShortCode;
-pub use lllsi_core::{Arrivals, LinkError, Path};
-pub use lllsi_io::server::{Config as ServerConfig, Server, Tls};
+pub use lllsi_core::{Arrivals, Ignored, LinkError, Path};
+pub use lllsi_io::server::{Config as ServerConfig, Figures as ServerFigures, Server, Tls};
 pub use lllsi_io::{
     DEFAULT_PORT, Error as IoError, load, local_addresses, page_files, raise_file_limit,
 };

@@ -174,3 +174,30 @@ impl Decoding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_is_a_second_behind_overflows() {
+        let now = Instant::now();
+        let frame = lllsi_core::Frame {
+            data: Vec::new(),
+            keyframe: false,
+            info: None,
+            first_packet_at: now,
+            complete_at: now,
+            latency_us: None,
+        };
+        let (player, frames) = queue();
+        for _ in 0..QUEUE {
+            assert_eq!(player.put(frame.clone()), Ok(()));
+        }
+        assert_eq!(player.put(frame.clone()), Err(Overflow));
+        frames.recv().expect("there are some");
+        assert_eq!(player.put(frame.clone()), Ok(()));
+        drop(frames);
+        assert_eq!(player.put(frame), Ok(()), "the decode thread's end is told elsewhere");
+    }
+}

@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use crate::Error;
-use crate::control::Fields;
+use crate::fields::Fields;
 
 /// The largest frame that is put together, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 * 1024 * 1024;

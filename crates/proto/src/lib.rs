@@ -18,6 +18,8 @@ pub mod rendezvous;
 pub mod room;
 pub mod sealed;
 
+mod fields;
+
 /// The version of all formats in this crate. Peers of different versions part with a clear error.
 pub const WIRE_VERSION: u8 = 1;
 

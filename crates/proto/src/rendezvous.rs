@@ -206,6 +206,13 @@ pub enum Refusal {
     Unknown,
 }
 
+impl Refusal {
+    /// The reason as it is written on the wire: `too_often`.
+    pub fn code(&self) -> String {
+        to_json(self).trim_matches('"').to_owned()
+    }
+}
+
 fn parse<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
     if text.len() > MAX_SIGNAL_BYTES {
         return Err(Error::TooLong { what, got: text.len(), max: MAX_SIGNAL_BYTES });

@@ -148,6 +148,8 @@ mod tests {
             assert!(error.contains(needle), "{error}");
         }
         assert!("x".repeat(64).parse::<RoomName>().is_ok());
+        let password = |length| "x".repeat(length).parse::<Password>();
+        assert!(password(MAX_PASSWORD_BYTES).is_ok() && password(MAX_PASSWORD_BYTES + 1).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::control::Fields;
+use crate::fields::Fields;
 use crate::invite::{HostKey, Nonce, RoomId, Secret, TicketId};
 use crate::{Error, WIRE_VERSION};
 

@@ -14,6 +14,7 @@ use crate::util::{self, Program, alone, number, spoilt};
 const DESKTOP: ((u32, u32), bool) = ((1280, 800), false);
 const PHONE: ((u32, u32), bool) = ((390, 844), true);
 const VECTORS: &str = include_str!("vectors.js");
+const BOUNDS: &str = include_str!("bounds.js");
 
 /// A host with a test card, and its link.
 pub(crate) fn host(more: &[&str]) -> (Program, String) {
@@ -112,6 +113,16 @@ fn a_browser_computes_as_the_documents_say() {
     state(&tab, "form");
     let checked = tab.evaluate(VECTORS);
     assert!(checked.as_u64() > Some(50), "{checked}");
+}
+
+#[test]
+fn what_is_over_a_bound_of_the_page_is_not_taken() {
+    let (_host, link) = host(&[]);
+    let browser = Chromium::start();
+    let tab = browser.open(&link);
+    state(&tab, "form");
+    let tried = tab.evaluate(BOUNDS);
+    assert_eq!(tried.as_u64(), Some(12), "{tried}");
 }
 
 /// The page ends with this code, and says what to do next.

@@ -12,7 +12,7 @@ use lllsi_proto::sealed::Ticket;
 use crate::assemble::Arrivals;
 use crate::link::SILENCE;
 use crate::seal::ShortCode;
-use crate::{Certificate, Frame, LinkError, Path};
+use crate::{Certificate, Frame, Ignored, LinkError, Path};
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -196,4 +196,6 @@ pub struct Status {
     pub rtt: Option<Duration>,
     /// The link's path.
     pub path: Option<Path>,
+    /// What the link did not take.
+    pub ignored: Ignored,
 }

@@ -371,6 +371,7 @@ impl Machine for Client {
             arrivals: self.assembler.arrivals(),
             rtt: self.clock.rtt_us().map(Duration::from_micros),
             path: self.path,
+            ignored: self.link.ignored(),
         }
     }
 

@@ -8,9 +8,10 @@ use lllsi_proto::rendezvous::Refusal;
 use lllsi_proto::room::{Password, RoomName};
 use lllsi_proto::sealed::PartReason;
 
+use super::ViewerStatus;
 use super::invitation::Terms;
 use crate::seal::{HostIdentity, ShortCode};
-use crate::{Certificate, CodedFrame, LinkError, Path};
+use crate::{Certificate, CodedFrame, Ignored, LinkError, Path};
 
 /// What a host needs to know.
 #[derive(Debug, Clone)]
@@ -52,6 +53,40 @@ impl fmt::Display for ViewerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// What a host knows about its session.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// All viewers and waiting clients.
+    pub viewers: Vec<ViewerStatus>,
+    /// What it did not take.
+    pub counters: Counters,
+}
+
+/// What a host has not taken since it began: over a bound, without sense, or from nobody it knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Clients that came to the server and said nothing in time.
+    pub silent: u64,
+    /// Clients that the server let in over the number it was told.
+    pub surplus: u64,
+    /// Clients that could not show what lets them in.
+    pub rejected: u64,
+    /// Clients that tried passwords too fast.
+    pub slowed: u64,
+    /// Clients that knew what lets them in, and had no place, or an invitation that is over.
+    pub refused: u64,
+    /// Messages of the server, or through it, that make no sense.
+    pub garbled: u64,
+    /// Datagrams from nobody we know.
+    pub strangers: u64,
+    /// Connectivity checks that were not sent, since nobody answers where viewers say that they are.
+    pub withheld_checks: u64,
+    /// Links that a fault in this program has ended.
+    pub faults: u64,
+    /// What all links have ignored, ended ones too.
+    pub ignored: Ignored,
 }
 
 /// What a host may be told to do.

@@ -22,6 +22,7 @@
 
 mod api;
 mod checks;
+mod claims;
 mod door;
 mod invitation;
 mod signalling;
@@ -44,10 +45,11 @@ use crate::rate::Limits;
 use crate::server::Server;
 use crate::{Certificate, CodedFrame, FAR_FUTURE, Input, Machine, Output, micros_since, stun};
 use checks::Checks;
+use claims::Claims;
 use door::Door;
 use viewer::{Renamed, Step, Viewer};
 
-pub use api::{Action, CloseReason, Config, Event, LeftReason, Room, ViewerId};
+pub use api::{Action, CloseReason, Config, Counters, Event, LeftReason, Room, Status, ViewerId};
 pub use invitation::Terms;
 pub use viewer::{ViewerState, ViewerStatus};
 
@@ -57,8 +59,6 @@ const MIN_BITRATE: f64 = 300_000.0;
 const SPARE_CLIENTS: u32 = 16;
 /// A client that has arrived at the server has this long to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
-/// Viewers that may be behind one address: more than one where a NAT gave its port to another, or somebody forges.
-type Claimants = [Option<ViewerId>; 4];
 /// Keyframes made at the viewers' request, at most one in this time.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 /// How often the common bitrate is reconsidered.
@@ -84,8 +84,7 @@ pub struct Host {
     next_viewer: u32,
     /// The server's numbers begin anew when it restarts: they count for one connection.
     by_client: HashMap<ClientId, ViewerId>,
-    /// Who may be meant by a datagram from there. Mostly one; what is not meant for a link does not open in it.
-    by_source: HashMap<SocketAddr, Claimants>,
+    by_source: Claims,
     by_ufrag: HashMap<String, ViewerId>,
     checks: Checks,
     door: Door,
@@ -98,6 +97,7 @@ pub struct Host {
     bitrate: u32,
     rate_at: Instant,
     frames: u64,
+    counters: Counters,
     epoch: Instant,
     closed: bool,
     outputs: VecDeque<Output<Event>>,
@@ -124,7 +124,7 @@ impl Host {
             viewers: BTreeMap::new(),
             next_viewer: 1,
             by_client: HashMap::new(),
-            by_source: HashMap::new(),
+            by_source: Claims::default(),
             by_ufrag: HashMap::new(),
             deadlines: BTreeSet::new(),
             arrivals: VecDeque::new(),
@@ -132,6 +132,7 @@ impl Host {
             keyframe_at: now,
             rate_at: now,
             frames: 0,
+            counters: Counters::default(),
             epoch: now,
             closed: false,
             outputs: VecDeque::new(),
@@ -175,6 +176,7 @@ impl Host {
         }
         while let Some(&(_, client)) = self.arrivals.front().filter(|(at, _)| *at <= now) {
             self.arrivals.pop_front();
+            self.counters.silent += 1;
             self.server.send(&Request::Dismiss { client });
         }
         if now >= self.rate_at {
@@ -217,33 +219,27 @@ impl Host {
         self.checks.received(source.ip(), data);
         // An unknown source is only listened to if it names a viewer in a connectivity check.
         if let Some(named) = stun::addressee(data) {
-            if let Some(&id) = self.by_ufrag.get(&named) {
-                self.with_viewer(id, |viewer, now| {
-                    viewer.handle_datagram(now, source, destination, data)
-                });
-                self.claim(source, id);
-                if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
-                    self.checks.asked(self.now, source.ip());
-                }
-            }
-            return;
-        }
-        let claimants = self.by_source.get(&source).copied().unwrap_or_default();
-        for id in claimants.into_iter().flatten() {
+            let Some(&id) = self.by_ufrag.get(&named) else {
+                self.counters.strangers += 1;
+                return;
+            };
             self.with_viewer(id, |viewer, now| {
                 viewer.handle_datagram(now, source, destination, data)
             });
-        }
-    }
-
-    /// Notes that a viewer has proved itself at an address.
-    fn claim(&mut self, source: SocketAddr, id: ViewerId) {
-        if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
-            let claimants = self.by_source.entry(source).or_default();
-            let free = claimants.iter().position(Option::is_none);
-            if let (false, Some(free)) = (claimants.contains(&Some(id)), free) {
-                claimants[free] = Some(id);
+            if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
+                self.by_source.add(source, id);
+                self.checks.asked(self.now, source.ip());
             }
+            return;
+        }
+        let mut claimants = self.by_source.at(source).peekable();
+        if claimants.peek().is_none() {
+            self.counters.strangers += 1;
+        }
+        for id in claimants {
+            self.with_viewer(id, |viewer, now| {
+                viewer.handle_datagram(now, source, destination, data)
+            });
         }
     }
 
@@ -394,6 +390,7 @@ impl Host {
                 self.outputs.push_back(Output::Transmit(transmit));
             } else {
                 viewer.withheld_checks += 1;
+                self.counters.withheld_checks += 1;
             }
         }
         while let Some(blob) = viewer.poll_blob() {
@@ -439,15 +436,10 @@ impl Host {
             return;
         };
         self.deadlines.remove(&(deadline, id));
+        self.counters.ignored += viewer.ignored();
+        self.counters.faults += u64::from(reason == LeftReason::Fault);
         for source in viewer.sources() {
-            if let Some(claimants) = self.by_source.get_mut(&source) {
-                for claimant in claimants.iter_mut() {
-                    *claimant = claimant.filter(|claimant| *claimant != id);
-                }
-                if *claimants == Claimants::default() {
-                    self.by_source.remove(&source);
-                }
-            }
+            self.by_source.remove(source, id);
         }
         if let Some(ufrag) = viewer.ufrag() {
             self.by_ufrag.remove(ufrag);
@@ -491,7 +483,7 @@ fn guarded(act: impl FnOnce() -> Step) -> Step {
 impl Machine for Host {
     type Action = Action;
     type Event = Event;
-    type Status = Vec<ViewerStatus>;
+    type Status = Status;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
         self.now = now;
@@ -516,9 +508,11 @@ impl Machine for Host {
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 
-    /// All viewers and waiting clients.
-    fn status(&self) -> Vec<ViewerStatus> {
-        self.viewers.iter().map(|(id, viewer)| viewer.status(*id)).collect()
+    fn status(&self) -> Status {
+        let viewers: Vec<_> = self.viewers.iter().map(|(id, viewer)| viewer.status(*id)).collect();
+        let mut counters = self.counters;
+        viewers.iter().for_each(|viewer| counters.ignored += viewer.ignored);
+        Status { viewers, counters }
     }
 
     fn is_closed(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What comes through the rendezvous server: from its first word, and a client's, to a viewer.
 
+use std::fmt::Display;
+
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::TicketId;
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply, Request};
@@ -24,7 +26,7 @@ impl Host {
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
-                Err(error) => tracing::warn!(%error, "message from the rendezvous server ignored"),
+                Err(error) => self.garbled(error),
             },
             SignalEvent::Disconnected { reason } => {
                 self.server.disconnected(self.now);
@@ -65,14 +67,21 @@ impl Host {
             }
             Reply::Relay { client: Some(client), blob } => self.blob(client, &blob.0),
             Reply::Refused { reason } => self.refused(reason),
-            reply => tracing::warn!(?reply, "message from the rendezvous server ignored"),
+            reply => self.garbled(format!("unexpected {reply:?}")),
         }
+    }
+
+    fn garbled(&mut self, detail: impl Display) {
+        tracing::warn!(%detail, "message from the rendezvous server ignored");
+        self.counters.garbled += 1;
     }
 
     fn arrived(&mut self, client: ClientId) {
         // A server that says more than this lets in more than it was told to.
         if self.arrivals.len() < self.max_clients() as usize {
             self.arrivals.push_back((self.now + HELLO_TIMEOUT, client));
+        } else {
+            self.counters.surplus += 1;
         }
     }
 
@@ -124,7 +133,10 @@ impl Host {
             (Err(lllsi_proto::Error::Version { .. }), None) => {
                 self.reject(client, Rejection::Version(WIRE_VERSION));
             }
-            (_, Some(id)) => self.with_viewer(id, |viewer, _| viewer.garbled()),
+            (_, Some(id)) => {
+                self.counters.garbled += 1;
+                self.with_viewer(id, |viewer, _| viewer.garbled());
+            }
             // The rest of a viewer that has left.
             (Ok(Envelope::Sealed(_)), None) => {}
             (_, None) => self.reject(client, Rejection::Tampered),
@@ -138,6 +150,10 @@ impl Host {
     }
 
     fn reject(&mut self, client: ClientId, rejection: Rejection) {
+        match rejection {
+            Rejection::TooManyTries => self.counters.slowed += 1,
+            _ => self.counters.rejected += 1,
+        }
         // The server does not tell that it has gone.
         self.arrivals.retain(|(_, arrived)| *arrived != client);
         let blob = Blob(Envelope::Rejected(rejection).to_bytes());
@@ -184,6 +200,7 @@ impl Host {
     }
 
     pub(super) fn refuse(&mut self, id: ViewerId, reason: PartReason) {
+        self.counters.refused += 1;
         self.with_viewer(id, |viewer, _| {
             viewer.refuse(reason);
             Step::Leave(reason.into())

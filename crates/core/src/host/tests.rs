@@ -1,63 +1,294 @@
-//! What only the inside of a host can show.
+//! What happens over a host's bounds, and what only its inside can show.
+#![allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 
-use lllsi_proto::invite::Nonce;
+use lllsi_proto::MAX_SIGNAL_BYTES;
+use lllsi_proto::invite::{Nonce, Secret};
 use lllsi_proto::rendezvous::{Blob, Reply};
-use lllsi_proto::sealed::{self, Envelope, Hello};
+use lllsi_proto::sealed::{
+    self, Admission, Envelope, Hello, MAX_NAME_BYTES, MAX_SEALED_BYTES, Rejection, ToClient,
+    ToHost, Welcome,
+};
 
 use super::*;
 use crate::SignalEvent;
-use crate::seal::{HostIdentity, Initiator, PreShared};
+use crate::link::Link;
+use crate::password::Asking;
+use crate::seal::{Channel, HostIdentity, Initiator, PreShared};
 
-fn events(host: &mut Host) -> Vec<Event> {
-    let mut events = Vec::new();
-    loop {
-        match host.poll_output() {
-            Output::Event(event) => events.push(event),
-            Output::Timeout(_) => return events,
-            _ => {}
+const CANDIDATE: &str = "candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host";
+
+/// A host at a server that this test plays.
+struct Fixture {
+    host: Host,
+    now: Instant,
+    identity: HostIdentity,
+    events: Vec<Event>,
+    requests: Vec<Request>,
+}
+
+impl Fixture {
+    fn new(lobby: bool, max_viewers: u32) -> Self {
+        let (now, identity) = (Instant::now(), HostIdentity::from_random([7; 96]));
+        let room =
+            Room { name: "kitchen".parse().unwrap(), password: "right one".parse().unwrap() };
+        let config = Config {
+            identity: identity.clone(),
+            locals: vec![SocketAddr::from(([10, 0, 0, 1], 5000))],
+            certificate: Certificate::generate(),
+            random_seed: [9; 32],
+            lobby,
+            max_viewers,
+            max_bitrate: 4_000_000,
+            terms: Terms::default(),
+            room: Some(room),
+        };
+        let host = Host::new(now, config);
+        let mut fixture = Self { host, now, identity, events: Vec::new(), requests: Vec::new() };
+        let server = SocketAddr::from(([192, 0, 2, 1], 36542));
+        fixture.input(Input::Signal(SignalEvent::Connected { server }));
+        fixture.reply(&Reply::Opened { room: fixture.identity.room(), stun_port: 0 });
+        fixture.requests.clear();
+        fixture
+    }
+
+    fn input(&mut self, input: Input<'_, Action>) {
+        self.host.handle_input(self.now, input);
+        loop {
+            match self.host.poll_output() {
+                Output::Event(event) => self.events.push(event),
+                Output::Signal(crate::SignalCommand::Send(text)) => {
+                    self.requests.push(Request::parse(&text).unwrap());
+                }
+                Output::Timeout(_) => return,
+                _ => {}
+            }
         }
+    }
+
+    fn text(&mut self, text: impl Into<String>) {
+        self.input(Input::Signal(SignalEvent::Received(text.into())));
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        self.text(reply.to_json());
+    }
+
+    fn envelope(&mut self, client: u32, envelope: &Envelope<'_>) {
+        let blob = Blob(envelope.to_bytes());
+        self.reply(&Reply::Relay { client: Some(ClientId(client)), blob });
+    }
+
+    /// The last blob for a client.
+    fn blob(&self, client: u32) -> &[u8] {
+        let for_it = |request| match request {
+            &Request::Relay { client: Some(to), ref blob } if to.0 == client => Some(&blob.0[..]),
+            _ => None,
+        };
+        let last = self.requests.iter().rev().find_map(for_it);
+        last.unwrap_or_else(|| panic!("nothing was sent to client {client}"))
+    }
+
+    /// A client that knows the link says hello.
+    fn greet(&mut self, number: u32) -> Joiner {
+        self.greet_as(number, format!("client {number}"))
+    }
+
+    fn greet_as(&mut self, number: u32, name: String) -> Joiner {
+        let at = SocketAddr::from(([10, 0, 0, 2], 5000));
+        let (link, offer) = Link::offer(self.now, &Certificate::generate(), &[at]);
+        let hello = Hello { name, offer, nonce: Nonce::from_bytes([1; 32]) };
+        let shared = PreShared::link(&self.identity.room(), &self.identity.secret);
+        let host_key = self.identity.public_key();
+        let (initiator, message) = Initiator::begin(&host_key, &shared, &sealed::to_bytes(&hello));
+        self.envelope(number, &Envelope::Handshake(&message));
+        let Ok(Envelope::Handshake(answer)) = Envelope::parse(self.blob(number)) else {
+            panic!("no answer to a good hello")
+        };
+        let (channel, payload) = initiator.finish(answer).unwrap();
+        let welcome = sealed::parse::<Welcome>("welcome", &payload).unwrap();
+        Joiner { number, channel, link, admission: welcome.admission }
+    }
+
+    fn counters(&self) -> Counters {
+        self.host.status().counters
+    }
+}
+
+/// A client at the server, after its hello.
+struct Joiner {
+    number: u32,
+    channel: Channel,
+    link: Link,
+    admission: Admission,
+}
+
+impl Joiner {
+    fn say(&mut self, fixture: &mut Fixture, message: &ToHost) {
+        let sealed = self.channel.seal(&sealed::to_bytes(message));
+        fixture.envelope(self.number, &Envelope::Sealed(&sealed));
+    }
+
+    fn candidates(&mut self, fixture: &mut Fixture, number: u32) {
+        for _ in 0..number {
+            self.say(fixture, &ToHost::Candidate { candidate: CANDIDATE.into() });
+        }
+    }
+
+    /// What the host says last.
+    fn hear(&mut self, fixture: &Fixture) -> ToClient {
+        let Ok(Envelope::Sealed(sealed)) = Envelope::parse(fixture.blob(self.number)) else {
+            panic!("not a sealed message")
+        };
+        sealed::parse("message", &self.channel.open(sealed).unwrap()).unwrap()
+    }
+
+    /// Asks for a new path; whether the host takes part.
+    fn restart(&mut self, fixture: &mut Fixture) -> bool {
+        let Some(offer) = self.link.restart(fixture.now) else {
+            panic!("the offer before was not answered")
+        };
+        let before = fixture.requests.len();
+        self.say(fixture, &ToHost::Restart { offer });
+        if fixture.requests.len() == before {
+            return false;
+        }
+        let ToClient::Restarted { answer } = self.hear(fixture) else {
+            panic!("another answer was due")
+        };
+        self.link.accept_answer(fixture.now, &answer).unwrap();
+        true
     }
 }
 
 /// A fault as a hostile client might provoke in the libraries below.
 #[test]
-#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 fn a_fault_in_one_link_ends_that_link_alone() {
-    let (now, identity) = (Instant::now(), HostIdentity::from_random([7; 96]));
-    let config = Config {
-        identity: identity.clone(),
-        locals: vec![SocketAddr::from(([10, 0, 0, 1], 5000))],
-        certificate: Certificate::generate(),
-        random_seed: [9; 32],
-        lobby: true,
-        max_viewers: 8,
-        max_bitrate: 4_000_000,
-        terms: Terms::default(),
-        room: None,
-    };
-    let mut host = Host::new(now, config);
-    let server = SocketAddr::from(([192, 0, 2, 1], 36542));
-    host.handle_input(now, Input::Signal(SignalEvent::Connected { server }));
-    let shared = PreShared::link(&identity.room(), &identity.secret);
-    for (number, name) in [(1, "Eve"), (2, "Ada")] {
-        let nonce = Nonce::from_bytes([1; 32]);
-        let hello = Hello { name: name.into(), offer: String::new(), nonce };
-        let payload = sealed::to_bytes(&hello);
-        let (_, message) = Initiator::begin(&identity.public_key(), &shared, &payload);
-        let blob = Blob(Envelope::Handshake(&message).to_bytes());
-        let text = Reply::Relay { client: Some(ClientId(number)), blob }.to_json();
-        host.handle_input(now, Input::Signal(SignalEvent::Received(text)));
-    }
-    assert_eq!(host.status().len(), 2);
-    events(&mut host);
-
-    host.with_viewer(ViewerId(1), |_, _| panic!("a fault that this test provokes"));
-    let told = events(&mut host);
+    let mut f = Fixture::new(true, 8);
+    f.greet(1);
+    f.greet(2);
+    f.host.with_viewer(ViewerId(1), |_, _| panic!("a fault that this test provokes"));
+    f.input(Input::Timeout);
     let left = |event: &Event| match event {
         Event::ViewerLeft { id, reason } => *id == ViewerId(1) && *reason == LeftReason::Fault,
         _ => false,
     };
-    assert!(told.iter().any(left), "{told:?}");
-    let names: Vec<_> = host.status().into_iter().map(|viewer| viewer.name).collect();
-    assert_eq!(names, ["Ada"]);
+    assert!(f.events.iter().any(left), "{:?}", f.events);
+    let names: Vec<_> = f.host.status().viewers.into_iter().map(|viewer| viewer.name).collect();
+    assert_eq!(names, ["client 2"]);
+    assert_eq!(f.counters().faults, 1);
+}
+
+#[test]
+fn a_client_names_twenty_candidates_and_no_more() {
+    let mut f = Fixture::new(true, 8);
+    let mut joiner = f.greet(1);
+    assert!(matches!(joiner.admission, Admission::Waiting));
+    joiner.candidates(&mut f, 25);
+    assert_eq!(f.counters().ignored.candidates, 5, "in the lobby");
+    // The offer has one more.
+    f.input(Input::Action(Action::Admit(ViewerId(1))));
+    assert_eq!(f.counters().ignored.candidates, 6);
+    joiner.candidates(&mut f, 3);
+    assert_eq!(f.counters().ignored.candidates, 9, "after it");
+    f.input(Input::Action(Action::Kick(ViewerId(1))));
+    assert_eq!(f.counters().ignored.candidates, 9, "what left is still counted");
+}
+
+#[test]
+fn clients_that_say_nothing_or_are_too_many_are_let_go() {
+    let mut f = Fixture::new(false, 2);
+    let most = 2 * 2 + SPARE_CLIENTS;
+    for client in 1..=most + 5 {
+        f.reply(&Reply::Arrived { client: ClientId(client) });
+    }
+    assert_eq!(f.counters().surplus, 5);
+    f.now += HELLO_TIMEOUT;
+    f.input(Input::Timeout);
+    assert_eq!(f.counters().silent, u64::from(most));
+    let dismissed = |request: &&Request| matches!(request, Request::Dismiss { .. });
+    assert_eq!(f.requests.iter().filter(dismissed).count(), most as usize);
+}
+
+#[test]
+fn who_comes_to_a_crowded_lobby_is_told_that_the_room_is_full() {
+    let mut f = Fixture::new(true, 1);
+    let crowd = 1 + SPARE_CLIENTS;
+    for client in 1..=crowd {
+        assert!(matches!(f.greet(client).admission, Admission::Waiting));
+    }
+    let Admission::Refused { reason } = f.greet(1000).admission else { panic!("it came in") };
+    assert_eq!(reason, PartReason::RoomFull);
+    assert_eq!(f.host.status().viewers.len(), crowd as usize);
+    assert_eq!(f.counters().refused, 1);
+}
+
+#[test]
+fn names_are_cut_and_change_no_line_of_whoever_reads_them() {
+    let mut f = Fixture::new(true, 8);
+    f.greet_as(1, format!("\u{202e}\n{}", "\u{e9}".repeat(1000)));
+    assert_eq!(f.host.status().viewers[0].name, "\u{e9}".repeat(MAX_NAME_BYTES / 2));
+}
+
+#[test]
+fn paths_are_changed_once_a_second_at_most() {
+    let mut f = Fixture::new(false, 8);
+    let mut joiner = f.greet(1);
+    let Admission::Admitted { answer, .. } = &joiner.admission else { panic!("not let in") };
+    joiner.link.accept_answer(f.now, answer).unwrap();
+    assert!(joiner.restart(&mut f));
+    assert!(!joiner.restart(&mut f));
+}
+
+#[test]
+fn keyframes_are_made_five_times_a_second_at_most() {
+    let mut f = Fixture::new(false, 8);
+    for _ in 0..1000 {
+        f.host.keyframe_wanted = true;
+        f.input(Input::Timeout);
+        f.now += Duration::from_millis(1);
+    }
+    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
+    assert_eq!(made, 5);
+}
+
+#[test]
+fn what_makes_no_sense_is_counted_and_changes_nothing() {
+    let mut f = Fixture::new(false, 8);
+    f.text("nonsense");
+    f.text("x".repeat(MAX_SIGNAL_BYTES + 1));
+    f.reply(&Reply::Dismissed);
+    assert_eq!(f.counters().garbled, 3);
+    let stranger = SocketAddr::from(([203, 0, 113, 9], 9));
+    let ours = SocketAddr::from(([10, 0, 0, 1], 5000));
+    f.input(Input::Datagram { source: stranger, destination: ours, data: &[0x80; 30] });
+    assert_eq!(f.counters().strangers, 1);
+    assert!(matches!(f.greet(1).admission, Admission::Admitted { .. }));
+}
+
+#[test]
+fn a_sealed_message_over_the_bound_ends_its_client() {
+    let mut f = Fixture::new(true, 8);
+    let mut joiner = f.greet(1);
+    joiner.say(&mut f, &ToHost::Candidate { candidate: "x".repeat(MAX_SEALED_BYTES) });
+    let ToClient::Part { reason } = joiner.hear(&f) else { panic!("it stays") };
+    assert_eq!(reason, PartReason::Protocol);
+    assert!(f.host.status().viewers.is_empty());
+}
+
+#[test]
+fn wrong_secrets_and_guesses_are_counted() {
+    let mut f = Fixture::new(false, 8);
+    let wrong = PreShared::link(&f.identity.room(), &Secret::from_bytes([0; 32]));
+    let (_, message) = Initiator::begin(&f.identity.public_key(), &wrong, b"hello");
+    f.envelope(1, &Envelope::Handshake(&message));
+    assert_eq!((f.counters().rejected, f.counters().slowed), (1, 0));
+    let (name, guess) = ("kitchen".parse().unwrap(), "wrong one".parse().unwrap());
+    for client in 2..=12 {
+        let (session, scalar) = ([client as u8; 16], [client as u8; 32]);
+        let share = Asking::new(&name, &guess, session, scalar).share();
+        f.envelope(client, &Envelope::ClientShare { session, share });
+    }
+    assert_eq!((f.counters().rejected, f.counters().slowed), (1, 1));
+    let told = Envelope::parse(f.blob(12)).unwrap();
+    assert_eq!(told, Envelope::Rejected(Rejection::TooManyTries));
 }

@@ -18,7 +18,7 @@ use crate::client::truncate;
 use crate::link::{Link, LinkEvent};
 use crate::rate::{self, Estimate, Limits, Sample};
 use crate::seal::{Binding, Channel, Responder, derive};
-use crate::{CodedFrame, FAR_FUTURE, LinkError, Path, Transmit, micros_since};
+use crate::{CodedFrame, FAR_FUTURE, Ignored, LinkError, Path, Transmit, micros_since};
 use lllsi_proto::h264::FrameInfo;
 
 /// Candidates kept for a client that waits in the lobby.
@@ -72,6 +72,8 @@ pub struct ViewerStatus {
     pub bitrate: f64,
     /// Connectivity checks that were not sent, since nobody answers where it says that it is.
     pub withheld_checks: u64,
+    /// What its link did not take.
+    pub ignored: Ignored,
 }
 
 enum Stage {
@@ -93,6 +95,8 @@ pub(super) struct Viewer {
     ticket: Option<TicketId>,
     stage: Stage,
     early_candidates: Vec<String>,
+    /// Candidates that came too early and were too many.
+    surplus_candidates: u64,
     announced: bool,
     needs_keyframe: bool,
     path: Option<Path>,
@@ -145,6 +149,7 @@ impl Viewer {
             ticket,
             stage: Stage::Greeted(responder),
             early_candidates: Vec::new(),
+            surplus_candidates: 0,
             announced: false,
             needs_keyframe: true,
             path: None,
@@ -249,7 +254,17 @@ impl Viewer {
             report: self.report.0,
             bitrate: self.estimate.map_or(0.0, |e| e.bitrate),
             withheld_checks: self.withheld_checks,
+            ignored: self.ignored(),
         }
+    }
+
+    /// What was not taken from it.
+    pub(super) fn ignored(&self) -> Ignored {
+        let mut ignored = Ignored { candidates: self.surplus_candidates, ..Ignored::default() };
+        if let Stage::Linked(link, _) = &self.stage {
+            ignored += link.ignored();
+        }
+        ignored
     }
 
     pub(super) fn allowed_bitrate(&self, now: Instant) -> Option<f64> {
@@ -381,7 +396,7 @@ impl Viewer {
             _ if self.early_candidates.len() < MAX_EARLY_CANDIDATES => {
                 self.early_candidates.push(candidate)
             }
-            _ => {}
+            _ => self.surplus_candidates += 1,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a link tells.
 
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 
 use lllsi_proto::control::Message;
 use str0m::RtcError;
@@ -15,6 +16,26 @@ pub struct Path {
     pub local: SocketAddr,
     /// Theirs, as we see it.
     pub remote: SocketAddr,
+}
+
+/// What a link has ignored since it was made: over a bound, or without sense. More than a few mean that the other side is
+/// broken, or that somebody throws things at us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// Addresses of the other side: over 20, or such as lead nowhere.
+    pub candidates: u64,
+    /// Datagrams that were not the other side's, or did not open.
+    pub datagrams: u64,
+    /// Control messages that were cut off, or too long.
+    pub messages: u64,
+}
+
+impl AddAssign for Ignored {
+    fn add_assign(&mut self, more: Self) {
+        self.candidates += more.candidates;
+        self.datagrams += more.datagrams;
+        self.messages += more.messages;
+    }
 }
 
 /// Why a link ended, or could not be made.

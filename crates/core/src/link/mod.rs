@@ -4,6 +4,7 @@
 //! certificates they see ([`Binding`]): until then media is not sent and whatever arrives is dropped.
 
 mod api;
+mod confirm;
 mod description;
 mod dtls;
 mod profile;
@@ -32,7 +33,7 @@ use description::MAX_CANDIDATES;
 use profile::{PLAYOUT_DELAY, VIDEO_PT, add_host_candidates, channels, config};
 
 pub(crate) use api::LinkEvent;
-pub use api::{LinkError, Path};
+pub use api::{Ignored, LinkError, Path};
 pub use profile::Certificate;
 
 /// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
@@ -90,6 +91,7 @@ pub(crate) struct Link {
     remote_candidates: usize,
     reflexive: usize,
     sources: VecDeque<SocketAddr>,
+    ignored: Ignored,
     /// When something came that only the other side can have sent.
     heard_at: Instant,
     rtc_timeout: Instant,
@@ -163,6 +165,7 @@ impl Link {
             remote_candidates: 0,
             reflexive: 0,
             sources: VecDeque::new(),
+            ignored: Ignored::default(),
             heard_at: now,
             rtc_timeout: now,
             transmits: VecDeque::new(),
@@ -238,6 +241,10 @@ impl Link {
         self.state == State::Down
     }
 
+    pub(crate) fn ignored(&self) -> Ignored {
+        self.ignored
+    }
+
     pub(crate) fn heard_at(&self) -> Instant {
         self.heard_at
     }
@@ -269,12 +276,16 @@ impl Link {
     /// Adds an address of the other side. Those over the limit, and kinds we do not use, are ignored.
     pub(crate) fn add_remote(&mut self, now: Instant, line: &str) {
         self.remote_candidates += 1;
-        if self.remote_candidates > MAX_CANDIDATES {
-            return;
-        }
-        match description::candidate(line) {
+        let candidate = match self.remote_candidates {
+            0..=MAX_CANDIDATES => description::candidate(line),
+            _ => Err(format!("more than {MAX_CANDIDATES}")),
+        };
+        match candidate {
             Ok(candidate) => self.rtc.add_remote_candidate(candidate),
-            Err(error) => tracing::debug!(error, "candidate ignored"),
+            Err(error) => {
+                tracing::debug!(error, "candidate ignored");
+                self.ignored.candidates += 1;
+            }
         }
         self.drain(now);
     }
@@ -287,21 +298,26 @@ impl Link {
         data: &[u8],
     ) {
         let Ok(receive) = Receive::new(Protocol::Udp, source, destination, data) else {
+            self.ignored.datagrams += 1;
             return;
         };
         let input = Input::Receive(now, receive);
-        if stun::is_stun(data) {
-            if !self.rtc.accepts(&input) {
-                return;
-            }
-            self.note_source(source);
-        } else if !self.knows(source) {
+        let is_theirs = match stun::is_stun(data) {
+            true => self.rtc.accepts(&input),
+            false => self.knows(source),
+        };
+        if !is_theirs {
+            self.ignored.datagrams += 1;
             return;
+        }
+        if stun::is_stun(data) {
+            self.note_source(source);
         }
         // Anybody can put another's address on a datagram: what it breaks in the parsers must not end the link. If the
         // link is broken, its limits of time end it.
         if let Err(error) = self.rtc.handle_input(input) {
             tracing::debug!(%source, %error, "datagram refused");
+            self.ignored.datagrams += 1;
         }
         self.drain(now);
         self.advance(now);
@@ -522,48 +538,11 @@ impl Link {
                 self.events.push_back(LinkEvent::Message(message));
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "control message ignored"),
-        }
-    }
-
-    /// Both certificates' fingerprints, client's first: ours, and the one DTLS has checked theirs against.
-    fn read_fingerprints(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let api = self.rtc.direct_api();
-        let (ours, theirs) = (api.local_dtls_fingerprint(), api.remote_dtls_fingerprint()?);
-        let (ours, theirs) = (ours.bytes.clone(), theirs.bytes.clone());
-        Some(match self.role {
-            Role::Client => (ours, theirs),
-            Role::Host => (theirs, ours),
-        })
-    }
-
-    fn handle_confirm(&mut self, now: Instant, mac: &[u8], verified: bool) {
-        if let State::Confirming { .. } = self.state {
-            let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
-            else {
-                return;
-            };
-            if !binding.verify(self.role.other(), client, host, mac) {
-                return self.fail(LinkError::NotBound);
+            Err(error) => {
+                tracing::debug!(%error, "control message ignored");
+                self.ignored.messages += 1;
             }
-            let Some(path) = self.path else { return };
-            self.state = State::Up;
-            self.heard_at = now;
-            self.events.push_back(LinkEvent::Up(path));
-            // Tell them at once: they wait for it.
-            self.confirm_at = Some(now);
-        } else if self.is_up() {
-            self.confirm_at = if verified { None } else { Some(now) };
         }
-    }
-
-    fn write_confirm(&mut self) {
-        let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
-        else {
-            return;
-        };
-        let mac = binding.confirm(self.role, client, host);
-        self.write(self.pulse, &Message::Confirm { mac, verified: self.is_up() });
     }
 
     /// What is due besides str0m's own business. Called outside of [`Self::drain`], since it may hand in something new.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::seal::{HostIdentity, Initiator, PreShared, Responder};
+use lllsi_proto::control::MAX_MESSAGE_BYTES;
 use lllsi_proto::invite::Nonce;
 
 fn address(last: u8) -> SocketAddr {
@@ -135,4 +136,49 @@ fn whoever_sits_between_with_certificates_of_their_own_is_found_out() {
         assert_eq!(ended(&ends[to]), Some(&LinkError::NotBound));
     }
     assert!(!ends.iter().any(is_up));
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn addresses_of_either_side_have_a_bound() {
+    let now = Instant::now();
+    let [mut client, _] = pair(now, 1, |description| description);
+    let ours = |n: usize| client_address(203, n);
+    let told: Vec<_> =
+        (0..=MAX_REFLEXIVE).map(|n| client.link.add_local(now, ours(n), address(1))).collect();
+    assert!(told[..MAX_REFLEXIVE].iter().all(Option::is_some) && told[MAX_REFLEXIVE].is_none());
+    for n in 0..=MAX_SOURCES {
+        client.link.note_source(client_address(198, n));
+    }
+    assert_eq!(client.link.sources().count(), MAX_SOURCES);
+    assert!(!client.link.knows(client_address(198, MAX_SOURCES)));
+}
+
+fn client_address(net: u8, number: usize) -> SocketAddr {
+    SocketAddr::from(([net, 51, 100, number as u8], 5000))
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn what_is_not_the_other_sides_or_makes_no_sense_is_ignored_and_counted() {
+    let mut now = Instant::now();
+    let (client, host) = bindings();
+    let mut ends = pair(now, 1, |description| description);
+    ends[0].link.set_binding(now, client);
+    ends[1].link.set_binding(now, host);
+    assert!(run(&mut now, &mut ends, |ends| ends.iter().all(is_up)));
+    let [client, host] = &mut ends;
+    assert_eq!(host.link.ignored(), Ignored::default());
+    // Of a stranger; and of the right address, but of somebody else.
+    for from in [address(9), client.at] {
+        host.link.handle_datagram(now, from, host.at, &[0x90; 60]);
+    }
+    host.link.handle_message(now, &[0x77; MAX_MESSAGE_BYTES + 1]);
+    for _ in 0..=MAX_CANDIDATES {
+        host.link.add_remote(now, "candidate:1 1 udp 1 203.0.113.1 5000 typ host");
+    }
+    let Ignored { candidates, datagrams, messages } = host.link.ignored();
+    assert_eq!((candidates, messages), (2, 1), "its description names one candidate");
+    assert!(datagrams >= 1, "{datagrams}");
+    assert!(host.link.is_up());
 }

@@ -177,7 +177,7 @@ pub(super) async fn serve_metrics(tcp: TcpListener, told: mpsc::Sender<Told>, sh
             let (asked, answer) = oneshot::channel();
             let _ = told.send(Told::Asked(asked)).await;
             match answer.await {
-                Ok(counters) => metrics::text(&counters, &shell).into_response(),
+                Ok(counters) => metrics::text(&shell.figures(counters)).into_response(),
                 Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }
         }
@@ -269,7 +269,101 @@ async fn send(socket: &mut WebSocket, message: Message) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use futures_util::SinkExt;
+    use lllsi_core::rendezvous::Counters;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_tungstenite::{client_async, tungstenite};
+
     use super::*;
+
+    const UPGRADE: &str = "GET /v1/rendezvous HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+    /// A server's front, and what it tells the hub.
+    async fn front(max_connections: usize) -> (SocketAddr, Arc<Shell>, mpsc::Receiver<Told>) {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = tcp.local_addr().expect("it has one");
+        let (told, hub) = mpsc::channel(16);
+        let shell = Arc::<Shell>::default();
+        let web = Web {
+            tls: crate::tls::self_signed(None).expect("it can be made").0,
+            https_only: false,
+            behind_proxy: false,
+            max_connections,
+            max_per_address: 100,
+            shell: Arc::clone(&shell),
+        };
+        tokio::spawn(accept(tcp, web, told));
+        (address, shell, hub)
+    }
+
+    /// Waits until the server ends a connection.
+    async fn ended(mut stream: TcpStream) {
+        let mut rest = Vec::new();
+        // Reset or closed.
+        let _ = stream.read_to_end(&mut rest).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_get_to_the_point_is_let_go() {
+        let (address, ..) = front(100).await;
+        for beginning in [&b""[..], &[TLS_HANDSHAKE], b"GET / HTTP/1.1\r\nHo"] {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            stream.write_all(beginning).await.expect("it reads");
+            // Real time would be ten seconds for each.
+            tokio::time::pause();
+            ended(stream).await;
+            tokio::time::resume();
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_number_are_dropped_and_counted() {
+        let (address, shell, _hub) = front(2).await;
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        ended(TcpStream::connect(address).await.expect("it listens")).await;
+        let figures = shell.figures(Counters::default());
+        assert_eq!((figures.accepted, figures.dropped), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_answers_no_ping_is_ended() {
+        let (address, _, mut hub) = front(100).await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(UPGRADE.as_bytes()).await.expect("it reads");
+        let Some(Told::Connected(id, _, texts)) = hub.recv().await else { panic!("not told") };
+        let begin = tokio::time::Instant::now();
+        tokio::time::pause();
+        ended(stream).await;
+        let took = begin.elapsed();
+        assert!(took >= KEEPALIVE * (MAX_UNANSWERED + 1), "{took:?}");
+        assert!(matches!(hub.recv().await, Some(Told::Disconnected(gone)) if gone == id));
+        drop(texts);
+    }
+
+    #[tokio::test]
+    async fn a_message_over_the_bound_ends_its_connection() {
+        let (address, _, mut hub) = front(100).await;
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let (mut socket, _) =
+            client_async("ws://x/v1/rendezvous", stream).await.expect("it speaks");
+        let Some(Told::Connected(id, _, _texts)) = hub.recv().await else { panic!("not told") };
+        for (more, is_taken) in [(0, true), (1, false)] {
+            let text = "x".repeat(MAX_SIGNAL_BYTES + more);
+            socket.send(tungstenite::Message::text(text)).await.expect("it reads");
+            let taken = match hub.recv().await {
+                Some(Told::Received(..)) => true,
+                Some(Told::Disconnected(gone)) if gone == id => false,
+                _ => panic!("something else was told"),
+            };
+            assert_eq!(taken, is_taken);
+        }
+    }
 
     #[test]
     fn a_proxy_is_believed_about_the_last_address_alone() {

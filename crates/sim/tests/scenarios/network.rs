@@ -177,7 +177,7 @@ fn the_lobby_holds_clients_until_they_are_admitted() {
         world.run_for(secs(40));
         assert!(world.host().connected.is_empty());
         let waiting: Vec<_> =
-            world.host_machine().status().into_iter().map(|v| (v.id, v.name)).collect();
+            world.host_machine().status().viewers.into_iter().map(|v| (v.id, v.name)).collect();
         assert_eq!(waiting.len(), 3);
         let id_of = |name: &str| waiting.iter().find(|(_, n)| n == name).unwrap().0;
 
@@ -237,7 +237,7 @@ fn a_path_that_dies_is_replaced_without_losing_the_session() {
         let (mut world, viewer) =
             watching(Setup { seed, host_nat: nat, client_nat: nat, ..Setup::default() });
         let before: Path = world.status(viewer).path.unwrap();
-        let host_saw = world.host_machine().status()[0].path.unwrap();
+        let host_saw = world.host_machine().status().viewers[0].path.unwrap();
         // Both forget: nothing gets through any more in either direction.
         world.rebind(NodeId::HOST);
         world.rebind(viewer);
@@ -245,7 +245,7 @@ fn a_path_that_dies_is_replaced_without_losing_the_session() {
         let back = world.run_until(secs(4), |w| w.client(viewer).frames > frames + 30);
         assert!(back, "{:?}", world.client(viewer));
         assert!(world.client(viewer).told(|e| matches!(e, client::Event::Restarting)));
-        let after = world.host_machine().status()[0].path.unwrap();
+        let after = world.host_machine().status().viewers[0].path.unwrap();
         assert!(after != host_saw || world.status(viewer).path.unwrap() != before);
         assert_eq!(world.host().connected.len(), 1);
     });

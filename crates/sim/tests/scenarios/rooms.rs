@@ -109,7 +109,7 @@ fn a_ticket_brings_back_past_the_lobby_and_the_terms_but_not_after_a_kick() {
         let mut world = World::new(Setup { lobby: true, terms, ..setup(seed) });
         let ada = world.join("Ada");
         world.run_for(secs(1));
-        let waiting = world.host_machine().status()[0].id;
+        let waiting = world.host_machine().status().viewers[0].id;
         world.tell_host(host::Action::Admit(waiting));
         assert!(watches(&mut world, ada));
 
@@ -121,7 +121,8 @@ fn a_ticket_brings_back_past_the_lobby_and_the_terms_but_not_after_a_kick() {
         assert!(watches(&mut world, again), "{:?}", world.client(again));
         let replaced = |e: &host::Event| matches!(e, host::Event::ViewerLeft { reason, .. } if *reason == PartReason::Replaced.into());
         assert!(world.host().told(replaced));
-        let states: Vec<_> = world.host_machine().status().iter().map(|v| v.state).collect();
+        let states: Vec<_> =
+            world.host_machine().status().viewers.iter().map(|v| v.state).collect();
         assert_eq!(states, [ViewerState::Connected]);
 
         // The one before is told, if it is there.
@@ -130,7 +131,7 @@ fn a_ticket_brings_back_past_the_lobby_and_the_terms_but_not_after_a_kick() {
         world.run_for(secs(1));
         assert_eq!(world.client(again).closed, Some(CloseReason::Replaced));
 
-        let viewer = world.host_machine().status()[0].id;
+        let viewer = world.host_machine().status().viewers[0].id;
         world.tell_host(host::Action::Kick(viewer));
         world.run_for(secs(1));
         assert_eq!(world.client(third).closed, Some(CloseReason::Kicked));
@@ -305,7 +306,7 @@ fn a_hello_with_a_ticket_that_the_server_kept_back_ends_no_link() {
     world.run_for(secs(30));
     assert_eq!(world.client(again).closed, None);
     assert!(world.client(again).frames > frames + 800, "it goes on undisturbed");
-    assert_eq!(world.host_machine().status().len(), 1, "nobody came");
+    assert_eq!(world.host_machine().status().viewers.len(), 1, "nobody came");
 }
 
 #[test]
@@ -313,12 +314,12 @@ fn a_kick_ends_all_that_came_with_a_ticket() {
     let mut world = World::new(setup(1));
     let eve = world.join("Eve");
     assert!(watches(&mut world, eve));
-    let viewer = world.host_machine().status()[0].id;
+    let viewer = world.host_machine().status().viewers[0].id;
     let back = ticket(&world, eve);
     // Under way by another connection, over a line that takes its time.
     let again = world.join_with("Eve", back);
     world.set_conditions(again, Conditions { delay: ms(500), ..Conditions::default() });
-    assert!(world.run_until(secs(5), |w| w.host_machine().status().len() == 2));
+    assert!(world.run_until(secs(5), |w| w.host_machine().status().viewers.len() == 2));
     world.tell_host(host::Action::Kick(viewer));
     world.run_for(secs(5));
     assert_eq!(world.client(eve).closed, Some(CloseReason::Kicked));
@@ -336,7 +337,7 @@ fn one_ticket_holds_one_place() {
         world.set_conditions(again, Conditions { delay: ms(500), ..Conditions::default() });
         world.run_for(secs(1));
     }
-    let states: Vec<_> = world.host_machine().status().iter().map(|v| v.state).collect();
+    let states: Vec<_> = world.host_machine().status().viewers.iter().map(|v| v.state).collect();
     assert!(states.len() <= 2, "one is there, one is under way: {states:?}");
     let bob = world.join("Bob");
     assert!(watches(&mut world, bob), "{:?}", world.client(bob));

@@ -1,0 +1,50 @@
+//! Both ends show over the link that its certificates are those of the sealed signalling: docs/control.md, section 3.
+
+use std::time::Instant;
+
+use lllsi_proto::control::Message;
+
+use super::{Link, LinkError, LinkEvent, State};
+use crate::seal::Role;
+
+impl Link {
+    /// Both certificates' fingerprints, client's first: ours, and the one DTLS has checked theirs against.
+    pub(super) fn read_fingerprints(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let api = self.rtc.direct_api();
+        let (ours, theirs) = (api.local_dtls_fingerprint(), api.remote_dtls_fingerprint()?);
+        let (ours, theirs) = (ours.bytes.clone(), theirs.bytes.clone());
+        Some(match self.role {
+            Role::Client => (ours, theirs),
+            Role::Host => (theirs, ours),
+        })
+    }
+
+    pub(super) fn handle_confirm(&mut self, now: Instant, mac: &[u8], verified: bool) {
+        if let State::Confirming { .. } = self.state {
+            let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
+            else {
+                return;
+            };
+            if !binding.verify(self.role.other(), client, host, mac) {
+                return self.fail(LinkError::NotBound);
+            }
+            let Some(path) = self.path else { return };
+            self.state = State::Up;
+            self.heard_at = now;
+            self.events.push_back(LinkEvent::Up(path));
+            // Tell them at once: they wait for it.
+            self.confirm_at = Some(now);
+        } else if self.is_up() {
+            self.confirm_at = if verified { None } else { Some(now) };
+        }
+    }
+
+    pub(super) fn write_confirm(&mut self) {
+        let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
+        else {
+            return;
+        };
+        let mac = binding.confirm(self.role, client, host);
+        self.write(self.pulse, &Message::Confirm { mac, verified: self.is_up() });
+    }
+}
