@@ -7,19 +7,19 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, ServerLimits, Size};
 
-use crate::failure::EXIT_CODES;
+use crate::failure::exit_codes;
 
 /// Low latency live streams, peer to peer and encrypted, that no server can see.
 #[derive(Debug, Parser)]
-#[command(name = "lllsi", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "lllsi", version, max_term_width = 100, after_help = exit_codes(), propagate_version = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Write one JSON object per line to stdout instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
     /// Log more to stderr; repeat for more still.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 

@@ -26,16 +26,26 @@ macro_rules! codes {
                 match self { $(Self::$variant => $next),* }
             }
 
-            #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$variant),*];
         }
-
-        /// For the help.
-        pub(crate) const EXIT_CODES: &str = concat!(
-            "Exit codes:\n   0  all went well\n   2  command line not understood\n",
-            $("  ", $exit, "  ", $name, "\n",)*
-        );
     };
+}
+
+/// For the help: all exit codes, in three columns.
+pub(crate) fn exit_codes() -> String {
+    let named = Code::ALL.iter().map(|code| (code.exit(), code.name()));
+    let mut codes: Vec<_> = [(0, "all went well"), (2, "unclear command")].to_vec();
+    codes.extend(named);
+    codes.sort_unstable();
+    let rows = codes.len().div_ceil(3);
+    let mut help = String::from("Exit codes, told with what to do next:\n");
+    for row in 0..rows {
+        let row = codes.iter().skip(row).step_by(rows);
+        let cells: Vec<_> = row.map(|(exit, name)| format!("{exit:4}  {name:<20}")).collect();
+        help += cells.concat().trim_end();
+        help.push('\n');
+    }
+    help
 }
 
 codes! {
@@ -190,7 +200,8 @@ mod tests {
             "0 is success, 2 is the command line's"
         );
         for code in Code::ALL {
-            assert!(EXIT_CODES.contains(&format!("{}  {}\n", code.exit(), code.name())));
+            let told = format!("{:4}  {}", code.exit(), code.name());
+            assert!(exit_codes().contains(&told), "{told}");
         }
     }
 

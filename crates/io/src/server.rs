@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lllsi_core::rendezvous::{self, Rendezvous};
 use lllsi_core::{Transmit, stun};
 use lllsi_proto::invite::CertificateHash;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -38,6 +39,8 @@ use web::Web;
 
 /// Messages that may wait for the machine; connections wait when it is full.
 const MACHINE_QUEUE: usize = 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// When the server stops: how long last words are passed on, and then written.
 const STOP_GRACE: Duration = Duration::from_millis(150);
 
@@ -194,7 +197,7 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, Endpoint), Error> {
     let failed = |source| Error::Listen { address: listen, source };
     let mut attempts = 0;
     loop {
-        let tcp = TcpListener::bind(listen).await.map_err(failed)?;
+        let tcp = listener(listen).map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
         match Endpoint::bind_to(address) {
             Ok(udp) => return Ok((tcp, udp)),
@@ -202,6 +205,21 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, Endpoint), Error> {
             Err(source) => return Err(failed(source)),
         }
     }
+}
+
+/// Every address of IPv6 is also every one of IPv4, as it is for the other socket and not on every system.
+fn listener(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    if listen.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Where it says that the port is free at once after a restart, not that two may have it.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
 }
 
 async fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Error> {

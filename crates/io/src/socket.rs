@@ -74,8 +74,16 @@ impl Endpoint {
         let received = match result {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            // An ICMP message about something sent earlier: that path's business, not the socket's.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(0),
+            // An ICMP message about something sent earlier: that path's business, not the socket's. Windows calls it a
+            // reset.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                return Ok(0);
+            }
             Err(error) => return Err(error),
         };
         for (meta, buffer) in meta.iter().zip(buffers).take(received) {

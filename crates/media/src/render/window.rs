@@ -24,7 +24,7 @@ use winit::event::{ElementState, KeyEvent, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, EventLoop, EventLoopProxy, OwnedDisplayHandle};
 use winit::keyboard::{Key as WinitKey, NamedKey};
 use winit::platform::pump_events::{EventLoopExtPumpEvents, PumpStatus};
-use winit::raw_window_handle::{HasDisplayHandle, RawDisplayHandle};
+use winit::raw_window_handle::HasDisplayHandle;
 use winit::window::{Fullscreen, Icon, WindowAttributes, WindowId};
 
 /// How long the first turn of the loop may take to open the window.
@@ -288,7 +288,7 @@ fn watch(display: &OwnedDisplayHandle) -> (bool, &'static AtomicBool) {
     let lost = Box::leak(Box::new(AtomicBool::new(false)));
     match display.display_handle().map(|handle| handle.as_raw()) {
         #[cfg(target_os = "linux")]
-        Ok(RawDisplayHandle::Xlib(handle)) => {
+        Ok(winit::raw_window_handle::RawDisplayHandle::Xlib(handle)) => {
             xlib::note_loss(handle, lost);
             (true, lost)
         }
