@@ -13,6 +13,8 @@ import { DelayWindow } from "./clock.js";
 
 /** Frames of which it is remembered when they came. */
 const MAX_RECEIVED = 60;
+/** Frames of which the times are kept until they are taken: ten seconds at 30 frames a second. */
+const MAX_SAMPLES = 300;
 /** Ticks of RTP's clock in a millisecond. */
 const TICKS = 90;
 
@@ -95,6 +97,7 @@ export class Figures {
     if (frame.number === this.#newest?.number) return;
     this.#newest = frame;
     this.#samples.push(frame);
+    if (this.#samples.length > MAX_SAMPLES) this.#samples.shift();
     this.#measure();
   }
 
@@ -126,7 +129,9 @@ export class Figures {
     const decode = processingDuration * 1000;
     // Where a browser has no good guess, when it handed the frame to the compositor: it is seen no sooner.
     const seen = Math.max(expectedDisplayTime, presentationTime) - receiveTime;
-    if (age !== null) this.#shown.push([age / 1000, decode, Math.max(seen - decode, 0)]);
+    if (age === null) return;
+    this.#shown.push([age / 1000, decode, Math.max(seen - decode, 0)]);
+    if (this.#shown.length > MAX_SAMPLES) this.#shown.shift();
   }
 
   /** @returns {{ latency: number | null, stages: Stages | null }} since the last call */

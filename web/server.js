@@ -36,7 +36,6 @@ const REFUSALS = new Map([
  * @returns {ServerMessage | null} null for what makes no sense
  */
 function parse(text) {
-  if (text.length > MAX_MESSAGE) return null;
   let message;
   try {
     message = JSON.parse(text);
@@ -75,7 +74,8 @@ export class Server {
   constructor(socket) {
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
-      if (typeof data !== "string" || this.#waiting.length >= MAX_WAITING) return this.close();
+      const isTooMuch = data.length > MAX_MESSAGE || this.#waiting.length >= MAX_WAITING;
+      if (typeof data !== "string" || isTooMuch) return this.close();
       this.#waiting.push(data);
       this.#wake?.();
     };

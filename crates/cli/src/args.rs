@@ -95,8 +95,8 @@ pub(crate) struct Serve {
     /// A proxy stands in front: its X-Forwarded-For tells where somebody comes from. Never without one.
     #[arg(long)]
     pub(crate) behind_proxy: bool,
-    /// How often to write a line of figures, in seconds, while there is something new to tell. No line tells who somebody
-    /// is, or from where.
+    /// With --json: how often to write a line of figures, in seconds, while there is something new to tell. No line tells
+    /// who somebody is, or from where.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) log_every: u64,
     #[command(flatten)]

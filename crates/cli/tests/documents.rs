@@ -55,16 +55,26 @@ fn each_of_the_bounds_has_a_test_that_goes_past_it() {
     }
 }
 
-/// The crates of this workspace that a crate uses, as its manifest says.
-fn uses(manifest: &str, section: &str) -> Vec<String> {
-    let (_, rest) = manifest.split_once(section).unwrap_or_default();
-    let lines = rest.lines().take_while(|line| !line.starts_with('['));
-    let names = lines.filter_map(|line| line.split(['.', ' ', '=']).next());
-    names.filter(|name| name.starts_with("lllsi")).map(short).collect()
-}
-
-fn short(name: &str) -> String {
-    name.strip_prefix("lllsi-").unwrap_or(name).to_owned()
+/// The arrows that go out from a crate, as its manifest says.
+fn arrows_of(name: &str, manifest: &Path) -> Vec<String> {
+    let manifest = fs::read_to_string(manifest).expect("a manifest");
+    let (mut from, mut arrows) = (None, Vec::new());
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            // For one system too, and for build scripts.
+            let is_normal = line.ends_with("dependencies]") && !line.contains("dev-");
+            from = match (is_normal, line.ends_with("dev-dependencies]")) {
+                (true, _) => Some(name.to_owned()),
+                (_, true) => Some(format!("{name} (tests)")),
+                _ => None,
+            };
+        } else if let (Some(from), Some(used)) = (&from, line.split(['.', ' ', '=']).next())
+            && used.starts_with("lllsi")
+        {
+            arrows.push(format!("{from} -> {}", used.strip_prefix("lllsi-").unwrap_or(used)));
+        }
+    }
+    arrows
 }
 
 #[test]
@@ -74,16 +84,9 @@ fn each_arrow_between_the_crates_is_explained() {
     let names = crates.map(|entry| entry.expect("it can be read").file_name());
     let mut arrows = Vec::new();
     for name in names.map(|name| name.into_string().expect("a name")) {
-        let manifest = fs::read_to_string(top.join("crates").join(&name).join("Cargo.toml"));
-        let manifest = manifest.expect("a manifest");
-        let normal = uses(&manifest, "\n[dependencies]\n");
-        arrows.extend(normal.into_iter().map(|used| format!("{name} -> {used}")));
-        let tests = uses(&manifest, "\n[dev-dependencies]\n");
-        arrows.extend(tests.into_iter().map(|used| format!("{name} (tests) -> {used}")));
+        arrows.extend(arrows_of(&name, &top.join("crates").join(&name).join("Cargo.toml")));
     }
-    let fuzz = fs::read_to_string(top.join("fuzz/Cargo.toml")).expect("a manifest");
-    let fuzzed = uses(&fuzz, "\n[dependencies]\n");
-    arrows.extend(fuzzed.into_iter().map(|used| format!("fuzz -> {used}")));
+    arrows.extend(arrows_of("fuzz", &top.join("fuzz/Cargo.toml")));
 
     let text = fs::read_to_string(top.join("ARCHITECTURE.md")).expect("a text");
     let (_, table) = text.split_once("| Crate | uses | for |\n|---|---|---|\n").expect("the table");

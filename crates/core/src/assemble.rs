@@ -63,7 +63,7 @@ pub struct Arrivals {
     pub missed: u64,
     /// Packets given up.
     pub lost: u64,
-    /// Times that more came than is kept while something is missing: the rest of the picture was given up.
+    /// Packets that were too many, or too far ahead, to be kept while others are missing.
     pub overflows: u64,
     /// Whole frames delivered.
     pub frames: u64,
@@ -395,6 +395,7 @@ mod tests {
             while assembler.poll(now).is_some() {}
             assert!(assembler.slots.len() <= MAX_PACKETS);
         }
+        assert!(assembler.arrivals().overflows > 0);
     }
 
     #[test]

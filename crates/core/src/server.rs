@@ -166,3 +166,27 @@ impl Server {
         [state, gather, self.answer_due].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_and_the_first_answer_have_their_time() {
+        let mut now = Instant::now();
+        let mut server = Server::connect(now, &[1; 32]);
+        now += CONNECT_TIMEOUT;
+        assert!(server.handle_timeout(now), "it does not connect");
+        now = server.timeout().expect("it tries again");
+        assert!(!server.handle_timeout(now));
+        server.connected(now, SocketAddr::from(([192, 0, 2, 1], 36542)));
+        now += CONNECT_TIMEOUT;
+        assert!(server.handle_timeout(now), "it does not let us in");
+        now = server.timeout().expect("it tries again");
+        assert!(!server.handle_timeout(now));
+        server.connected(now, SocketAddr::from(([192, 0, 2, 1], 36542)));
+        server.accepted(now, 0);
+        assert_eq!(server.timeout(), None);
+    }
+}

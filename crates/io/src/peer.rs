@@ -246,11 +246,27 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lllsi_core::SignalEvent;
     use std::sync::mpsc;
 
-    /// Says whatever it is told to say.
-    struct Echo(VecDeque<Output<u32>>, bool);
+    /// Says whatever it is told to say. At [`HOLD`] it waits until it is let go.
+    struct Echo {
+        outputs: VecDeque<Output<u32>>,
+        closed: bool,
+        held: mpsc::Receiver<()>,
+    }
+
+    const END: u32 = 0;
+    const HOLD: u32 = 1;
+    const LOST: u32 = 1000;
+
+    fn echo() -> (mpsc::Sender<()>, impl FnOnce(u16) -> Echo) {
+        let (release, held) = mpsc::channel();
+        (release, |_| Echo { outputs: VecDeque::new(), closed: false, held })
+    }
+
+    fn nowhere() -> Rendezvous {
+        Rendezvous { url: "http://127.0.0.1:9".into(), certificate: None }
+    }
 
     impl Machine for Echo {
         type Action = u32;
@@ -259,21 +275,22 @@ mod tests {
 
         fn handle_input(&mut self, _: Instant, input: Input<'_, u32>) {
             match input {
-                Input::Action(0) | Input::Signal(SignalEvent::Disconnected { .. }) => self.1 = true,
-                Input::Action(number) => self.0.push_back(Output::Event(number)),
+                Input::Action(END) => self.closed = true,
+                Input::Action(HOLD) => self.held.recv().expect("it is let go"),
+                Input::Action(number) => self.outputs.push_back(Output::Event(number)),
                 _ => {}
             }
         }
 
         fn poll_output(&mut self) -> Output<u32> {
             let later = Instant::now() + Duration::from_secs(60);
-            self.0.pop_front().unwrap_or(Output::Timeout(later))
+            self.outputs.pop_front().unwrap_or(Output::Timeout(later))
         }
 
         fn status(&self) {}
 
         fn is_closed(&self) -> bool {
-            self.1
+            self.closed
         }
     }
 
@@ -289,18 +306,35 @@ mod tests {
 
     #[test]
     fn a_machine_is_told_once_that_an_event_was_lost_and_actions_keep_their_order() {
+        let (_release, make) = echo();
         let (sender, told) = mpsc::channel();
-        let server = Rendezvous { url: "http://127.0.0.1:9".into(), certificate: None };
-        let echo = |_| Echo(VecDeque::new(), false);
-        let mut peer = spawn(server, echo, Full(2, sender), Some(1000)).expect("it starts");
-        // More than fit into the queue: whoever hands them in waits.
-        let numbers: Vec<u32> = (1..=5 * ACTIONS as u32).collect();
+        let mut peer = spawn(nowhere(), make, Full(2, sender), Some(LOST)).expect("it starts");
+        let numbers: Vec<u32> = (2..100).collect();
         assert!(numbers.iter().all(|number| peer.act(*number)));
-        peer.act(0);
+        peer.act(END);
         peer.join();
-        assert!(!peer.act(1), "it is over");
+        assert!(!peer.act(2), "it is over");
         let all: Vec<_> = told.into_iter().collect();
-        let (cues, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|event| *event == 1000);
+        let (cues, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|event| *event == LOST);
         assert_eq!((cues.len(), others), (1, numbers));
+    }
+
+    #[test]
+    fn actions_that_wait_have_a_bound() {
+        let ((sender, told), (release, make)) = (mpsc::channel(), echo());
+        let mut peer = spawn(nowhere(), make, Full(0, sender), None).expect("it starts");
+        peer.act(2);
+        assert_eq!(told.recv(), Ok(2));
+        peer.act(HOLD);
+        // Taken out of the queue at some time: then exactly as many fit.
+        while peer.actions.capacity() < ACTIONS {
+            std::thread::yield_now();
+        }
+        assert!((0..ACTIONS).all(|_| peer.actions.try_send(3).is_ok()));
+        assert!(peer.actions.try_send(3).is_err());
+        release.send(()).expect("it is held");
+        peer.act(END);
+        peer.join();
+        assert_eq!(told.into_iter().count(), ACTIONS);
     }
 }

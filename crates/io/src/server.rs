@@ -158,6 +158,9 @@ impl Server {
     }
 
     /// Its figures at present, from a thread that may wait a moment for them; `None` if it has ended by a fault.
+    ///
+    /// # Panics
+    /// In asynchronous code, which must not wait.
     pub fn figures(&self) -> Option<Figures> {
         let (asked, answer) = oneshot::channel();
         self.told.blocking_send(Told::Asked(asked)).ok()?;

@@ -9,6 +9,7 @@ use lllsi_proto::MAX_SIGNAL_BYTES;
 use lllsi_proto::invite::CertificateHash;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 use tokio_tungstenite::tungstenite::http::Uri;
@@ -166,8 +167,8 @@ async fn talk(
     events: &mpsc::Sender<SignalEvent>,
 ) -> String {
     let mut answered = true;
+    let mut quiet = Box::pin(tokio::time::sleep(KEEPALIVE));
     loop {
-        let quiet = tokio::time::sleep(KEEPALIVE);
         tokio::select! {
             text = texts.recv() => match text {
                 Some(text) => {
@@ -183,6 +184,7 @@ async fn talk(
             message = socket.next() => match message {
                 Some(Ok(message)) => {
                     answered = true;
+                    quiet.as_mut().reset(Instant::now() + KEEPALIVE);
                     if let Message::Text(text) = message
                         && events.send(SignalEvent::Received(text.to_string())).await.is_err()
                     {
@@ -192,11 +194,12 @@ async fn talk(
                 Some(Err(error)) => return error.to_string(),
                 None => return "the server closed the connection".into(),
             },
-            () = quiet => {
+            () = &mut quiet => {
                 if !answered {
                     return "the server does not answer any more".into();
                 }
                 answered = false;
+                quiet.as_mut().reset(Instant::now() + KEEPALIVE);
                 if let Err(reason) = send(&mut socket, Message::Ping(Bytes::new())).await {
                     return reason;
                 }
@@ -267,11 +270,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_answers_no_ping_is_left() {
+    async fn a_server_that_answers_no_ping_is_left_though_it_is_spoken_to() {
         let (mut signalling, server) = connected().await;
+        tokio::time::pause();
+        let reason = loop {
+            tokio::select! {
+                event = signalling.events.recv() => match event {
+                    Some(SignalEvent::Disconnected { reason }) => break reason,
+                    event => panic!("{event:?}"),
+                },
+                () = tokio::time::sleep(KEEPALIVE / 2) => {
+                    signalling.command(SignalCommand::Send("x".into()));
+                }
+            }
+        };
+        assert!(reason.contains("does not answer"), "{reason}");
+        drop(server);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it has one"));
+        let mut signalling = Signalling::new(Rendezvous { url, certificate: None });
+        signalling.command(SignalCommand::Connect);
+        let held = listener.accept().await.expect("it connects");
         tokio::time::pause();
         let reason = disconnected(&mut signalling).await;
         assert!(reason.contains("does not answer"), "{reason}");
-        drop(server);
+        drop(held);
     }
 }

@@ -56,7 +56,7 @@ pub use lllsi_core::host::{
     CloseReason as HostCloseReason, Counters as TurnedAway, LeftReason, Room, ViewerId,
     ViewerState, ViewerStatus,
 };
-pub use lllsi_core::rendezvous::Config as ServerLimits;
+pub use lllsi_core::rendezvous::{Config as ServerLimits, Counters as ServerCounters};
 pub use lllsi_core::seal::ShortCode;
 pub use lllsi_core::{Arrivals, Ignored, LinkError, Path};
 pub use lllsi_io::server::{Config as ServerConfig, Figures as ServerFigures, Server, Tls};

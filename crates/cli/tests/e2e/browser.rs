@@ -122,7 +122,7 @@ fn what_is_over_a_bound_of_the_page_is_not_taken() {
     let tab = browser.open(&link);
     state(&tab, "form");
     let tried = tab.evaluate(BOUNDS);
-    assert_eq!(tried.as_u64(), Some(12), "{tried}");
+    assert_eq!(tried.as_u64(), Some(13), "{tried}");
 }
 
 /// The page ends with this code, and says what to do next.

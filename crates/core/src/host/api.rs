@@ -67,19 +67,19 @@ pub struct Status {
 /// What a host has not taken since it began: over a bound, without sense, or from nobody it knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Clients that came to the server and said nothing in time.
+    /// Clients that came to the server and did not say in time what lets them in.
     pub silent: u64,
-    /// Clients that the server let in over the number it was told.
+    /// Clients that were sent away unheard, since so many others were there that had said nothing yet.
     pub surplus: u64,
     /// Clients that could not show what lets them in.
     pub rejected: u64,
     /// Clients that tried passwords too fast.
     pub slowed: u64,
-    /// Clients that knew what lets them in, and had no place, or an invitation that is over.
+    /// Clients that knew what lets them in and were not let in: no place, an invitation that is over, words without sense.
     pub refused: u64,
     /// Messages of the server, or through it, that make no sense.
     pub garbled: u64,
-    /// Datagrams from nobody we know.
+    /// Datagrams from nobody we know. A few are usual: what viewers that have left had sent, answers to late checks.
     pub strangers: u64,
     /// Connectivity checks that were not sent, since nobody answers where viewers say that they are.
     pub withheld_checks: u64,

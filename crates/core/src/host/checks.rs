@@ -83,8 +83,8 @@ impl Checks {
         }
     }
 
-    /// A datagram came from there, perhaps an answer to a check.
-    pub(super) fn received(&mut self, from: IpAddr, datagram: &[u8]) {
+    /// A datagram came from there; whether it is the answer to a check.
+    pub(super) fn received(&mut self, from: IpAddr, datagram: &[u8]) -> bool {
         if let (Some(Class::Success), Some(number)) =
             (Class::of(datagram), transaction_id(datagram))
             && let Some(machine) = self.machines.get_mut(&network(from))
@@ -92,7 +92,9 @@ impl Checks {
         {
             machine.answered = true;
             machine.numbers.clear();
+            return true;
         }
+        false
     }
 
     /// `None`: too many others are being looked for.

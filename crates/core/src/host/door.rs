@@ -371,6 +371,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_new_takes_the_place_of_the_oldest() {
+        let mut newest = Newest::new(2);
+        assert!(newest.insert(1, ()) && newest.insert(2, ()) && !newest.insert(1, ()));
+        assert!(newest.insert(3, ()));
+        let mut known: Vec<_> = newest.known.keys().copied().collect();
+        known.sort_unstable();
+        assert_eq!((known, newest.order.len()), (vec![2, 3], 2));
+    }
+
+    #[test]
     fn tickets_have_a_bound() {
         let mut f = Fixture::new();
         for _ in 0..2 * MAX_TICKETS {

@@ -216,7 +216,7 @@ impl Host {
         {
             return self.reflexive(mapped, base);
         }
-        self.checks.received(source.ip(), data);
+        let is_answer = self.checks.received(source.ip(), data);
         // An unknown source is only listened to if it names a viewer in a connectivity check.
         if let Some(named) = stun::addressee(data) {
             let Some(&id) = self.by_ufrag.get(&named) else {
@@ -233,7 +233,7 @@ impl Host {
             return;
         }
         let mut claimants = self.by_source.at(source).peekable();
-        if claimants.peek().is_none() {
+        if claimants.peek().is_none() && !is_answer {
             self.counters.strangers += 1;
         }
         for id in claimants {
@@ -330,6 +330,7 @@ impl Host {
                 Step::Leave(error.into())
             }
         });
+        self.counters.refused += u64::from(!came);
         if let (false, Some(ticket)) = (came, given) {
             self.door.take_back(&ticket);
         }
@@ -393,6 +394,7 @@ impl Host {
                 self.counters.withheld_checks += 1;
             }
         }
+        self.counters.garbled += std::mem::take(&mut viewer.garbled);
         while let Some(blob) = viewer.poll_blob() {
             if client.is_some() {
                 self.server.send(&Request::Relay { client, blob });

@@ -82,6 +82,7 @@ impl Host {
             self.arrivals.push_back((self.now + HELLO_TIMEOUT, client));
         } else {
             self.counters.surplus += 1;
+            self.server.send(&Request::Dismiss { client });
         }
     }
 
@@ -133,10 +134,7 @@ impl Host {
             (Err(lllsi_proto::Error::Version { .. }), None) => {
                 self.reject(client, Rejection::Version(WIRE_VERSION));
             }
-            (_, Some(id)) => {
-                self.counters.garbled += 1;
-                self.with_viewer(id, |viewer, _| viewer.garbled());
-            }
+            (_, Some(id)) => self.with_viewer(id, |viewer, _| viewer.is_garbled()),
             // The rest of a viewer that has left.
             (Ok(Envelope::Sealed(_)), None) => {}
             (_, None) => self.reject(client, Rejection::Tampered),

@@ -109,6 +109,8 @@ pub(super) struct Viewer {
     deadline: Instant,
     blobs: VecDeque<Blob>,
     transmits: VecDeque<Transmit>,
+    /// Messages through the server that were not what it sent, since they were counted.
+    pub(super) garbled: u64,
     /// Checks that were not sent on its behalf.
     pub(super) withheld_checks: u64,
     events: VecDeque<Event>,
@@ -162,6 +164,7 @@ impl Viewer {
             deadline: now + FAR_FUTURE,
             blobs: VecDeque::new(),
             transmits: VecDeque::new(),
+            garbled: 0,
             withheld_checks: 0,
             events: VecDeque::new(),
         };
@@ -368,7 +371,7 @@ impl Viewer {
             return Step::Stay;
         };
         let Ok(plaintext) = channel.open(message) else {
-            return self.garbled();
+            return self.is_garbled();
         };
         match sealed::parse::<ToHost>("message from a client", &plaintext) {
             Ok(ToHost::Candidate { candidate }) => self.remote_candidate(now, candidate),
@@ -386,7 +389,8 @@ impl Viewer {
 
     /// What came through the server is not what the client sent. Nothing on the channel opens any more; a link that is
     /// up does not need it.
-    pub(super) fn garbled(&mut self) -> Step {
+    pub(super) fn is_garbled(&mut self) -> Step {
+        self.garbled += 1;
         if self.is_up() { self.departed() } else { Step::Leave(LeftReason::Tampered) }
     }
 
@@ -509,7 +513,7 @@ impl Viewer {
         }
     }
 
-    fn link_event(
+    pub(super) fn link_event(
         &mut self,
         now: Instant,
         epoch: Instant,

@@ -22,9 +22,10 @@ pub struct Path {
 /// broken, or that somebody throws things at us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ignored {
-    /// Addresses of the other side: over 20, or such as lead nowhere.
+    /// Addresses of the other side: over 20, too long, or such as lead nowhere.
     pub candidates: u64,
-    /// Datagrams that were not the other side's, or did not open.
+    /// Datagrams that were not the other side's, or of no kind that belongs here. Those that are, but do not open, are
+    /// dropped below.
     pub datagrams: u64,
     /// Control messages that were cut off, or too long.
     pub messages: u64,

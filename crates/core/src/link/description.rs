@@ -20,14 +20,25 @@ const MAX_CANDIDATE_BYTES: usize = 256;
 /// Candidates taken from the other side, in the description and after it.
 pub(crate) const MAX_CANDIDATES: usize = 20;
 
-/// An acceptable description, without the candidates that are not to be tried, and how many it has left; else what is
-/// wrong with it.
-pub(crate) fn check(description: &str) -> Result<(String, usize), String> {
+/// A description that may be parsed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// Without the candidates that are not to be tried.
+    pub(crate) text: String,
+    /// How many candidates it has.
+    pub(crate) candidates: usize,
+    /// How many were taken out.
+    pub(crate) left_out: u64,
+}
+
+/// Looks a description over; else what is wrong with it.
+pub(crate) fn check(description: &str) -> Result<Checked, String> {
     if description.len() > MAX_BYTES {
         return Err(format!("{} bytes, at most {MAX_BYTES} allowed", description.len()));
     }
-    let (mut media, mut candidates, mut payload_types) = (0, 0, HashSet::new());
-    let mut kept = String::with_capacity(description.len());
+    let (mut media, mut payload_types) = (0, HashSet::new());
+    let text = String::with_capacity(description.len());
+    let mut checked = Checked { text, candidates: 0, left_out: 0 };
     for line in description.lines() {
         if line.starts_with("m=") {
             media += 1;
@@ -46,18 +57,19 @@ pub(crate) fn check(description: &str) -> Result<(String, usize), String> {
         } else if let Some(candidate) = line.strip_prefix("a=candidate:") {
             // Honest peers have some too: addresses that servers told them, addresses piled up by a restless NAT.
             let tried = candidate.len() <= MAX_CANDIDATE_BYTES && leads_somewhere(candidate);
-            if !tried || candidates == MAX_CANDIDATES {
+            if !tried || checked.candidates == MAX_CANDIDATES {
+                checked.left_out += 1;
                 continue;
             }
-            candidates += 1;
+            checked.candidates += 1;
         }
-        kept.push_str(line);
-        kept.push_str("\r\n");
+        checked.text.push_str(line);
+        checked.text.push_str("\r\n");
     }
     if media > MAX_MEDIA {
         return Err(format!("{media} media lines, at most {MAX_MEDIA} allowed"));
     }
-    Ok((kept, candidates))
+    Ok(checked)
 }
 
 /// A trickled candidate, if it is one that may be tried.
@@ -98,7 +110,8 @@ mod tests {
             a=candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host\r\n\
             a=candidate:2 1 udp 2130706175 0a1b.local 5000 typ host\r\n\
             m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
-        assert_eq!(check(description), Ok((description.into(), 2)));
+        let checked = Checked { text: description.into(), candidates: 2, left_out: 0 };
+        assert_eq!(check(description), Ok(checked));
     }
 
     #[test]
@@ -118,10 +131,14 @@ mod tests {
     fn candidates_that_lead_nowhere_and_surplus_ones_are_left_out() {
         let nowhere = "a=candidate:1 1 udp 1 239.0.0.1 5000 typ host\n\
             a=candidate:1 1 udp 1 192.0.2.1 0 typ host\n";
-        assert_eq!(check(nowhere), Ok((String::new(), 0)));
+        let checked = Checked { text: String::new(), candidates: 0, left_out: 2 };
+        assert_eq!(check(nowhere), Ok(checked));
         let many = "a=candidate:1 1 udp 1 192.0.2.1 5 typ host\n".repeat(MAX_CANDIDATES + 1);
-        let (kept, candidates) = check(&many).unwrap();
-        assert_eq!((kept.lines().count(), candidates), (MAX_CANDIDATES, MAX_CANDIDATES));
+        let Checked { text, candidates, left_out } = check(&many).unwrap();
+        assert_eq!((text.lines().count(), candidates), (MAX_CANDIDATES, MAX_CANDIDATES));
+        assert_eq!(left_out, 1);
+        let long = format!("a=candidate:1 1 udp 1 192.0.2.1 5 typ host {}", "x".repeat(256));
+        assert_eq!(check(&long).map(|checked| checked.left_out), Ok(1));
     }
 
     #[test]
@@ -131,6 +148,7 @@ mod tests {
             "candidate:1 1 udp 2130706175 255.255.255.255 5000 typ host",
             "candidate:1 1 udp 2130706175 0.0.0.0 5000 typ host",
             "nonsense",
+            &format!("candidate:1 1 udp 1 192.0.2.1 5 typ host {}", "x".repeat(256)),
         ] {
             assert!(candidate(line).is_err(), "{line}");
         }

@@ -29,7 +29,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use crate::assemble::Packet;
 use crate::seal::{Binding, Role};
 use crate::{Transmit, stun};
-use description::MAX_CANDIDATES;
+use description::{Checked, MAX_CANDIDATES};
 use profile::{PLAYOUT_DELAY, VIDEO_PT, add_host_candidates, channels, config};
 
 pub(crate) use api::LinkEvent;
@@ -126,8 +126,8 @@ impl Link {
         locals: &[SocketAddr],
         offer: &str,
     ) -> Result<(Self, String), LinkError> {
-        let (offer, candidates) = description::check(offer).map_err(bad_description)?;
-        let offer = SdpOffer::from_sdp_string(&offer).map_err(bad_description)?;
+        let checked = description::check(offer).map_err(bad_description)?;
+        let offer = SdpOffer::from_sdp_string(&checked.text).map_err(bad_description)?;
         let mut rtc =
             config(certificate).set_extension(PLAYOUT_DELAY, Extension::PlayoutDelay).build(now);
         add_host_candidates(&mut rtc, locals);
@@ -135,7 +135,7 @@ impl Link {
         let [control, pulse] = channels().map(|c| rtc.direct_api().create_data_channel(c));
         let mut link = Self::new(now, rtc, Role::Host, control, pulse);
         link.state = State::Punching { give_up: Some(now + PUNCH_TIMEOUT) };
-        link.remote_candidates = candidates;
+        link.note_candidates(&checked);
         link.drain(now);
         let answer = answer.to_sdp_string();
         if !answer.contains("H264/90000") {
@@ -179,9 +179,9 @@ impl Link {
         let Some(pending) = self.pending.take() else {
             return Err(LinkError::BadDescription("an answer without an offer".into()));
         };
-        let (answer, candidates) = description::check(answer).map_err(bad_description)?;
-        let answer = SdpAnswer::from_sdp_string(&answer).map_err(bad_description)?;
-        self.remote_candidates = candidates;
+        let checked = description::check(answer).map_err(bad_description)?;
+        let answer = SdpAnswer::from_sdp_string(&checked.text).map_err(bad_description)?;
+        self.note_candidates(&checked);
         self.rtc.sdp_api().accept_answer(pending, answer).map_err(bad_description)?;
         if let State::Punching { give_up } = &mut self.state {
             *give_up = Some(now + PUNCH_TIMEOUT);
@@ -212,14 +212,15 @@ impl Link {
         offer: &str,
     ) -> Result<String, LinkError> {
         let before = self.ufrag();
-        let (offer, candidates) = description::check(offer).map_err(bad_description)?;
-        let offer = SdpOffer::from_sdp_string(&offer).map_err(bad_description)?;
+        let checked = description::check(offer).map_err(bad_description)?;
+        let offer = SdpOffer::from_sdp_string(&checked.text).map_err(bad_description)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
         self.drain(now);
         if self.ufrag() == before {
             return Err(LinkError::BadDescription("a restart with the old credentials".into()));
         }
-        (self.remote_candidates, self.reflexive) = (candidates, 0);
+        self.note_candidates(&checked);
+        self.reflexive = 0;
         Ok(answer.to_sdp_string())
     }
 
@@ -239,6 +240,12 @@ impl Link {
 
     pub(crate) fn is_down(&self) -> bool {
         self.state == State::Down
+    }
+
+    /// Those of a description; more may follow.
+    fn note_candidates(&mut self, checked: &Checked) {
+        self.remote_candidates = checked.candidates;
+        self.ignored.candidates += checked.left_out;
     }
 
     pub(crate) fn ignored(&self) -> Ignored {

@@ -151,6 +151,18 @@ fn the_limits_hold() {
     assert_eq!(f.input(Input::Connected(ConnectionId(5), ADA)), refused(5, Refusal::ServerFull));
 }
 
+#[test]
+fn a_room_holds_no_more_than_the_server_allows_whatever_its_host_asks_for() {
+    let config = Config { max_clients_per_room: 2, ..Config::default() };
+    let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
+    f.connect_and_say(1, open(1000));
+    for id in [2, 3] {
+        let said = f.connect_and_say(id, enter());
+        assert!(matches!(said[0], (_, Some(Reply::Entered { .. }))), "{said:?}");
+    }
+    assert_eq!(f.connect_and_say(4, enter()), refused(4, Refusal::RoomFull));
+}
+
 const OTHER: RoomToken = RoomToken::from_bytes([6; 32]);
 
 fn open_as(token: RoomToken, name: &str) -> Request {

@@ -23,7 +23,8 @@ use lllsi_proto::MAX_SIGNAL_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::hub::Told;
@@ -35,6 +36,10 @@ const CONNECTION_QUEUE: usize = 256;
 /// The first byte of a TLS connection (RFC 8446, 5.1): no http request begins so.
 const TLS_HANDSHAKE: u8 = 22;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may ask for pages.
+const HTTP_TIME: Duration = Duration::from_secs(60);
+/// Who may ask for figures at once.
+const MAX_WATCHERS: usize = 16;
 /// A connection as quiet as this is asked whether it is alive: browsers cannot ask by themselves.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Unanswered, it is gone.
@@ -45,6 +50,7 @@ struct Shared {
     told: mpsc::Sender<Told>,
     next: Arc<AtomicU64>,
     behind_proxy: bool,
+    shell: Arc<Shell>,
 }
 
 /// How connections are served.
@@ -66,46 +72,69 @@ struct CameFrom(IpAddr);
 
 /// Accepts connections, up to the limits.
 pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>) {
-    let shared = Shared { told, next: Arc::default(), behind_proxy: web.behind_proxy };
+    let shell = Arc::clone(&web.shell);
+    let shared = Shared { told, next: Arc::default(), behind_proxy: web.behind_proxy, shell };
     let router = page::add_to(Router::new())
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
         .with_state(shared);
     let plain = if web.https_only { Router::new().fallback(redirect) } else { router.clone() };
-    let mut connections = JoinSet::new();
-    let mut by_network: HashMap<IpAddr, u32> = HashMap::new();
+    let (mut connections, mut crowd, mut failing) = (JoinSet::new(), Crowd::default(), false);
     loop {
         tokio::select! {
             accepted = tcp.accept() => match accepted {
                 Ok((stream, from)) => {
+                    failing = false;
                     count(&web.shell.accepted);
-                    let network = network(from.ip());
-                    let number = by_network.entry(network).or_default();
-                    let many = *number >= web.max_per_address && !web.behind_proxy;
+                    let from = from.ip();
+                    let many = crowd.number(from) >= web.max_per_address && !web.behind_proxy;
                     if many || connections.len() >= web.max_connections {
                         count(&web.shell.dropped);
                         continue;
                     }
-                    *number += 1;
-                    let serve = connection(stream, from.ip(), web.tls.clone(), router.clone(), plain.clone());
-                    connections.spawn(async move {
-                        serve.await;
-                        network
-                    });
+                    let serve = connection(stream, from, web.tls.clone(), router.clone(), plain.clone());
+                    crowd.add(connections.spawn(serve).id(), from);
                 }
                 Err(error) => {
-                    // Out of descriptors, most likely: others may leave meanwhile.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Out of descriptors, most likely: others may leave meanwhile. Told once.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            Some(Ok(network)) = connections.join_next() => {
-                if let Entry::Occupied(mut number) = by_network.entry(network) {
-                    *number.get_mut() -= 1;
-                    if *number.get() == 0 {
-                        number.remove();
-                    }
-                }
+            Some(ended) = connections.join_next_with_id() => crowd.remove(match ended {
+                Ok((task, ())) => task,
+                Err(fault) => fault.id(),
+            }),
+        }
+    }
+}
+
+/// Connections that are not signalling ones yet, by where they come from.
+#[derive(Default)]
+struct Crowd {
+    numbers: HashMap<IpAddr, u32>,
+    networks: HashMap<task::Id, IpAddr>,
+}
+
+impl Crowd {
+    fn number(&self, from: IpAddr) -> u32 {
+        self.numbers.get(&network(from)).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, task: task::Id, from: IpAddr) {
+        *self.numbers.entry(network(from)).or_default() += 1;
+        self.networks.insert(task, network(from));
+    }
+
+    fn remove(&mut self, task: task::Id) {
+        if let Some(network) = self.networks.remove(&task)
+            && let Entry::Occupied(mut number) = self.numbers.entry(network)
+        {
+            *number.get_mut() -= 1;
+            if *number.get() == 0 {
+                number.remove();
             }
         }
     }
@@ -163,9 +192,12 @@ async fn http(stream: Box<dyn Duplex>, from: IpAddr, router: Router) {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);
     let service = Noted { from, inner: TowerToHyperService::new(router) };
-    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "http connection failed");
+    // One that becomes a signalling connection ends here, and goes on in a task of its own.
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    match tokio::time::timeout(HTTP_TIME, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "http connection failed"),
+        Err(_) => tracing::debug!("http connection ended after its time"),
     }
 }
 
@@ -183,10 +215,14 @@ pub(super) async fn serve_metrics(tcp: TcpListener, told: mpsc::Sender<Told>, sh
         }
     };
     let router = Router::new().route("/metrics", get(figures));
+    let mut watchers = JoinSet::new();
     loop {
-        match tcp.accept().await {
-            Ok((stream, from)) => http(Box::new(stream), from.ip(), router.clone()).await,
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        tokio::select! {
+            accepted = tcp.accept(), if watchers.len() < MAX_WATCHERS => match accepted {
+                Ok((stream, from)) => drop(watchers.spawn(http(Box::new(stream), from.ip(), router.clone()))),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            },
+            Some(_) = watchers.join_next() => {}
         }
     }
 }
@@ -229,19 +265,31 @@ async fn talk(mut socket: WebSocket, from: IpAddr, shared: Shared) {
         return;
     }
     let mut unanswered = 0;
+    let mut quiet = Box::pin(tokio::time::sleep(KEEPALIVE));
     loop {
         tokio::select! {
             text = texts.recv() => match text {
-                Some(text) => if !send(&mut socket, Message::text(text)).await { break },
+                Some(text) => match send(&mut socket, Message::text(text)).await {
+                    Sent::Taken => {}
+                    Sent::Gone => break,
+                    Sent::Late => {
+                        // Otherwise the hub has counted it already.
+                        if !texts.is_closed() {
+                            count(&shared.shell.slow);
+                        }
+                        break;
+                    }
+                },
                 // The machine let it go; what was queued has been sent.
                 None => {
-                    send(&mut socket, Message::Close(None)).await;
+                    let _ = send(&mut socket, Message::Close(None)).await;
                     break;
                 }
             },
-            message = tokio::time::timeout(KEEPALIVE, socket.recv()) => match message {
-                Ok(Some(Ok(message))) => {
+            message = socket.recv() => match message {
+                Some(Ok(message)) => {
                     unanswered = 0;
+                    quiet.as_mut().reset(Instant::now() + KEEPALIVE);
                     match message {
                         Message::Text(text) => {
                             if shared.told.send(Told::Received(id, text.to_string())).await.is_err() { break }
@@ -251,20 +299,33 @@ async fn talk(mut socket: WebSocket, from: IpAddr, shared: Shared) {
                         Message::Binary(_) | Message::Close(_) => break,
                     }
                 }
-                Err(_) if unanswered < MAX_UNANSWERED => {
-                    unanswered += 1;
-                    if !send(&mut socket, Message::Ping(Default::default())).await { break }
-                }
                 _ => break,
             },
+            () = &mut quiet => {
+                if unanswered == MAX_UNANSWERED { break }
+                unanswered += 1;
+                quiet.as_mut().reset(Instant::now() + KEEPALIVE);
+                if !matches!(send(&mut socket, Message::Ping(Default::default())).await, Sent::Taken) { break }
+            }
         }
     }
     let _ = shared.told.send(Told::Disconnected(id)).await;
 }
 
-/// `false` if the peer is gone, or does not take what it is sent.
-async fn send(socket: &mut WebSocket, message: Message) -> bool {
-    matches!(tokio::time::timeout(KEEPALIVE, socket.send(message)).await, Ok(Ok(())))
+/// What became of a message.
+enum Sent {
+    Taken,
+    Gone,
+    /// The peer does not take what it is sent.
+    Late,
+}
+
+async fn send(socket: &mut WebSocket, message: Message) -> Sent {
+    match tokio::time::timeout(KEEPALIVE, socket.send(message)).await {
+        Ok(Ok(())) => Sent::Taken,
+        Ok(Err(_)) => Sent::Gone,
+        Err(_) => Sent::Late,
+    }
 }
 
 #[cfg(test)]
@@ -309,14 +370,36 @@ mod tests {
     #[tokio::test]
     async fn whoever_does_not_get_to_the_point_is_let_go() {
         let (address, ..) = front(100).await;
-        for beginning in [&b""[..], &[TLS_HANDSHAKE], b"GET / HTTP/1.1\r\nHo"] {
+        let page = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        for beginning in [&b""[..], &[TLS_HANDSHAKE], b"GET / HTTP/1.1\r\nHo", page] {
+            let begin = Instant::now();
             let mut stream = TcpStream::connect(address).await.expect("it listens");
             stream.write_all(beginning).await.expect("it reads");
             // Real time would be ten seconds for each.
             tokio::time::pause();
             ended(stream).await;
+            let took = begin.elapsed();
+            assert!(took < 3 * TLS_TIMEOUT, "{took:?}");
             tokio::time::resume();
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_pages_without_end_is_let_go() {
+        let (address, ..) = front(100).await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let (begin, mut served, mut answer) = (Instant::now(), 0, [0; 4096]);
+        tokio::time::pause();
+        loop {
+            let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            match stream.read(&mut answer).await {
+                Ok(1..) if asked.is_ok() => served += 1,
+                _ => break,
+            }
+            tokio::time::sleep(TLS_TIMEOUT / 2).await;
+        }
+        let took = begin.elapsed();
+        assert!(served > 1 && took < 2 * HTTP_TIME, "{served} in {took:?}");
     }
 
     #[tokio::test]
@@ -335,9 +418,9 @@ mod tests {
     async fn a_connection_that_answers_no_ping_is_ended() {
         let (address, _, mut hub) = front(100).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let begin = Instant::now();
         stream.write_all(UPGRADE.as_bytes()).await.expect("it reads");
         let Some(Told::Connected(id, _, texts)) = hub.recv().await else { panic!("not told") };
-        let begin = tokio::time::Instant::now();
         tokio::time::pause();
         ended(stream).await;
         let took = begin.elapsed();
