@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use lllsi::media::encode;
 use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, ServerLimits, Size};
 
 use crate::failure::exit_codes;
@@ -89,8 +90,9 @@ pub(crate) struct Serve {
     /// Private key (PEM) for https.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Serve figures for Prometheus at http://ADDR/metrics, to everybody who can connect there: such as 127.0.0.1:9100.
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Serve figures for Prometheus at http://ADDR/metrics, to everybody who can connect there: 9364 is that port of this
+    /// machine alone.
+    #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
     pub(crate) metrics: Option<SocketAddr>,
     /// A proxy stands in front: its X-Forwarded-For tells where somebody comes from. Never without one.
     #[arg(long)]
@@ -156,7 +158,7 @@ impl From<&Limits> for ServerLimits {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Host {
     /// Rendezvous server. Without it, one is started here.
-    #[arg(long, value_name = "URL", conflicts_with = "listen")]
+    #[arg(long, value_name = "URL", conflicts_with = "listen", value_parser = server_url)]
     pub(crate) server: Option<String>,
     /// The certificate of an https server that has made its own, as `lllsi serve` prints it.
     #[arg(long, value_name = "HASH", requires = "server")]
@@ -211,7 +213,7 @@ pub(crate) struct Picture {
     #[arg(long, value_name = "RATE", default_value = "5M", value_parser = bitrate)]
     pub(crate) bitrate: u32,
     /// Size of the test card (default 1280x720), or within which the screen is to fit.
-    #[arg(long, value_name = "WxH")]
+    #[arg(long, value_name = "WxH", value_parser = size)]
     pub(crate) size: Option<Size>,
 }
 
@@ -223,10 +225,10 @@ pub(crate) struct Join {
     pub(crate) link: Option<String>,
     /// In place of a link: the name of the room. You are asked for its password, unless it is given by --password-file
     /// or in the environment variable LLLSI_PASSWORD.
-    #[arg(long, value_name = "NAME", requires = "server", conflicts_with = "link")]
+    #[arg(long, value_name = "NAME", requires = "server")]
     pub(crate) room: Option<RoomName>,
     /// The rendezvous server that the room is at.
-    #[arg(long, value_name = "URL", requires = "room")]
+    #[arg(long, value_name = "URL", requires = "room", value_parser = server_url)]
     pub(crate) server: Option<String>,
     /// The certificate of an https server that has made its own, as `lllsi serve` and the host print it.
     #[arg(long, value_name = "HASH", requires = "server")]
@@ -299,6 +301,34 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_: std::num::ParseIntError| {
             "use ADDRESS:PORT, ADDRESS or PORT, such as 0.0.0.0:36542".into()
         })
+}
+
+/// `ADDR:PORT`, or a port of this machine alone.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse().map(|port| SocketAddr::from(([127, 0, 0, 1], port))))
+        .map_err(|_: std::num::ParseIntError| "use ADDRESS:PORT or PORT, such as 9364".into())
+}
+
+/// A server's base URL.
+fn server_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with(['/', ':', '#']) => Ok(text.to_owned()),
+        _ => Err("use http://HOST:PORT or https://HOST:PORT".into()),
+    }
+}
+
+/// A picture's size that can be coded.
+fn size(text: &str) -> Result<Size, String> {
+    let possible = encode::MIN_SIDE..=encode::MAX_SIDE;
+    match text.parse::<Size>() {
+        Ok(size) if possible.contains(&size.width) && possible.contains(&size.height) => Ok(size),
+        _ => {
+            let (least, most) = (possible.start(), possible.end());
+            Err(format!("use a size from {least}x{least} to {most}x{most}, such as 1280x720"))
+        }
+    }
 }
 
 /// A number with a unit.

@@ -3,30 +3,22 @@
 use std::time::Duration;
 
 use lllsi::load::{Standing, Wave};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args;
 use crate::failure::{Code, Failure};
 use crate::report::{Report, rounded};
-use crate::stop::Stop;
 
 /// Before memory is looked at: what was only passing through has been given back.
 const SETTLE: Duration = Duration::from_secs(2);
 
-pub(crate) fn rendezvous(
-    args: &args::BenchRendezvous,
-    report: &Report,
-    stop: &Stop,
-) -> Result<(), Failure> {
+pub(crate) fn rendezvous(args: &args::BenchRendezvous, report: &Report) -> Result<(), Failure> {
     lllsi::raise_file_limit();
     let mut standing = Standing::new(&args.server)?;
     let before = memory(args.pid)?;
     report.say(&format!("Opening {} rooms, {} a second.", args.rooms, args.rate));
     let opened = standing.open(args.rooms, args.rate);
     tell("open", &opened, report);
-    if stop.after(None).over() {
-        return Ok(());
-    }
     report.say(&format!("{} clients enter each.", args.clients));
     let entered = standing.enter(args.rooms, args.clients, args.rate);
     tell("enter", &entered, report);
@@ -56,7 +48,7 @@ fn tell(what: &str, wave: &Wave, report: &Report) {
     let (number, failed) = (wave.waited.len(), wave.failed.0);
     let rate = rounded(wave.rate());
     report.event(&json!({"event": what, "number": number, "failed": failed, "per_second": rate, "ms": {"p50": p50, "p99": p99, "max": most}}));
-    let shown = |ms: Option<f64>| ms.map_or(Value::Null, Value::from);
+    let shown = |ms: Option<f64>| ms.map_or("–".to_owned(), |ms| ms.to_string());
     report.say(&format!(
         "{number} done, {failed} failed, {rate} a second; waited {} ms (median), {} ms (99 %), {} ms (longest).",
         shown(p50), shown(p99), shown(most)
@@ -68,7 +60,7 @@ fn memory(pid: Option<u32>) -> Result<Option<u64>, Failure> {
     let Some(pid) = pid else { return Ok(None) };
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::new(Code::File, format!("{path} cannot be read: {e}")))?;
+        .map_err(|e| Failure::new(Code::File, format!("cannot read {path}: {e}")))?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = kib.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     Ok(kib.map(|kib| kib * 1024))

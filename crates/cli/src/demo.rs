@@ -11,7 +11,7 @@ use crate::join::{self, View};
 use crate::report::Report;
 use crate::screen::Screen;
 use crate::stop::Stop;
-use crate::{args, host};
+use crate::{args, host, serve};
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -19,18 +19,21 @@ pub(crate) fn run(args: &args::Demo, report: &Report, stop: &Stop) -> Result<(),
     let server =
         Server::start(ServerConfig { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() })?;
     let http = format!("http://{}", server.http());
-    report.event(&json!({"event": "ready", "http": http, "stun": server.stun().to_string()}));
+    report.event(&serve::ready(&server));
     let (host, shown) = start_host(args, &http, report)?;
     host::wait_open(&host, Instant::now() + OPEN_TIMEOUT)?;
-    report.event(&json!({"event": "ready", "link": host.link(), "source": shown}));
+    let link = host.link();
+    report.event(
+        &json!({"event": "ready", "link": link, "links": [link], "room": null, "source": shown}),
+    );
     report.say(&format!("Streaming {shown} from this program to itself: encrypted, peer to peer."));
     report.say(&format!("Watch along in a browser, or with lllsi join:   {}", host.link()));
 
     let mut screen = open_screen(args, report);
     let client = join::start(Client::join(host.link()).name("demo"), &screen)?;
     let mut view = View::new(Instant::now(), &screen);
-    let until = stop.after(args.seconds);
-    let reason = join::watch(&client, &mut screen, &mut view, until, report, |seen| {
+    let mut until = stop.after(args.seconds);
+    let reason = join::watch(&client, &mut screen, &mut view, &mut until, report, |seen| {
         while let Some(event) = host.recv(Instant::now()) {
             match event {
                 HostEvent::Closed(reason) => return Err(reason.into()),
@@ -57,7 +60,7 @@ fn open_screen(args: &args::Demo, report: &Report) -> Screen {
         return Screen::headless();
     }
     Screen::open("LLLSI demo", false).unwrap_or_else(|failure| {
-        report.say(&format!("No window: {failure}"));
+        report.say(&format!("{failure} Going on without a window."));
         Screen::headless()
     })
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, in plain words: code, message, next step, exit code. One table for all commands.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use lllsi::{ClientCloseReason, HostCloseReason, media};
 
@@ -61,8 +62,8 @@ codes! {
     HostVanished "host_vanished" 11 "Check your network; join again once the host is back.",
     NoPath "no_path" 12 "Try another network on one side, or IPv6 on both: strict NATs on both sides cannot be crossed yet.",
     Tampered "tampered" 13 "Somebody between you and the host interferes: use another server or network.",
-    Listen "listen" 14 "Stop the other program, or choose another port with --listen.",
-    Source "source" 15 "Use --source screen:DISPLAY for another screen, or --source test for a test card.",
+    Listen "listen" 14 "Stop the other program, or choose another port.",
+    Source "source" 15 "Start it inside a graphical session, or use --source screen:DISPLAY for another screen, or --source test for a test card.",
     NoAnswer "no_answer" 16 "Ask the host whether its program still runs.",
     Refused "refused" 17 "Try again later, or use another server.",
     File "file" 18 "Check the path, its permissions, and the space on the disk.",
@@ -84,11 +85,18 @@ codes! {
 pub(crate) struct Failure {
     pub(crate) code: Code,
     message: String,
+    /// What to do, where it is something else than for most of this code.
+    next: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
+        Self { code, message: message.to_string(), next: None }
+    }
+
+    /// With a next step of its own.
+    pub(crate) fn next(self, step: impl Into<String>) -> Self {
+        Self { next: Some(step.into()), ..self }
     }
 
     pub(crate) fn exit(&self) -> u8 {
@@ -101,7 +109,8 @@ impl fmt::Display for Failure {
         let mut message = self.message.chars();
         let first: String = message.next().into_iter().flat_map(char::to_uppercase).collect();
         let stop = if self.message.ends_with(['.', '?', '!']) { "" } else { "." };
-        write!(f, "{first}{}{stop} {}", message.as_str(), self.code.next_step())
+        let next = self.next.as_deref().unwrap_or(self.code.next_step());
+        write!(f, "{first}{}{stop} {next}", message.as_str())
     }
 }
 
@@ -113,9 +122,11 @@ impl From<lllsi::Error> for Failure {
             lllsi::Error::Room(_) => Code::BadRoom,
             lllsi::Error::Io(io) => return io_failure(io, &error),
             lllsi::Error::Media(_) => Code::Source,
-            lllsi::Error::CertificateWithoutHttps { .. } | lllsi::Error::ServerAddress { .. } => {
-                Code::ServerUnreachable
+            lllsi::Error::CertificateWithoutHttps { .. } => {
+                let next = "Leave --server-certificate out, or begin the address with https://.";
+                return Self::new(Code::ServerUnreachable, error).next(next);
             }
+            lllsi::Error::ServerAddress { .. } => Code::ServerUnreachable,
             _ => Code::Unexpected,
         };
         Self::new(code, error)
@@ -129,12 +140,36 @@ impl From<lllsi::IoError> for Failure {
 }
 
 fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
-    let code = match error {
-        lllsi::IoError::Listen { .. } => Code::Listen,
-        lllsi::IoError::Tls { .. } | lllsi::IoError::State { .. } => Code::File,
-        _ => Code::Unexpected,
+    let (code, next) = match error {
+        lllsi::IoError::Listen { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {
+            (Code::Listen, Some("Name an address of this machine, or a port alone."))
+        }
+        lllsi::IoError::Listen { .. } => (Code::Listen, None),
+        lllsi::IoError::Damaged { .. } => {
+            (Code::File, Some("Restore it from a copy, or move it away."))
+        }
+        lllsi::IoError::StateInUse { .. } => {
+            (Code::File, Some("Stop that one, or choose another directory with --state."))
+        }
+        lllsi::IoError::Tls { .. } | lllsi::IoError::State { .. } => (Code::File, None),
+        lllsi::IoError::Load { .. } => (Code::ServerUnreachable, None),
+        _ => (Code::Unexpected, None),
     };
-    Failure::new(code, told)
+    let failure = Failure::new(code, told);
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
+}
+
+/// A server that cannot be reached, `why`.
+fn unreachable(failure: Failure, why: &str) -> Failure {
+    match why.contains("certificate") {
+        true => failure.next(
+            "Give the hash that `lllsi serve` prints with --server-certificate; or whoever runs the server lets it be signed.",
+        ),
+        false => failure,
+    }
 }
 
 impl From<media::Error> for Failure {
@@ -147,7 +182,9 @@ impl From<ClientCloseReason> for Failure {
     fn from(reason: ClientCloseReason) -> Self {
         use ClientCloseReason as Reason;
         let code = match &reason {
-            Reason::ServerUnreachable(_) => Code::ServerUnreachable,
+            Reason::ServerUnreachable(why) => {
+                return unreachable(Self::new(Code::ServerUnreachable, &reason), why);
+            }
             Reason::UnknownRoom => Code::UnknownRoom,
             Reason::RoomFull => Code::RoomFull,
             Reason::WrongSecret | Reason::WrongTicket => Code::WrongSecret,
@@ -174,7 +211,9 @@ impl From<ClientCloseReason> for Failure {
 impl From<HostCloseReason> for Failure {
     fn from(reason: HostCloseReason) -> Self {
         let code = match &reason {
-            HostCloseReason::ServerUnreachable(_) => Code::ServerUnreachable,
+            HostCloseReason::ServerUnreachable(why) => {
+                return unreachable(Self::new(Code::ServerUnreachable, &reason), why);
+            }
             HostCloseReason::SourceLost => Code::Source,
             HostCloseReason::Refused(lllsi::Refusal::Version) => Code::Version,
             HostCloseReason::Refused(lllsi::Refusal::NameTaken) => Code::NameTaken,

@@ -1,6 +1,6 @@
 //! `lllsi host`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,20 +9,28 @@ use std::time::Instant;
 
 use lllsi::media::encode;
 use lllsi::{
-    Host, HostEvent, HostStats, Invite, Server, ServerConfig, ViewerId, ViewerState,
+    Host, HostEvent, HostStats, Invite, PartReason, Server, ServerConfig, ViewerId, ViewerState,
     local_addresses,
 };
 use qrcode::QrCode;
 use qrcode::render::unicode;
 use serde_json::{Value, json};
+use terminal_size::{Height, Width, terminal_size};
 
 use crate::failure::{Code, Failure};
 use crate::join::host_rate;
 use crate::report::{Report, rounded, stages, turned_away};
-use crate::stop::Stop;
+use crate::stop::{Stop, Until};
 use crate::{args, password};
 
-const HELP: &str = "Commands: list · admit ID · start (admit all, and all who come later) · kick ID (or refuse) · renew (another link and password instead of these) · quit";
+const HELP: &str = "\
+Commands:
+  list       who is here
+  admit ID   let one in who waits
+  start      let all in who wait, and all who come later
+  kick ID    send one away, from the stream or from waiting
+  renew      another link and password in place of these
+  quit       end the stream";
 
 pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let embedded = match &args.server {
@@ -36,13 +44,27 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
     };
     let password = room_password(args)?;
     let generated = password.is_none();
-    let host = configured(args, password, embedded.is_some()).server(url).start()?;
-    let mut until = stop.after(args.seconds);
+    let host = configured(args, password, embedded.is_some())?.server(url).start()?;
     let here = Here { host: &host, embedded: embedded.as_ref(), args };
-    let mut talk =
-        Talk { here, replaced: false, name: args.name.clone(), lines: read_lines(), quit: false };
-    let mut open = false;
-    while !until.over() && !talk.quit {
+    let ended = stream(here, generated, stop.after(args.seconds), report);
+    drop(host);
+    let reason = ended.as_ref().err().map_or("ended", |failure| failure.code.name());
+    report.event(&json!({"event": "end", "reason": reason}));
+    ended?;
+    report.say("The stream is over.");
+    Ok(())
+}
+
+/// Streams until it is time to end.
+fn stream(
+    here: Here<'_>,
+    generated: bool,
+    mut until: Until<'_>,
+    report: &Report,
+) -> Result<(), Failure> {
+    let (host, mut open) = (here.host, false);
+    let mut talk = Talk::new(here);
+    while !until.over() && !talk.quit && !report.is_unread() {
         match host.recv(until.turn()) {
             Some(HostEvent::Open) if !open => {
                 open = true;
@@ -51,7 +73,7 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
             Some(HostEvent::Closed(reason)) => return Err(reason.into()),
             Some(HostEvent::SourceFailed(error)) => return Err(error.into()),
             Some(event) => {
-                talk.replaced |= matches!(event, HostEvent::Replaced);
+                talk.note(&event);
                 say(&event, report);
             }
             None => {}
@@ -61,8 +83,10 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
             talk.second(&host.take_stats(), report);
         }
     }
-    drop(host);
-    report.say("The stream is over.");
+    if !open && until.ran_out() {
+        let message = "the room could not be opened in the time that was given";
+        return Err(Failure::new(Code::ServerUnreachable, message));
+    }
     Ok(())
 }
 
@@ -71,7 +95,7 @@ fn configured(
     args: &args::Host,
     password: Option<String>,
     is_server_here: bool,
-) -> lllsi::HostBuilder {
+) -> Result<lllsi::HostBuilder, Failure> {
     let mut builder = builder(&args.picture)
         .source(args.source.0.clone())
         .lobby(args.lobby)
@@ -83,7 +107,11 @@ fn configured(
         builder = builder.password(password);
     }
     // A server that ends with this program keeps no names.
-    if let (Some(_), false, Some(state)) = (&args.room, is_server_here, state(args)) {
+    if let (Some(_), false) = (&args.room, is_server_here) {
+        let state = state(args).ok_or_else(|| {
+            let message = "there is no directory for the secret by which the name stays yours";
+            Failure::new(Code::File, message).next("Name one with --state DIR.")
+        })?;
         builder = builder.state(state);
     }
     if let Some(hash) = args.server_certificate {
@@ -95,7 +123,7 @@ fn configured(
     if let Some(uses) = args.invite_uses {
         builder = builder.invite_uses(uses);
     }
-    builder
+    Ok(builder)
 }
 
 /// A host builder with the picture's settings.
@@ -208,9 +236,8 @@ fn ready(here: &Here<'_>, generated: bool, report: &Report) {
         "room": here.room(generated),
     }));
     // For another device's camera: of no use for a link to this machine, or in a file.
-    let scannable = std::io::stdout().is_terminal() && (!embedded || links.len() > 1);
-    if let (Ok(code), true) = (QrCode::new(shared), scannable) {
-        report.say(&code.render::<unicode::Dense1x2>().quiet_zone(true).build());
+    if std::io::stdout().is_terminal() && (!embedded || links.len() > 1) {
+        show_code(shared, report);
     }
     match (embedded, links.as_slice()) {
         (true, [here, there @ ..]) => {
@@ -242,6 +269,32 @@ fn ready(here: &Here<'_>, generated: bool, report: &Report) {
     });
 }
 
+/// A link as a code for cameras, where there is room for it. In colours of its own, so that it is dark on light whatever
+/// the terminal's are.
+fn show_code(link: &str, report: &Report) {
+    let Ok(code) = QrCode::new(link) else { return };
+    let code = code
+        .render::<unicode::Dense1x2>()
+        .quiet_zone(true)
+        .dark_color(unicode::Dense1x2::Light)
+        .light_color(unicode::Dense1x2::Dark)
+        .build();
+    let (width, height) = (code.lines().map(|l| l.chars().count()).max(), code.lines().count());
+    let fits = terminal_size().is_some_and(|(Width(columns), Height(rows))| {
+        width.is_some_and(|width| width <= columns.into()) && height < rows.into()
+    });
+    if fits {
+        for line in code.lines() {
+            report.say(&format!("\x1b[97;40m{line}\x1b[0m"));
+        }
+    }
+}
+
+/// What a viewer calls itself, if it does.
+fn called(name: &str) -> &str {
+    if name.trim().is_empty() { "somebody" } else { name }
+}
+
 fn viewer(state: &str, id: ViewerId) -> Value {
     json!({"event": "viewer", "state": state, "id": id.0})
 }
@@ -254,8 +307,10 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
             event["name"] = json!(name);
             event["code"] = json!(code.to_string());
             report.event(&event);
-            report
-                .say(&format!("{name} (#{id}) waits, and sees the code {code}. Type: admit {id}"));
+            report.say(&format!(
+                "{} (#{id}) waits, and sees the code {code}. Type: admit {id}",
+                called(name)
+            ));
         }
         HostEvent::Connected { id, name, path } => {
             let mut event = viewer("connected", *id);
@@ -263,7 +318,11 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
             event["path"] = json!("direct");
             event["remote"] = json!(path.remote);
             report.event(&event);
-            report.say(&format!("{name} (#{id}) watches, directly from {}.", path.remote));
+            report.say(&format!(
+                "{} (#{id}) watches, directly from {}.",
+                called(name),
+                path.remote
+            ));
         }
         HostEvent::PathChanged { id, path } => {
             let mut event = viewer("path", *id);
@@ -276,6 +335,14 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
             event["reason"] = json!(reason.to_string());
             report.event(&event);
             report.say(&format!("#{id} is gone: {reason}."));
+        }
+        HostEvent::Refused { reason } => {
+            report.event(&json!({"event": "refused", "reason": reason.to_string()}));
+            let next = match reason {
+                PartReason::InviteExpired => " Type renew for another link.",
+                _ => "",
+            };
+            report.say(&format!("Somebody was sent away: {reason}.{next}"));
         }
         HostEvent::Rejected => {
             report.event(&json!({"event": "rejected"}));
@@ -291,7 +358,7 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
         }
         HostEvent::Replaced => {
             report.event(&json!({"event": "replaced"}));
-            report.say("The same room was opened by another run of this program: new viewers join there. Those who are here stay.");
+            report.say("The same room was opened by another run of this program: new viewers join there, and nobody new here any more. Those who are here stay.");
         }
         HostEvent::ServerLost { reason } => {
             report.event(&json!({"event": "server_lost", "reason": reason}));
@@ -317,7 +384,7 @@ pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
         "encodes": stats.encodes,
         "bitrate_bps": (stats.bytes as f64 * 8.0 / seconds).round(),
         "stages_ms": stages(&stats.stages),
-        "turned_away": turned_away(&stats.turned_away).into_iter().collect::<BTreeMap<_, _>>(),
+        "turned_away": turned_away(&stats.turned_away).into_iter().map(|(name, _, count)| (name, count)).collect::<BTreeMap<_, _>>(),
     }));
     format!("{viewers} watching · {fps:.0} fps · {}", host_rate(stats.bytes, seconds))
 }
@@ -341,10 +408,30 @@ struct Talk<'a> {
     replaced: bool,
     name: Option<String>,
     lines: Receiver<String>,
+    /// Who is here, as far as it was told.
+    here_are: BTreeSet<ViewerId>,
     quit: bool,
 }
 
-impl Talk<'_> {
+impl<'a> Talk<'a> {
+    fn new(here: Here<'a>) -> Self {
+        let name = here.args.name.clone();
+        let here_are = BTreeSet::new();
+        Self { here, replaced: false, name, lines: read_lines(), here_are, quit: false }
+    }
+
+    /// Takes note of what happened.
+    fn note(&mut self, event: &HostEvent) {
+        match event {
+            HostEvent::Replaced => self.replaced = true,
+            HostEvent::Waiting { id, .. } | HostEvent::Connected { id, .. } => {
+                self.here_are.insert(*id);
+            }
+            HostEvent::Left { id, .. } => drop(self.here_are.remove(id)),
+            _ => {}
+        }
+    }
+
     fn renew(&self, report: &Report) {
         if self.replaced {
             return report.say("New viewers join the other run of this program: renew it there.");
@@ -368,6 +455,10 @@ impl Talk<'_> {
                 words.next().map(|id| id.trim_start_matches('#').parse().map(ViewerId)),
             );
             match (command, id) {
+                (Some("admit" | "kick"), Some(Ok(id))) if !self.here_are.contains(&id) => {
+                    report.event(&json!({"event": "no_such_viewer", "id": id.0}));
+                    report.say(&format!("There is no #{id}."));
+                }
                 (Some("admit"), Some(Ok(id))) => self.here.host.admit(id),
                 (Some("kick"), Some(Ok(id))) => self.here.host.kick(id),
                 (Some("start"), None) => self.here.host.open_door(),
@@ -375,13 +466,16 @@ impl Talk<'_> {
                 (Some("list"), None) => self.list(report),
                 (Some("quit"), None) => self.quit = true,
                 (None, _) => {}
-                _ => report.say(HELP),
+                _ => {
+                    report.event(&json!({"event": "no_such_command", "line": line}));
+                    report.say(HELP);
+                }
             }
         }
     }
 
     fn list(&self, report: &Report) {
-        let HostStats { viewers, turned_away: counters, .. } = self.here.host.take_stats();
+        let (viewers, counters) = (self.here.host.viewers(), self.here.host.turned_away());
         if viewers.is_empty() {
             report.say("Nobody is here.");
         }
@@ -391,19 +485,22 @@ impl Talk<'_> {
                 ViewerState::Connecting => "is connecting",
                 ViewerState::Connected => "watches",
             };
-            report.say(&format!("#{} {} {state}", v.id, v.name));
+            report.say(&format!("#{} {} {state}", v.id, called(&v.name)));
         }
-        let counted = turned_away(&counters).into_iter().filter(|(_, count)| *count > 0);
-        let counted: Vec<_> = counted.map(|(what, count)| format!("{what} {count}")).collect();
+        let counted = turned_away(&counters).into_iter().filter(|(_, _, count)| *count > 0);
+        let counted: Vec<_> = counted.map(|(_, what, count)| format!("{what} {count}")).collect();
         if !counted.is_empty() {
-            report.say(&format!("Turned away since the start: {}", counted.join(", ")));
+            report.say(&format!("Not taken since the start: {}", counted.join(", ")));
         }
     }
 
     fn second(&self, figures: &HostStats, report: &Report) {
         let line = stats(figures, report);
         let name = self.name.as_ref().map_or(String::new(), |name| format!("{name} · "));
-        report.status(&format!("{name}{line}"));
+        // Where somebody may be typing, a line that is written anew would wipe that away.
+        if !std::io::stdin().is_terminal() {
+            report.status(&format!("{name}{line}"));
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &args::Join, report: &Report, stop: &Stop) -> Result<(),
     let first = invited(args, password)?;
     // Told before a window opens, which would only vanish again.
     first.check()?;
+    args.snapshot.as_deref().map_or(Ok(()), may_write)?;
     let mut screen = if args.headless || args.no_decode {
         Screen::headless()
     } else {
@@ -63,7 +64,8 @@ fn visit(
 ) -> Result<Option<ClientCloseReason>, Failure> {
     let mut view = View::new(Instant::now(), screen);
     let client = start(client, screen)?;
-    let ended = watch(&client, screen, &mut view, stop.after(args.seconds), report, |line| {
+    let mut until = stop.after(args.seconds);
+    let ended = watch(&client, screen, &mut view, &mut until, report, |line| {
         if let Some(line) = line {
             report.status(&line);
         }
@@ -75,8 +77,25 @@ fn visit(
     let failed = view.end(ended?, report);
     if failed.is_none() {
         snapshot?;
+        if !view.seen && until.ran_out() {
+            let message = "no picture came in the time that was given";
+            return Err(Failure::new(Code::NoPicture, message));
+        }
     }
     Ok(failed)
+}
+
+/// Whether a picture can be written there at the end. It is found out before, while nothing is lost.
+fn may_write(path: &Path) -> Result<(), Failure> {
+    let was_there = path.exists();
+    match File::options().create(true).append(true).open(path) {
+        Ok(_) if was_there => Ok(()),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| {
+        Failure::new(Code::File, format!("cannot write the snapshot {}: {error}", path.display()))
+    })
 }
 
 /// A client for what the user has: a link, or a room's name and password. Asks for what is secret.
@@ -91,7 +110,7 @@ fn invited(args: &args::Join, password: Option<String>) -> Result<ClientBuilder,
             "invite link",
             "Invite link (not shown): ",
             Code::BadLink,
-            "pass it on stdin or in LLLSI_LINK",
+            "Pass it on stdin or in the environment variable LLLSI_LINK.",
         )?),
     };
     let client = match args.server_certificate {
@@ -116,11 +135,11 @@ pub(crate) fn watch(
     client: &Client,
     screen: &mut Screen,
     view: &mut View,
-    mut until: Until<'_>,
+    until: &mut Until<'_>,
     report: &Report,
     mut beside: impl FnMut(Option<String>) -> Result<(), Failure>,
 ) -> Result<Option<ClientCloseReason>, Failure> {
-    while !until.over() && !screen.is_closed() {
+    while !until.over() && !screen.is_closed() && !report.is_unread() {
         beside(None)?;
         match screen.recv(client, until.turn())? {
             Some(ClientEvent::Closed(reason)) => return Ok(Some(reason)),
@@ -147,6 +166,8 @@ pub(crate) struct View {
     picture: Option<Arc<I420>>,
     size: Size,
     seen: bool,
+    /// Whether the host lets us wait.
+    waits: bool,
     /// What had arrived a second ago.
     arrivals: Arrivals,
     last_second: String,
@@ -162,6 +183,7 @@ impl View {
             picture: None,
             size: Size::default(),
             seen: false,
+            waits: false,
             arrivals: Arrivals::default(),
             last_second: String::new(),
             total: 0,
@@ -173,10 +195,14 @@ impl View {
         match event {
             ClientEvent::Entered => report.event(&json!({"event": "entered"})),
             ClientEvent::Waiting(code) => {
+                self.waits = true;
                 report.event(&json!({"event": "waiting", "code": code.to_string()}));
                 report.say(&format!("Waiting for the host to let you in. Your code is {code}."));
             }
-            ClientEvent::Admitted(_) => report.event(&json!({"event": "admitted"})),
+            ClientEvent::Admitted(_) => {
+                self.waits = false;
+                report.event(&json!({"event": "admitted"}));
+            }
             ClientEvent::Connected { path, after } => {
                 self.path = Some(path);
                 let ms = rounded(after.as_secs_f64() * 1000.0);
@@ -219,7 +245,7 @@ impl View {
     pub(crate) fn second(&mut self, stats: &ClientStats, report: &Report) -> String {
         self.total += stats.frames;
         if !self.seen {
-            return "connecting".into();
+            return if self.waits { "waiting to be let in" } else { "connecting" }.into();
         }
         let fps = stats.frames as f64 / stats.interval.as_secs_f64();
         let [p50, p95] = self.latency(stats);
@@ -307,7 +333,7 @@ impl View {
         let failed = |detail: String| {
             Failure::new(
                 Code::File,
-                format!("the snapshot {} could not be written: {detail}", path.display()),
+                format!("cannot write the snapshot {}: {detail}", path.display()),
             )
         };
         let Some(picture) = &self.picture else {

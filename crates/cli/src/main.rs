@@ -13,6 +13,7 @@ mod screen;
 mod serve;
 mod stop;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,23 +29,37 @@ fn main() -> ExitCode {
     let args = Args::parse();
     start_log(args.verbose);
     let report = Report::new(args.json);
-    let result = Stop::install().and_then(|stop| match args.command {
+    quiet_panics();
+    let at_once = matches!(args.command, Command::Bench { .. });
+    let result = Stop::install(at_once).and_then(|stop| match args.command {
         Command::Serve(args) => serve::run(&args, &report, &stop),
         Command::Host(args) => host::run(&args, &report, &stop),
         Command::Join(args) => join::run(&args, &report, &stop),
         Command::Bench { bench: args::Bench::Rendezvous(args) } => {
-            bench::rendezvous(&args, &report, &stop)
+            bench::rendezvous(&args, &report)
         }
         Command::Page(args) => page::run(&args, &report),
         Command::Demo(args) => demo::run(&args, &report, &stop),
     });
-    match result {
+    match result.and_then(|()| report.written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report.failure(&failure);
             ExitCode::from(failure.exit())
         }
     }
+}
+
+/// The window library panics when its display dies. That is caught and told in words; the rest is for the log.
+fn quiet_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.location().is_some_and(|place| place.file().contains("winit")) {
+            tracing::debug!(%panic, "the window library gave up");
+        } else {
+            usual(panic);
+        }
+    }));
 }
 
 /// Logs go to stderr, so that stdout stays for links and JSON.
@@ -58,6 +73,7 @@ fn start_log(verbose: u8) {
     // The window library warns of things that concern nobody.
     let windows = if verbose == 0 { tracing::Level::ERROR } else { level };
     let targets = Targets::new().with_default(level).with_target("winit", windows);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     tracing_subscriber::registry().with(lines).with(targets).init();
 }

@@ -11,7 +11,7 @@ use crate::report::Report;
 pub(crate) fn run(args: &args::Page, report: &Report) -> Result<(), Failure> {
     if let Some(directory) = &args.to {
         let failed = |path: &std::path::Path, error| {
-            Failure::new(Code::File, format!("{} cannot be written: {error}", path.display()))
+            Failure::new(Code::File, format!("cannot write {}: {error}", path.display()))
         };
         std::fs::create_dir_all(directory).map_err(|e| failed(directory, e))?;
         for (name, content) in page_files() {

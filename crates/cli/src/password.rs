@@ -1,9 +1,10 @@
 //! Where a room's password comes from: never from the command line, which other users of the machine can see.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Code, Failure};
+use crate::stop::INTERRUPTED;
 
 /// Holds a room's password.
 const VARIABLE: &str = "LLLSI_PASSWORD";
@@ -20,7 +21,7 @@ pub(crate) fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
             Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
         }
         Err(error) => {
-            let message = format!("the password in {} cannot be read: {error}", path.display());
+            let message = format!("cannot read the password in {}: {error}", path.display());
             Err(Failure::new(Code::File, message))
         }
     }
@@ -28,20 +29,27 @@ pub(crate) fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
 
 /// Asks for it.
 pub(crate) fn ask() -> Result<String, Failure> {
-    let ways = format!("pass it on stdin, in {VARIABLE} or by --password-file");
+    let ways =
+        format!("Pass it on stdin, in the environment variable {VARIABLE} or by --password-file.");
     typed("password", "Password of the room (not shown): ", Code::WrongPassword, &ways)
 }
 
 /// A secret that somebody types, or that comes on stdin. On a terminal it is not shown.
 pub(crate) fn typed(what: &str, prompt: &str, code: Code, ways: &str) -> Result<String, Failure> {
-    let failed = |e| Failure::new(code, format!("no {what} could be read: {e}"));
+    let failed = |e: std::io::Error| {
+        if e.kind() == ErrorKind::Interrupted {
+            // Ctrl-C: whoever asks to end wants no advice.
+            std::process::exit(INTERRUPTED);
+        }
+        Failure::new(code, format!("no {what} could be read: {e}")).next(ways)
+    };
     if std::io::stdin().is_terminal() {
         return rpassword::prompt_password(prompt).map_err(failed);
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(failed)?;
     if line.trim().is_empty() {
-        return Err(Failure::new(code, format!("no {what} given: {ways}")));
+        return Err(Failure::new(code, format!("no {what} was given")).next(ways));
     }
     Ok(line)
 }

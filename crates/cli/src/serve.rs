@@ -25,28 +25,45 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     config.listen = args.listen.unwrap_or(config.listen);
     let server = Server::start(config)?;
     let (at, stun) = (server.http(), server.stun());
-    let hash = server.certificate().map(|hash| hash.to_base64());
+    report.event(&ready(&server));
     let (http, https) = (format!("http://{at}"), format!("https://{at}"));
-    report.event(&json!({"event": "ready", "http": http, "https": https, "certificate": hash, "stun": stun.to_string(), "metrics": server.metrics().map(|at| at.to_string())}));
     report.say(&format!(
         "Rendezvous server at {http} and {https}, STUN at udp://{stun}. Ctrl-C ends it."
     ));
     if let Some(at) = server.metrics() {
         report.say(&format!("Figures at http://{at}/metrics."));
     }
-    if let (Some(hash), false) = (hash, at.ip().is_loopback()) {
+    let port = at.port();
+    if at.ip().is_loopback() {
+        report.say(&format!("Hosts on this machine: lllsi host --server {http}"));
+    } else if let Some(hash) = server.certificate() {
+        let hash = hash.to_base64();
         report.say(&format!(
-            "Hosts: lllsi host --server https://THIS-MACHINE:{} --server-certificate {hash}",
-            at.port()
+            "Hosts: lllsi host --server https://THIS-MACHINE:{port} --server-certificate {hash}"
         ));
         if args.state.is_none() {
             report.say("The certificate is for this run alone: --state DIR keeps it.");
         }
         report.say("Browsers do not know this certificate and will warn; --tls-cert and --tls-key take one that they know.");
+    } else {
+        report.say(&format!("Hosts: lllsi host --server https://NAME-IN-THE-CERTIFICATE:{port}"));
     }
     watch(&server, args.log_every, report, stop)?;
     server.stop();
     Ok(())
+}
+
+/// Where a server is.
+pub(crate) fn ready(server: &Server) -> Value {
+    let at = server.http();
+    json!({
+        "event": "ready",
+        "http": format!("http://{at}"),
+        "https": format!("https://{at}"),
+        "certificate": server.certificate().map(|hash| hash.to_base64()),
+        "stun": server.stun().to_string(),
+        "metrics": server.metrics().map(|at| at.to_string()),
+    })
 }
 
 /// Says how it goes until it is time to stop.
@@ -95,7 +112,7 @@ fn in_words(figures: &ServerFigures) -> String {
     let machine = &figures.counters;
     let refused: u64 = machine.refused.values().sum();
     format!(
-        "{} rooms, {} clients; since the start {} rooms, {} clients, {refused} refused",
+        "rooms {}, clients {}; since the start rooms {}, clients {}, refused {refused}",
         machine.rooms, machine.clients, machine.opened, machine.entered
     )
 }

@@ -10,7 +10,7 @@ use crate::failure::{Code, Failure};
 const TURN: Duration = Duration::from_millis(50);
 
 /// The exit code of a program that a second Ctrl-C has ended, as shells have it.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Tells when to end.
 pub(crate) struct Stop {
@@ -18,12 +18,13 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    pub(crate) fn install() -> Result<Self, Failure> {
+    /// `at_once`: there is nobody to say goodbye to.
+    pub(crate) fn install(at_once: bool) -> Result<Self, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
         let handler = Arc::clone(&asked);
         let stop = move || {
             // Who asks twice does not want to wait, say for a display that no longer answers.
-            if handler.swap(true, Ordering::Relaxed) {
+            if handler.swap(true, Ordering::Relaxed) || at_once {
                 std::process::exit(INTERRUPTED);
             }
         };
@@ -51,6 +52,11 @@ impl Until<'_> {
     /// Whether it is time to end.
     pub(crate) fn over(&self) -> bool {
         self.stop.asked.load(Ordering::Relaxed) || self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Whether the time that was given has run out, and nobody has asked to end before that.
+    pub(crate) fn ran_out(&self) -> bool {
+        self.over() && !self.stop.asked.load(Ordering::Relaxed)
     }
 
     /// How long to wait for an event before looking up.

@@ -65,6 +65,60 @@ fn a_server_answers_health_checks_and_ends_on_sigterm() {
     server.ends_well();
 }
 
+#[test]
+fn a_directory_for_state_has_one_server_and_a_host_without_one_is_told() {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let directory = state.path().to_str().expect("a name");
+    let args = ["serve", "--listen", "127.0.0.1:0", "--state", directory];
+    let mut server = Program::start(&args);
+    let url = text(&server.event("ready"), "http");
+    Program::start(&args).fails("file", 18, "another directory");
+    let args = ["host", "--source", "test", "--server", &url, "--room", "kitchen"];
+    let mut homeless = lllsi(&args);
+    homeless.env_remove("HOME").env_remove("XDG_STATE_HOME").env("LLLSI_PASSWORD", "right one");
+    Program::spawn("host", &mut homeless).fails("file", 18, "--state");
+    server.ends_well();
+    std::fs::write(state.path().join("names.json"), "{").expect("it can be written");
+    Program::start(&["serve", "--listen", "127.0.0.1:0", "--state", directory]).fails(
+        "file",
+        18,
+        "all names are free",
+    );
+}
+
+#[test]
+fn time_that_runs_out_before_anything_came_is_a_failure() {
+    let (_host, link) = host(&["--lobby"]);
+    join(&link, &["--seconds", "1"]).fails("no_picture", 20, "lets you in");
+    let args = ["host", "--source", "test", "--seconds", "1", "--server", "http://192.0.2.1:9"];
+    Program::start(&args).fails("server_unreachable", 4, "Check its address");
+}
+
+#[test]
+fn a_host_says_whom_it_does_not_know_and_whom_it_sent_away() {
+    let (mut host, link) = host(&["--max-viewers", "1"]);
+    let mut viewer = join(&link, &[]);
+    viewer.event("connected");
+    join(&link, &[]).fails("room_full", 7, "when a viewer has left");
+    host.event("refused");
+    host.type_line("kick 99");
+    assert_eq!(host.event("no_such_viewer")["id"], 99);
+    host.type_line("sing");
+    assert_eq!(host.event("no_such_command")["line"], "sing");
+}
+
+#[test]
+fn a_stream_ends_when_nobody_reads_what_it_says() {
+    let mut host = lllsi(&["host", "--source", "test", "--listen", "127.0.0.1:0"]);
+    let mut host = host.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("it starts");
+    drop(host.stdout.take());
+    // It notices at the next thing that it says, once a second.
+    assert!(host.wait().expect("it ends").success());
+    let full = File::options().write(true).open("/dev/full").expect("this system has it");
+    let page = lllsi(&["page"]).stdout(full).status().expect("it starts");
+    assert_eq!(page.code(), Some(18));
+}
+
 /// It once spun: a whole core for nothing.
 #[test]
 #[cfg(target_os = "linux")]
@@ -310,7 +364,7 @@ fn the_link_may_come_from_stdin_or_the_environment() {
     let _alone = alone();
     let mut nothing = Program::start(&["join", "--headless"]);
     nothing.close_stdin();
-    nothing.fails("bad_link", 3, "Copy the whole invite link");
+    nothing.fails("bad_link", 3, "LLLSI_LINK");
 
     let (_host, link) = host(&[]);
     let mut typed = Program::start(&["join", "--headless"]);

@@ -72,6 +72,22 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// Another server uses the directory.
+    #[error("another server of this machine uses {}", path.display())]
+    StateInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What was kept makes no sense.
+    #[error("{} is damaged ({detail}); without it {loss}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+        /// What is lost if it is removed.
+        loss: &'static str,
+    },
     /// No certificate could be made.
     #[error("no certificate for https can be made: {detail}")]
     Certificate {

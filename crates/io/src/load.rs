@@ -81,6 +81,9 @@ impl Standing {
             .block_on(tokio::net::lookup_host((name, port)))
             .map_err(|e| wrong(e.to_string()))?;
         let address = found.next().ok_or_else(|| wrong("no address is known for it".into()))?;
+        // Whoever is not there is not asked a thousand times.
+        std::net::TcpStream::connect_timeout(&address, TIMEOUT)
+            .map_err(|e| wrong(format!("nobody listens there: {e}")))?;
         let url = format!("ws://{host}:{port}{SIGNALLING_PATH}");
         let server = Arc::new(Target { address, url });
         Ok(Self { stop: watch::Sender::new(()), runtime, server, made: 0 })
@@ -258,8 +261,8 @@ mod tests {
         assert_eq!((entered.waited.len(), entered.failed.clone()), (40, (0, None)));
         assert!(entered.percentile(99.0) >= entered.percentile(50.0) && entered.rate() > 1.0);
         drop(standing);
-        let missing = Standing::new("http://127.0.0.1:9").expect("an address").open(1, 1);
-        assert_eq!(missing.failed.0, 1);
+        let missing = Standing::new("http://127.0.0.1:9").err().map(|error| error.to_string());
+        assert!(missing.is_some_and(|told| told.contains("nobody listens")));
         assert!(Standing::new("https://x").is_err());
     }
 }

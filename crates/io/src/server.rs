@@ -15,6 +15,7 @@ mod hub;
 mod keeper;
 mod web;
 
+use std::fs::File;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,17 +88,20 @@ pub struct Server {
     shell: Arc<Shell>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Held until the thread has written what it keeps.
+    _state: Option<File>,
 }
 
 impl Server {
     /// Binds and starts serving.
     ///
     /// # Errors
-    /// [`Error::Listen`] when the address is taken or not ours; [`Error::Tls`] and [`Error::State`] for files that cannot
-    /// be used.
+    /// [`Error::Listen`] when the address is taken or not ours; [`Error::Tls`], [`Error::State`], [`Error::StateInUse`] and
+    /// [`Error::Damaged`] for files that cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
+        let state = config.state.as_deref().map(state::lock).transpose()?;
         let (tls, certificate) = match &config.tls {
             Some(files) => (tls::signed(files)?, None),
             None => {
@@ -134,7 +138,8 @@ impl Server {
             .spawn(move || runtime.block_on(serve(parts, stopped)))
             .map_err(|source| Error::Thread { name: "server", source })?;
         let thread = Some(thread);
-        Ok(Self { http, stun, metrics: metrics_at, certificate, told, shell, stop, thread })
+        let metrics = metrics_at;
+        Ok(Self { http, stun, metrics, certificate, told, shell, stop, thread, _state: state })
     }
 
     /// The certificate it has made for itself; `None` if it was given one.
@@ -189,7 +194,6 @@ fn machine(config: &Config, stun_port: u16) -> Result<Rendezvous, Error> {
         limits.keep_names = Duration::ZERO;
         return Ok(Rendezvous::new(limits));
     };
-    state::prepare(directory)?;
     let mut machine = Rendezvous::new(limits);
     machine.restore_names(Instant::now(), state::names(directory, SystemTime::now())?);
     Ok(machine)

@@ -152,7 +152,7 @@ fn explained(error: &std::io::Error) -> String {
     match tls {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::ApplicationVerificationFailure,
-        )) => "its certificate is not the one in the link".into(),
+        )) => "its certificate is not the one that was told".into(),
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "nobody this system trusts has signed its certificate".into()
         }

@@ -1,6 +1,6 @@
 //! What outlives a run, in a directory: a server's certificate and names, and the key by which a host owns its names.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +16,8 @@ use crate::{Error, random};
 
 /// The names that a server keeps.
 const NAMES: &str = "names.json";
+/// Held by the server that uses the directory.
+const LOCK: &str = "lock";
 /// The key from which a host's room tokens come.
 const OWNER: &str = "owner.key";
 
@@ -27,6 +29,22 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
 /// Makes the directory, if it is not there.
 pub(crate) fn prepare(directory: &Path) -> Result<(), Error> {
     fs::create_dir_all(directory).map_err(failed(directory))
+}
+
+/// Makes the directory, and keeps other servers from it until this is dropped: each would write over what the other has.
+pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
+    prepare(directory)?;
+    let path = directory.join(LOCK);
+    let file = File::options().create(true).append(true).open(&path).map_err(failed(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::StateInUse { path: directory.to_owned() }),
+        // Some file systems know no locks.
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(%error, path = %path.display(), "nothing keeps other servers from here");
+            Ok(file)
+        }
+    }
 }
 
 /// Writes a new file that only its owner can read. It is there whole or not at all; one that is there stays as it is.
@@ -69,8 +87,11 @@ pub(crate) fn names(directory: &Path, now: SystemTime) -> Result<Vec<Claim>, Err
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(failed(&path))?,
     };
-    let kept: Vec<Kept> = serde_json::from_slice(&text)
-        .map_err(|e| Error::State { path, detail: format!("it is damaged: {e}") })?;
+    let kept: Vec<Kept> = serde_json::from_slice(&text).map_err(|e| Error::Damaged {
+        path,
+        detail: e.to_string(),
+        loss: "all names are free",
+    })?;
     let claim = |Kept { name, room, until, used }| {
         let passed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let left = Duration::from_secs(until).checked_sub(passed).filter(|left| !left.is_zero())?;
@@ -114,7 +135,8 @@ pub fn room_token(directory: &Path, server: &str, name: &RoomName) -> Result<Roo
         })?;
     }
     let key = fs::read(&path).map_err(failed(&path))?;
-    let damaged = |_| Error::State { path, detail: "it is damaged: not 32 bytes".into() };
+    let loss = "your names are not yours any more";
+    let damaged = |_| Error::Damaged { path, detail: "not 32 bytes".into(), loss };
     let key: [u8; 32] = key.try_into().map_err(damaged)?;
     Ok(seal::room_token(&key, &normal(server), name))
 }
@@ -151,6 +173,16 @@ mod tests {
         }
         let later = begin + Duration::from_secs(40);
         assert_eq!(names(directory.path(), later).expect("they are there"), [claim("den", 60)]);
+    }
+
+    #[test]
+    fn one_server_has_a_directory_for_itself_until_it_ends() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let held = lock(directory.path()).expect("it is free");
+        let second = lock(directory.path()).expect_err("it is not").to_string();
+        assert!(second.contains("another server"), "{second}");
+        drop(held);
+        lock(directory.path()).expect("it is free again");
     }
 
     #[test]

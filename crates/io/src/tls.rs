@@ -23,6 +23,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{Error, local_addresses, state};
 
+/// What a server has made for itself, in its directory.
+const CERTIFICATE: &str = "certificate.der";
+const KEY: &str = "key.der";
+
 /// Certificate and key for https, as PEM files.
 #[derive(Debug, Clone)]
 pub struct Tls {
@@ -42,15 +46,28 @@ pub(crate) fn signed(files: &Tls) -> Result<TlsAcceptor, Error> {
     let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|e| failed(&files.certificate, e.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|e| failed(&files.key, e.to_string()))?;
+    if chain.is_empty() {
+        return Err(failed(&files.certificate, "it holds no certificate (PEM)".into()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| {
+        let none = matches!(e, rustls::pki_types::pem::Error::NoItemsFound);
+        let why = if none { "it holds no private key (PEM)".into() } else { e.to_string() };
+        failed(&files.key, why)
+    })?;
     acceptor(chain, key).map_err(|e| failed(&files.certificate, e.to_string()))
 }
 
 /// A server's end with a certificate of its own for the addresses of this machine, kept in `state` if there is such a
 /// place. Nobody has signed it: those who know its hash know the server.
 pub(crate) fn self_signed(state: Option<&Path>) -> Result<(TlsAcceptor, CertificateHash), Error> {
-    let failed = |detail: String| Error::Certificate { detail };
+    let failed = |detail: String| match state {
+        None => Error::Certificate { detail },
+        Some(directory) => Error::Damaged {
+            path: directory.join(CERTIFICATE),
+            detail: format!("or {KEY} is: {detail}"),
+            loss: "another is made once both are away, and links with https end",
+        },
+    };
     let [certificate, key] = match state {
         Some(directory) => kept(directory)?,
         None => fresh()?,
@@ -72,7 +89,7 @@ fn fresh() -> Result<[Vec<u8>; 2], Error> {
 
 /// The certificate and key in a directory; made if there are none.
 fn kept(directory: &Path) -> Result<[Vec<u8>; 2], Error> {
-    let [certificate, key] = ["certificate.der", "key.der"].map(|name| directory.join(name));
+    let [certificate, key] = [CERTIFICATE, KEY].map(|name| directory.join(name));
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error: std::io::Error| Error::Tls { path, detail: error.to_string() }
@@ -202,7 +219,7 @@ mod tests {
         let first = hash().expect("it is made");
         assert_eq!(hash().expect("it is read"), first);
         fs::write(place.join("key.der"), "nonsense").expect("it can be written");
-        assert!(matches!(hash(), Err(Error::Certificate { .. })));
+        assert!(matches!(hash(), Err(Error::Damaged { .. })));
         fs::remove_file(place.join("key.der")).expect("it can be removed");
         assert!(matches!(hash(), Err(Error::Tls { .. })));
     }

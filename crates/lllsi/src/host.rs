@@ -16,6 +16,7 @@ use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
 use lllsi_proto::invite::{CertificateHash, Invite, Secret};
 use lllsi_proto::room::Password;
+use lllsi_proto::sealed::PartReason;
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::publish::{self, Desk, Pipeline};
@@ -73,6 +74,11 @@ pub enum HostEvent {
         id: ViewerId,
         /// Why.
         reason: LeftReason,
+    },
+    /// Somebody who knew what lets in was sent away: no place, or the invitation is over. Told once a second at most.
+    Refused {
+        /// Why.
+        reason: PartReason,
     },
     /// Somebody knocked who does not know the link's secret.
     Rejected,
@@ -397,6 +403,16 @@ impl Host {
         self.peer.act(Action::Kick(id));
     }
 
+    /// All viewers and waiting clients, as they were a quarter of a second ago at most.
+    pub fn viewers(&self) -> Vec<ViewerStatus> {
+        self.peer.status().viewers
+    }
+
+    /// What was not taken, since the host began.
+    pub fn turned_away(&self) -> Counters {
+        self.peer.status().counters
+    }
+
     /// Figures since the last call.
     pub fn take_stats(&self) -> HostStats {
         let now = Instant::now();
@@ -470,6 +486,7 @@ impl Outbox<machine::Event> for Sorter {
             }
             machine::Event::ViewerPath { id, path } => HostEvent::PathChanged { id, path },
             machine::Event::ViewerLeft { id, reason } => HostEvent::Left { id, reason },
+            machine::Event::Refused(reason) => HostEvent::Refused { reason },
             machine::Event::Rejected => HostEvent::Rejected,
             machine::Event::WrongPassword => HostEvent::WrongPassword,
             machine::Event::NameLost => HostEvent::NameLost,

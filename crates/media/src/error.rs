@@ -7,16 +7,11 @@ use crate::picture::Size;
 #[non_exhaustive]
 pub enum Error {
     /// No display was named and the environment names none.
-    #[error(
-        "no display: DISPLAY is not set; start inside a graphical session, name a display, \
-         or stream the test card (`--source test`)"
-    )]
+    #[error("no display: DISPLAY is not set")]
     NoDisplay,
 
     /// This build cannot capture screens on this system.
-    #[error(
-        "screen capture is not available on {system} yet; stream the test card (`--source test`)"
-    )]
+    #[error("screen capture is not available on {system} yet")]
     NoScreenCapture {
         /// The operating system, as Rust names it.
         system: &'static str,

@@ -228,7 +228,7 @@ fn viewers_on_the_network_come_by_https_with_a_certificate_that_the_link_vouches
     native.event("first_frame");
     native.ends_well();
     let mut native = Program::start(&["join", &spoilt(&link, 4), "--headless"]);
-    native.fails("server_unreachable", 4, "not the one in the link");
+    native.fails("server_unreachable", 4, "not the one that was told");
 }
 
 /// A tab's figures, once it shows frames as fast as they come.

@@ -152,6 +152,8 @@ pub enum Event {
         /// Why.
         reason: LeftReason,
     },
+    /// Somebody who knew what lets in was sent away; told once a second at most.
+    Refused(PartReason),
     /// Somebody knocked who does not know the link's secret.
     Rejected,
     /// Somebody tried a wrong password.

@@ -61,6 +61,8 @@ const SPARE_CLIENTS: u32 = 16;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
 /// Keyframes made at the viewers' request, at most one in this time.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
+/// Refusals are told the application at most one in this time.
+const REFUSAL_EVERY: Duration = Duration::from_secs(1);
 /// How often the common bitrate is reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
 
@@ -98,6 +100,8 @@ pub struct Host {
     rate_at: Instant,
     frames: u64,
     counters: Counters,
+    /// When the next refusal may be told.
+    tell_refusal_at: Instant,
     epoch: Instant,
     closed: bool,
     outputs: VecDeque<Output<Event>>,
@@ -133,6 +137,7 @@ impl Host {
             rate_at: now,
             frames: 0,
             counters: Counters::default(),
+            tell_refusal_at: now,
             epoch: now,
             closed: false,
             outputs: VecDeque::new(),

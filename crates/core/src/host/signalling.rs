@@ -9,7 +9,7 @@ use lllsi_proto::sealed::{Envelope, PartReason, Rejection};
 
 use super::door::{Opened, Turned};
 use super::viewer::{Step, Viewer};
-use super::{CloseReason, Event, HELLO_TIMEOUT, Host, SPARE_CLIENTS, ViewerId};
+use super::{CloseReason, Event, HELLO_TIMEOUT, Host, REFUSAL_EVERY, SPARE_CLIENTS, ViewerId};
 use crate::SignalEvent;
 
 impl Host {
@@ -199,6 +199,10 @@ impl Host {
 
     pub(super) fn refuse(&mut self, id: ViewerId, reason: PartReason) {
         self.counters.refused += 1;
+        if self.now >= self.tell_refusal_at {
+            self.tell_refusal_at = self.now + REFUSAL_EVERY;
+            self.event(Event::Refused(reason));
+        }
         self.with_viewer(id, |viewer, _| {
             viewer.refuse(reason);
             Step::Leave(reason.into())

@@ -218,8 +218,11 @@ fn who_comes_to_a_crowded_lobby_is_told_that_the_room_is_full() {
     }
     let Admission::Refused { reason } = f.greet(1000).admission else { panic!("it came in") };
     assert_eq!(reason, PartReason::RoomFull);
+    f.greet(1001);
     assert_eq!(f.host.status().viewers.len(), crowd as usize);
-    assert_eq!(f.counters().refused, 1);
+    assert_eq!(f.counters().refused, 2);
+    let told = |event: &&Event| matches!(event, Event::Refused(PartReason::RoomFull));
+    assert_eq!(f.events.iter().filter(told).count(), 1, "once a second");
 }
 
 #[test]

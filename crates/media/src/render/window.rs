@@ -77,7 +77,7 @@ impl Wake for Bell {
 impl Window {
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
         let no_window = |reason: &dyn std::fmt::Display| Error::NoWindow {
-            reason: reason.to_string().trim_end_matches('.').to_owned(),
+            reason: without_place(&reason.to_string()).trim_end_matches('.').to_owned(),
         };
         let mut events = event_loop().map_err(|error| no_window(&error))?;
         let bell = Arc::new(Bell { proxy: events.create_proxy(), rung: AtomicBool::new(false) });
@@ -293,6 +293,14 @@ fn watch(display: &OwnedDisplayHandle) -> (bool, &'static AtomicBool) {
             (true, lost)
         }
         _ => (false, lost),
+    }
+}
+
+/// What the window library says, without the line of its source where it says so.
+fn without_place(reason: &str) -> &str {
+    match reason.split_once(".rs:") {
+        Some((_, rest)) => rest.split_once(": ").map_or(reason, |(_, told)| told),
+        None => reason,
     }
 }
 
