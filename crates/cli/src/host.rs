@@ -299,8 +299,8 @@ fn viewer(state: &str, id: ViewerId) -> Value {
     json!({"event": "viewer", "state": state, "id": id.0})
 }
 
-/// Says what happened.
-pub(crate) fn say(event: &HostEvent, report: &Report) {
+/// Says what a viewer does.
+fn say_viewer(event: &HostEvent, report: &Report) {
     match event {
         HostEvent::Waiting { id, name, code } => {
             let mut event = viewer("waiting", *id);
@@ -336,6 +336,13 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
             report.event(&event);
             report.say(&format!("#{id} is gone: {reason}."));
         }
+        _ => {}
+    }
+}
+
+/// Says what happened.
+pub(crate) fn say(event: &HostEvent, report: &Report) {
+    match event {
         HostEvent::Refused { reason } => {
             report.event(&json!({"event": "refused", "reason": reason.to_string()}));
             let next = match reason {
@@ -368,7 +375,7 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
             report.event(&json!({"event": "server_back"}));
             report.say("The room is open again.");
         }
-        _ => {}
+        event => say_viewer(event, report),
     }
 }
 
