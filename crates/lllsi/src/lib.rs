@@ -70,6 +70,8 @@ pub use lllsi_proto::invite::{CertificateHash, Invite};
 pub use lllsi_proto::rendezvous::Refusal;
 pub use lllsi_proto::room::{Password, RoomName};
 pub use lllsi_proto::sealed::PartReason;
+/// Containers, hand-offs between threads, and typed actions: for an application's own parts.
+pub use lllsi_stream as stream;
 pub use stages::{Stages, Summary};
 
 /// What can fail in setting up a host, client or server.
