@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lllsi::media::encode;
-use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, ServerLimits, Size};
+use lllsi::{CertificateHash, DEFAULT_PORT, RoomName, ServerLimits, ServerPatience, Size};
 
 use crate::failure::exit_codes;
 
@@ -103,6 +103,37 @@ pub(crate) struct Serve {
     pub(crate) log_every: u64,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// How long one server waits.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Patience")]
+pub(crate) struct Patience {
+    /// Time for TLS, and then for the head of a request, such as 10s.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) begin_within: Duration,
+    /// Time in which one connection may ask for pages.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) pages_within: Duration,
+    /// Quiet after which a connection is asked whether it is alive, and the time for taking a message.
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub(crate) quiet: Duration,
+    /// Messages that wait for one connection.
+    #[arg(long, value_name = "N", default_value_t = ServerPatience::default().queue)]
+    pub(crate) max_waiting: usize,
+}
+
+impl From<&Patience> for ServerPatience {
+    fn from(patience: &Patience) -> Self {
+        Self {
+            beginning: patience.begin_within,
+            pages: patience.pages_within,
+            quiet: patience.quiet,
+            queue: patience.max_waiting,
+        }
+    }
 }
 
 /// What one server, and one address, may take.
@@ -136,6 +167,9 @@ pub(crate) struct Limits {
     /// Messages a minute from one host.
     #[arg(long, value_name = "N", default_value_t = ServerLimits::default().host_messages_per_minute)]
     pub(crate) host_messages_per_minute: u32,
+    /// Time for the first message of a connection, such as 10s.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) first_word_within: Duration,
 }
 
 impl From<&Limits> for ServerLimits {
@@ -150,6 +184,7 @@ impl From<&Limits> for ServerLimits {
             joins_per_minute: limits.joins_per_minute,
             client_messages_per_minute: limits.client_messages_per_minute,
             host_messages_per_minute: limits.host_messages_per_minute,
+            first_word: limits.first_word_within,
             ..Self::default()
         }
     }

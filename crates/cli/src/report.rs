@@ -127,7 +127,7 @@ pub(crate) fn stages(summary: &lllsi::Summary) -> Value {
 }
 
 /// What a host has not taken: its name in JSON, in words, and how often.
-pub(crate) fn turned_away(counters: &TurnedAway) -> [(&'static str, &'static str, u64); 12] {
+pub(crate) fn turned_away(counters: &TurnedAway) -> [(&'static str, &'static str, u64); 13] {
     let TurnedAway { ignored: Ignored { candidates, datagrams, messages }, .. } = *counters;
     [
         ("silent", "clients that said nothing", counters.silent),
@@ -136,6 +136,7 @@ pub(crate) fn turned_away(counters: &TurnedAway) -> [(&'static str, &'static str
         ("slowed", "passwords tried too fast", counters.slowed),
         ("refused", "clients sent away", counters.refused),
         ("garbled", "messages without sense", counters.garbled),
+        ("hasty", "wishes that came too soon", counters.hasty),
         ("strangers", "datagrams from unknown addresses", counters.strangers),
         ("withheld_checks", "checks withheld", counters.withheld_checks),
         ("faults", "faults of this program", counters.faults),

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
         metrics: args.metrics,
         behind_proxy: args.behind_proxy,
         limits: (&args.limits).into(),
+        patience: (&args.patience).into(),
         ..Default::default()
     };
     config.listen = args.listen.unwrap_or(config.listen);
@@ -104,6 +105,9 @@ fn as_event(event: &str, figures: &ServerFigures) -> Value {
         "accepted": figures.accepted,
         "dropped": figures.dropped,
         "slow": figures.slow,
+        "late": figures.late,
+        "unanswered": figures.unanswered,
+        "oversized": figures.oversized,
         "stun": figures.stun,
     })
 }

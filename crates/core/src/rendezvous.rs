@@ -38,9 +38,6 @@ use names::Names;
 
 pub use names::Claim;
 
-/// A connection has this long to say what it wants.
-const FIRST_WORD: Duration = Duration::from_secs(10);
-
 /// The server's bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -64,6 +61,8 @@ pub struct Config {
     pub host_messages_per_minute: u32,
     /// Names of rooms at once, with those that are kept.
     pub max_names: usize,
+    /// For the first message of a connection.
+    pub first_word: Duration,
     /// How long a name stays its owner's after the room was closed; zero where nothing outlives the server.
     pub keep_names: Duration,
 }
@@ -81,6 +80,7 @@ impl Default for Config {
             client_messages_per_minute: 600,
             host_messages_per_minute: 60_000,
             max_names: 100_000,
+            first_word: Duration::from_secs(10),
             keep_names: Duration::from_secs(90 * 24 * 3600),
         }
     }
@@ -252,7 +252,7 @@ impl Rendezvous {
         if !self.addresses.arrive(now, ip) {
             return self.refuse(id, Refusal::TooOften);
         }
-        let deadline = now + FIRST_WORD;
+        let deadline = now + self.config.first_word;
         self.deadlines.insert((deadline, id));
         let messages = Bucket::full(now, self.client_rate());
         let peer = Peer::Silent { deadline };

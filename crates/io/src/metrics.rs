@@ -14,6 +14,12 @@ pub(crate) struct Shell {
     pub(crate) dropped: AtomicU64,
     /// Connections ended since they did not take what they were sent.
     pub(crate) slow: AtomicU64,
+    /// Those that did not get to the point in time.
+    pub(crate) late: AtomicU64,
+    /// Those that answered no ping.
+    pub(crate) unanswered: AtomicU64,
+    /// Those that sent a message over the bound.
+    pub(crate) oversized: AtomicU64,
     /// STUN requests answered.
     pub(crate) stun: AtomicU64,
 }
@@ -29,6 +35,12 @@ pub struct Figures {
     pub dropped: u64,
     /// Connections ended since they did not take what they were sent.
     pub slow: u64,
+    /// Connections ended since they did not get to the point in time.
+    pub late: u64,
+    /// Connections ended since they answered no ping.
+    pub unanswered: u64,
+    /// Connections ended since they sent a message over the bound.
+    pub oversized: u64,
     /// STUN requests answered.
     pub stun: u64,
 }
@@ -42,6 +54,9 @@ impl Shell {
             accepted: read(&self.accepted),
             dropped: read(&self.dropped),
             slow: read(&self.slow),
+            late: read(&self.late),
+            unanswered: read(&self.unanswered),
+            oversized: read(&self.oversized),
             stun: read(&self.stun),
         }
     }
@@ -90,6 +105,19 @@ pub(crate) fn text(figures: &Figures) -> String {
         "counter",
         "Connections that did not take what they were sent.",
         &total(figures.slow),
+    );
+    put("late_total", "counter", "Connections that took too long.", &total(figures.late));
+    put(
+        "unanswered_total",
+        "counter",
+        "Connections that answered no ping.",
+        &total(figures.unanswered),
+    );
+    put(
+        "oversized_total",
+        "counter",
+        "Connections with too long a message.",
+        &total(figures.oversized),
     );
     put("stun_answers_total", "counter", "STUN requests answered.", &total(figures.stun));
     out

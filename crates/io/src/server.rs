@@ -63,6 +63,29 @@ pub struct Config {
     pub behind_proxy: bool,
     /// Bounds.
     pub limits: rendezvous::Config,
+    /// How long it waits for whoever connects.
+    pub patience: Patience,
+}
+
+/// How long a server waits, and how much it keeps for whoever does not take it. What goes past any of these is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For TLS, and then for the head of a request.
+    pub beginning: Duration,
+    /// For all pages that are asked for over one connection.
+    pub pages: Duration,
+    /// For a word before a signalling connection is asked whether it is alive, three times; and for one message to be
+    /// taken.
+    pub quiet: Duration,
+    /// Messages that wait for one connection.
+    pub queue: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let [beginning, pages, quiet] = [10, 60, 20].map(Duration::from_secs);
+        Self { beginning, pages, quiet, queue: 256 }
+    }
 }
 
 impl Default for Config {
@@ -74,6 +97,7 @@ impl Default for Config {
             metrics: None,
             behind_proxy: false,
             limits: rendezvous::Config::default(),
+            patience: Patience::default(),
         }
     }
 }
@@ -124,6 +148,7 @@ impl Server {
             behind_proxy: config.behind_proxy,
             max_connections: config.limits.max_connections,
             max_per_address: config.limits.max_connections_per_address,
+            patience: config.patience,
             shell: Arc::clone(&shell),
         };
         let machine = machine(&config, stun.port())?;
@@ -252,7 +277,7 @@ async fn serve(parts: Parts, mut stopped: watch::Receiver<bool>) {
     let hub = tokio::spawn(hub::run(machine, keeper, told_out, Arc::clone(&shell)));
     let mut fronts = tokio::task::JoinSet::new();
     if let Some(tcp) = metrics {
-        fronts.spawn(web::serve_metrics(tcp, told.clone(), Arc::clone(&shell)));
+        fronts.spawn(web::serve_metrics(tcp, told.clone(), web.patience, Arc::clone(&shell)));
     }
     fronts.spawn(answer_stun(udp, shell));
     fronts.spawn(web::accept(tcp, web, told));

@@ -59,7 +59,9 @@ pub use lllsi_core::host::{
 pub use lllsi_core::rendezvous::{Config as ServerLimits, Counters as ServerCounters};
 pub use lllsi_core::seal::ShortCode;
 pub use lllsi_core::{Arrivals, Ignored, LinkError, Path};
-pub use lllsi_io::server::{Config as ServerConfig, Figures as ServerFigures, Server, Tls};
+pub use lllsi_io::server::{
+    Config as ServerConfig, Figures as ServerFigures, Patience as ServerPatience, Server, Tls,
+};
 pub use lllsi_io::{
     DEFAULT_PORT, Error as IoError, load, local_addresses, page_files, raise_file_limit,
 };

@@ -79,6 +79,8 @@ pub struct Counters {
     pub refused: u64,
     /// Messages of the server, or through it, that make no sense.
     pub garbled: u64,
+    /// Wishes of viewers for another path or a keyframe that came too soon after the last.
+    pub hasty: u64,
     /// Datagrams from nobody we know. A few are usual: what viewers that have left had sent, answers to late checks.
     pub strangers: u64,
     /// Connectivity checks that were not sent, since nobody answers where viewers say that they are.

@@ -400,6 +400,7 @@ impl Host {
             }
         }
         self.counters.garbled += std::mem::take(&mut viewer.garbled);
+        self.counters.hasty += std::mem::take(&mut viewer.hasty);
         while let Some(blob) = viewer.poll_blob() {
             if client.is_some() {
                 self.server.send(&Request::Relay { client, blob });

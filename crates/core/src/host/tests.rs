@@ -240,6 +240,7 @@ fn paths_are_changed_once_a_second_at_most() {
     joiner.link.accept_answer(f.now, answer).unwrap();
     assert!(joiner.restart(&mut f));
     assert!(!joiner.restart(&mut f));
+    assert_eq!(f.counters().hasty, 1);
 }
 
 #[test]
@@ -290,6 +291,7 @@ fn one_viewer_gets_a_keyframe_every_400_ms_at_most() {
     }
     let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
     assert_eq!(made, 3);
+    assert_eq!(f.counters().hasty, 997);
 }
 
 #[test]
@@ -299,6 +301,7 @@ fn a_sealed_message_over_the_bound_ends_its_client() {
     joiner.say(&mut f, &ToHost::Candidate { candidate: "x".repeat(MAX_SEALED_BYTES) });
     let ToClient::Part { reason } = joiner.hear(&f) else { panic!("it stays") };
     assert_eq!(reason, PartReason::Protocol);
+    assert_eq!(f.counters().garbled, 1);
     assert!(f.host.status().viewers.is_empty());
 }
 

@@ -111,6 +111,8 @@ pub(super) struct Viewer {
     transmits: VecDeque<Transmit>,
     /// Messages through the server that were not what it sent, since they were counted.
     pub(super) garbled: u64,
+    /// Wishes for a new path or a keyframe that came too soon, since they were counted.
+    pub(super) hasty: u64,
     /// Checks that were not sent on its behalf.
     pub(super) withheld_checks: u64,
     events: VecDeque<Event>,
@@ -165,6 +167,7 @@ impl Viewer {
             blobs: VecDeque::new(),
             transmits: VecDeque::new(),
             garbled: 0,
+            hasty: 0,
             withheld_checks: 0,
             events: VecDeque::new(),
         };
@@ -380,6 +383,7 @@ impl Viewer {
             Ok(ToHost::Unknown) => {}
             Err(error) => {
                 tracing::warn!(%error, "a client broke the protocol");
+                self.garbled += 1;
                 self.part(now, PartReason::Protocol);
                 return Step::Leave(PartReason::Protocol.into());
             }
@@ -409,6 +413,7 @@ impl Viewer {
             return Step::Stay;
         };
         if now < self.restart_at {
+            self.hasty += 1;
             return Step::Stay;
         }
         self.restart_at = now + RESTART_PAUSE;
@@ -422,6 +427,7 @@ impl Viewer {
             Err(error) => {
                 // A dead path ends the link by silence; a live one needs no restart.
                 tracing::warn!(%error, "restart refused");
+                self.garbled += 1;
                 Step::Stay
             }
         }
@@ -533,7 +539,7 @@ impl Viewer {
                 self.path = Some(path);
                 self.events.push_back(Event::ViewerPath { id: self.id, path });
             }
-            LinkEvent::KeyframeWanted if now < self.keyframe_at => {}
+            LinkEvent::KeyframeWanted if now < self.keyframe_at => self.hasty += 1,
             LinkEvent::KeyframeWanted => {
                 self.keyframe_at = now + KEYFRAME_PAUSE;
                 self.needs_keyframe = true;

@@ -133,7 +133,7 @@ fn departures_are_told_once() {
 fn whoever_connects_and_says_nothing_is_let_go() {
     let mut f = Fixture::new();
     f.input(Input::Connected(ConnectionId(1), ADA));
-    f.now += FIRST_WORD;
+    f.now += Config::default().first_word;
     assert_eq!(f.input(Input::Timeout), refused(1, Refusal::BadMessage));
     assert!(f.server.connections.is_empty() && f.server.deadlines.is_empty());
 }

@@ -26,22 +26,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite;
 
+use super::Patience;
 use super::hub::Told;
 use crate::metrics::{Shell, count};
 use crate::{SIGNALLING_PATH, metrics, page};
 
-/// Messages that may wait for one connection.
-const CONNECTION_QUEUE: usize = 256;
 /// The first byte of a TLS connection (RFC 8446, 5.1): no http request begins so.
 const TLS_HANDSHAKE: u8 = 22;
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may ask for pages.
-const HTTP_TIME: Duration = Duration::from_secs(60);
 /// Who may ask for figures at once.
 const MAX_WATCHERS: usize = 16;
-/// A connection as quiet as this is asked whether it is alive: browsers cannot ask by themselves.
-const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Unanswered, it is gone.
 const MAX_UNANSWERED: u32 = 3;
 
@@ -50,6 +45,7 @@ struct Shared {
     told: mpsc::Sender<Told>,
     next: Arc<AtomicU64>,
     behind_proxy: bool,
+    patience: Patience,
     shell: Arc<Shell>,
 }
 
@@ -63,6 +59,7 @@ pub(super) struct Web {
     /// Connections at once, and from one address, that have not become signalling ones.
     pub(super) max_connections: usize,
     pub(super) max_per_address: u32,
+    pub(super) patience: Patience,
     pub(super) shell: Arc<Shell>,
 }
 
@@ -72,8 +69,10 @@ struct CameFrom(IpAddr);
 
 /// Accepts connections, up to the limits.
 pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>) {
-    let shell = Arc::clone(&web.shell);
-    let shared = Shared { told, next: Arc::default(), behind_proxy: web.behind_proxy, shell };
+    let (shell, patience) = (Arc::clone(&web.shell), web.patience);
+    let shared =
+        Shared { told, next: Arc::default(), behind_proxy: web.behind_proxy, patience, shell };
+    let waits = Waits { patience, shell: Arc::clone(&web.shell) };
     let router = page::add_to(Router::new())
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
@@ -92,7 +91,7 @@ pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>)
                         count(&web.shell.dropped);
                         continue;
                     }
-                    let serve = connection(stream, from, web.tls.clone(), router.clone(), plain.clone());
+                    let serve = connection(stream, from, web.tls.clone(), router.clone(), plain.clone(), waits.clone());
                     crowd.add(connections.spawn(serve).id(), from);
                 }
                 Err(error) => {
@@ -147,9 +146,10 @@ async fn connection(
     tls: TlsAcceptor,
     router: Router,
     plain: Router,
+    waits: Waits,
 ) {
     let _ = stream.set_nodelay(true);
-    let accepted = tokio::time::timeout(TLS_TIMEOUT, async {
+    let accepted = tokio::time::timeout(waits.patience.beginning, async {
         let mut first = [0];
         let read = stream.peek(&mut first).await?;
         let accepted: (Box<dyn Duplex>, Router) = if read == 1 && first[0] == TLS_HANDSHAKE {
@@ -160,9 +160,9 @@ async fn connection(
         std::io::Result::Ok(accepted)
     });
     match accepted.await {
-        Ok(Ok((stream, router))) => http(stream, from, router).await,
+        Ok(Ok((stream, router))) => http(stream, from, router, &waits).await,
         Ok(Err(error)) => tracing::debug!(%error, "a connection came to nothing"),
-        Err(_) => tracing::debug!("a connection said nothing in time"),
+        Err(_) => count(&waits.shell.late),
     }
 }
 
@@ -188,21 +188,35 @@ impl hyper::service::Service<Request<Incoming>> for Noted {
     }
 }
 
-async fn http(stream: Box<dyn Duplex>, from: IpAddr, router: Router) {
+/// How long connections that are not signalling ones may take, and who counts them.
+#[derive(Clone)]
+struct Waits {
+    patience: Patience,
+    shell: Arc<Shell>,
+}
+
+async fn http(stream: Box<dyn Duplex>, from: IpAddr, router: Router, waits: &Waits) {
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(TLS_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(waits.patience.beginning);
     let service = Noted { from, inner: TowerToHyperService::new(router) };
     // One that becomes a signalling connection ends here, and goes on in a task of its own.
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    match tokio::time::timeout(HTTP_TIME, served).await {
+    match tokio::time::timeout(waits.patience.pages, served).await {
         Ok(Ok(())) => {}
+        Ok(Err(error)) if error.is_timeout() => count(&waits.shell.late),
         Ok(Err(error)) => tracing::debug!(%error, "http connection failed"),
-        Err(_) => tracing::debug!("http connection ended after its time"),
+        Err(_) => count(&waits.shell.late),
     }
 }
 
 /// Figures, for whoever watches over the server.
-pub(super) async fn serve_metrics(tcp: TcpListener, told: mpsc::Sender<Told>, shell: Arc<Shell>) {
+pub(super) async fn serve_metrics(
+    tcp: TcpListener,
+    told: mpsc::Sender<Told>,
+    patience: Patience,
+    shell: Arc<Shell>,
+) {
+    let waits = Waits { patience, shell: Arc::clone(&shell) };
     let figures = move || {
         let (told, shell) = (told.clone(), Arc::clone(&shell));
         async move {
@@ -219,7 +233,10 @@ pub(super) async fn serve_metrics(tcp: TcpListener, told: mpsc::Sender<Told>, sh
     loop {
         tokio::select! {
             accepted = tcp.accept(), if watchers.len() < MAX_WATCHERS => match accepted {
-                Ok((stream, from)) => drop(watchers.spawn(http(Box::new(stream), from.ip(), router.clone()))),
+                Ok((stream, from)) => {
+                    let (router, waits) = (router.clone(), waits.clone());
+                    watchers.spawn(async move { http(Box::new(stream), from.ip(), router, &waits).await });
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             },
             Some(_) = watchers.join_next() => {}
@@ -260,16 +277,17 @@ fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
 /// One connection from beginning to end.
 async fn talk(mut socket: WebSocket, from: IpAddr, shared: Shared) {
     let id = ConnectionId(shared.next.fetch_add(1, Ordering::Relaxed));
-    let (texts_in, mut texts) = mpsc::channel(CONNECTION_QUEUE);
+    let (texts_in, mut texts) = mpsc::channel(shared.patience.queue.max(1));
     if shared.told.send(Told::Connected(id, from, texts_in)).await.is_err() {
         return;
     }
     let mut unanswered = 0;
-    let mut quiet = Box::pin(tokio::time::sleep(KEEPALIVE));
+    let pause = shared.patience.quiet;
+    let mut quiet = Box::pin(tokio::time::sleep(pause));
     loop {
         tokio::select! {
             text = texts.recv() => match text {
-                Some(text) => match send(&mut socket, Message::text(text)).await {
+                Some(text) => match send(&mut socket, pause, Message::text(text)).await {
                     Sent::Taken => {}
                     Sent::Gone => break,
                     Sent::Late => {
@@ -282,14 +300,14 @@ async fn talk(mut socket: WebSocket, from: IpAddr, shared: Shared) {
                 },
                 // The machine let it go; what was queued has been sent.
                 None => {
-                    let _ = send(&mut socket, Message::Close(None)).await;
+                    let _ = send(&mut socket, pause, Message::Close(None)).await;
                     break;
                 }
             },
             message = socket.recv() => match message {
                 Some(Ok(message)) => {
                     unanswered = 0;
-                    quiet.as_mut().reset(Instant::now() + KEEPALIVE);
+                    quiet.as_mut().reset(Instant::now() + pause);
                     match message {
                         Message::Text(text) => {
                             if shared.told.send(Told::Received(id, text.to_string())).await.is_err() { break }
@@ -299,17 +317,31 @@ async fn talk(mut socket: WebSocket, from: IpAddr, shared: Shared) {
                         Message::Binary(_) | Message::Close(_) => break,
                     }
                 }
-                _ => break,
+                Some(Err(error)) => {
+                    if is_too_long(error) {
+                        count(&shared.shell.oversized);
+                    }
+                    break;
+                }
+                None => break,
             },
             () = &mut quiet => {
-                if unanswered == MAX_UNANSWERED { break }
+                if unanswered == MAX_UNANSWERED {
+                    count(&shared.shell.unanswered);
+                    break;
+                }
                 unanswered += 1;
-                quiet.as_mut().reset(Instant::now() + KEEPALIVE);
-                if !matches!(send(&mut socket, Message::Ping(Default::default())).await, Sent::Taken) { break }
+                quiet.as_mut().reset(Instant::now() + pause);
+                if !matches!(send(&mut socket, pause, Message::Ping(Default::default())).await, Sent::Taken) { break }
             }
         }
     }
     let _ = shared.told.send(Told::Disconnected(id)).await;
+}
+
+fn is_too_long(error: axum::Error) -> bool {
+    let error = error.into_inner().downcast::<tungstenite::Error>();
+    error.is_ok_and(|error| matches!(*error, tungstenite::Error::Capacity(_)))
 }
 
 /// What became of a message.
@@ -320,8 +352,8 @@ enum Sent {
     Late,
 }
 
-async fn send(socket: &mut WebSocket, message: Message) -> Sent {
-    match tokio::time::timeout(KEEPALIVE, socket.send(message)).await {
+async fn send(socket: &mut WebSocket, within: Duration, message: Message) -> Sent {
+    match tokio::time::timeout(within, socket.send(message)).await {
         Ok(Ok(())) => Sent::Taken,
         Ok(Err(_)) => Sent::Gone,
         Err(_) => Sent::Late,
@@ -335,12 +367,16 @@ mod tests {
     use futures_util::SinkExt;
     use lllsi_core::rendezvous::Counters;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio_tungstenite::{client_async, tungstenite};
+    use tokio_tungstenite::client_async;
 
     use super::*;
 
     const UPGRADE: &str = "GET /v1/rendezvous HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+    fn patience() -> Patience {
+        Patience::default()
+    }
 
     /// A server's front, and what it tells the hub.
     async fn front(max_connections: usize) -> (SocketAddr, Arc<Shell>, mpsc::Receiver<Told>) {
@@ -354,6 +390,7 @@ mod tests {
             behind_proxy: false,
             max_connections,
             max_per_address: 100,
+            patience: patience(),
             shell: Arc::clone(&shell),
         };
         tokio::spawn(accept(tcp, web, told));
@@ -369,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_get_to_the_point_is_let_go() {
-        let (address, ..) = front(100).await;
+        let (address, shell, _hub) = front(100).await;
         let page = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         for beginning in [&b""[..], &[TLS_HANDSHAKE], b"GET / HTTP/1.1\r\nHo", page] {
             let begin = Instant::now();
@@ -379,14 +416,15 @@ mod tests {
             tokio::time::pause();
             ended(stream).await;
             let took = begin.elapsed();
-            assert!(took < 3 * TLS_TIMEOUT, "{took:?}");
+            assert!(took < 3 * patience().beginning, "{took:?}");
             tokio::time::resume();
         }
+        assert_eq!(shell.figures(Counters::default()).late, 4);
     }
 
     #[tokio::test]
     async fn whoever_asks_for_pages_without_end_is_let_go() {
-        let (address, ..) = front(100).await;
+        let (address, shell, _hub) = front(100).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         let (begin, mut served, mut answer) = (Instant::now(), 0, [0; 4096]);
         tokio::time::pause();
@@ -396,10 +434,11 @@ mod tests {
                 Ok(1..) if asked.is_ok() => served += 1,
                 _ => break,
             }
-            tokio::time::sleep(TLS_TIMEOUT / 2).await;
+            tokio::time::sleep(patience().beginning / 2).await;
         }
         let took = begin.elapsed();
-        assert!(served > 1 && took < 2 * HTTP_TIME, "{served} in {took:?}");
+        assert!(served > 1 && took < 2 * patience().pages, "{served} in {took:?}");
+        assert_eq!(shell.figures(Counters::default()).late, 1);
     }
 
     #[tokio::test]
@@ -416,7 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_answers_no_ping_is_ended() {
-        let (address, _, mut hub) = front(100).await;
+        let (address, shell, mut hub) = front(100).await;
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         let begin = Instant::now();
         stream.write_all(UPGRADE.as_bytes()).await.expect("it reads");
@@ -424,14 +463,15 @@ mod tests {
         tokio::time::pause();
         ended(stream).await;
         let took = begin.elapsed();
-        assert!(took >= KEEPALIVE * (MAX_UNANSWERED + 1), "{took:?}");
+        assert!(took >= patience().quiet * (MAX_UNANSWERED + 1), "{took:?}");
         assert!(matches!(hub.recv().await, Some(Told::Disconnected(gone)) if gone == id));
+        assert_eq!(shell.figures(Counters::default()).unanswered, 1);
         drop(texts);
     }
 
     #[tokio::test]
     async fn a_message_over_the_bound_ends_its_connection() {
-        let (address, _, mut hub) = front(100).await;
+        let (address, shell, mut hub) = front(100).await;
         let stream = TcpStream::connect(address).await.expect("it listens");
         let (mut socket, _) =
             client_async("ws://x/v1/rendezvous", stream).await.expect("it speaks");
@@ -446,6 +486,7 @@ mod tests {
             };
             assert_eq!(taken, is_taken);
         }
+        assert_eq!(shell.figures(Counters::default()).oversized, 1);
     }
 
     #[test]
