@@ -109,11 +109,13 @@ fn a_host_says_whom_it_does_not_know_and_whom_it_sent_away() {
 
 #[test]
 fn a_stream_ends_when_nobody_reads_what_it_says() {
-    let mut host = lllsi(&["host", "--source", "test", "--listen", "127.0.0.1:0"]);
+    let args = ["host", "--source", "test", "--listen", "127.0.0.1:0", "--seconds", "60"];
+    let (mut host, started) = (lllsi(&args), Instant::now());
     let mut host = host.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("it starts");
     drop(host.stdout.take());
     // It notices at the next thing that it says, once a second.
     assert!(host.wait().expect("it ends").success());
+    assert!(started.elapsed() < Duration::from_secs(45), "not before its time");
     let full = File::options().write(true).open("/dev/full").expect("this system has it");
     let page = lllsi(&["page"]).stdout(full).status().expect("it starts");
     assert_eq!(page.code(), Some(18));
