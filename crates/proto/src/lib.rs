@@ -7,6 +7,7 @@
 //! | [`rendezvous`] | what hosts and clients say to the rendezvous server | `docs/rendezvous.md` |
 //! | [`sealed`] | what host and client say to each other through the server, which cannot read it | `docs/rendezvous.md` |
 //! | [`control`] | control messages of an established link | `docs/control.md` |
+//! | [`rtsmp`] | streams of anything over an established link | `docs/rtsmp.md` |
 //! | [`h264`] | H.264 over RTP, and the frame information that travels with each frame | `docs/control.md` |
 //!
 //! Every parser here takes bytes of a stranger: it is bounded, does not panic, and names what it refused.
@@ -16,6 +17,7 @@ pub mod h264;
 pub mod invite;
 pub mod rendezvous;
 pub mod room;
+pub mod rtsmp;
 pub mod sealed;
 
 mod fields;
