@@ -280,6 +280,9 @@ pub(crate) struct Join {
     /// What the host is shown.
     #[arg(long, default_value = "viewer")]
     pub(crate) name: String,
+    /// When the host is not heard any more, try for so many seconds to reach it again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) patience: u64,
     /// Leave after this many seconds.
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u64>,

@@ -75,6 +75,7 @@ fn start_host(
     let shown = |source: &Source| match source {
         Source::Screen(_) => "your screen",
         Source::TestCard => "a test card",
+        Source::None => "no pictures",
     };
     if let Some(args::Source(source)) = &args.source {
         return Ok((start(source.clone())?, shown(source)));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lllsi::media::convert;
 use lllsi::media::picture::I420;
@@ -117,7 +117,8 @@ fn invited(args: &args::Join, password: Option<String>) -> Result<ClientBuilder,
         Some(hash) => client.server_certificate(hash),
         None => client,
     };
-    Ok(client.name(&args.name).decode(!args.no_decode))
+    let patience = Duration::from_secs(args.patience);
+    Ok(client.name(&args.name).decode(!args.no_decode).patience(patience))
 }
 
 /// Starts a client that wakes the window.
@@ -217,6 +218,10 @@ impl View {
             ClientEvent::Restarting => {
                 report.event(&json!({"event": "restarting"}));
                 report.say("The path is dead; looking for another.");
+            }
+            ClientEvent::Away => {
+                report.event(&json!({"event": "away"}));
+                report.say("The host is not heard any more; trying to reach it again.");
             }
             ClientEvent::ServerLost => {
                 report.event(&json!({"event": "server_lost"}));

@@ -117,6 +117,7 @@ impl Window {
             ClientEvent::Admitted(_) => "Looking for a path to the host",
             ClientEvent::Connected { .. } => "Connected; the picture is under way",
             ClientEvent::Restarting => "The path is dead; looking for another",
+            ClientEvent::Away => "The host is not heard any more; trying to reach it again",
             ClientEvent::PathChanged(_) => "",
             _ => return Ok(()),
         };

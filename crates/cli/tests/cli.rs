@@ -352,13 +352,17 @@ fn viewers_learn_that_the_host_closed_or_vanished() {
     viewer.fails("host_closed", 10, "Ask the host for a new link");
 
     let (mut vanishing, link) = host(&[]);
-    let mut viewer = join(&link, &[]);
+    let mut viewer = join(&link, &["--patience", "3"]);
     viewer.event("first_frame");
     vanishing.kill();
     let killed = Instant::now();
-    viewer.fails("host_vanished", 11, "Check your network");
+    viewer.event("away");
     let took = killed.elapsed();
     assert!(took < Duration::from_secs(8), "noticed after {took:?}\n{viewer}");
+    // Its server went with it: it might be the network.
+    viewer.fails("host_vanished", 11, "Check your network");
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(12), "given up after {took:?}\n{viewer}");
 }
 
 #[test]

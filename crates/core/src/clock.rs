@@ -44,6 +44,11 @@ impl ClockSync {
         self.best().map(|s| s.rtt_us)
     }
 
+    /// What the host's clock shows when ours shows `now_us`.
+    pub(crate) fn host_us(&self, now_us: u64) -> Option<u64> {
+        (now_us as i64).wrapping_add(self.best()?.offset_us).try_into().ok()
+    }
+
     /// How long ago, at our time `now_us`, the host's clock showed `host_us`. Microseconds; may be slightly negative.
     pub(crate) fn age_us(&self, host_us: u64, now_us: u64) -> Option<i64> {
         let offset = self.best()?.offset_us;

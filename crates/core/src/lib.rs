@@ -21,6 +21,7 @@ pub mod rate;
 pub mod rendezvous;
 pub mod seal;
 pub mod stats;
+pub mod streams;
 pub mod stun;
 
 mod assemble;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lllsi_core::{Input, Machine, Output};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::Error;
 pub use crate::signal::Rendezvous;
@@ -34,6 +34,35 @@ pub trait Outbox<E>: Send + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overflow;
 
+/// Where the net thread finds actions that are not handed in. It takes them whenever it is nudged, until there are none.
+pub trait Inlet<A>: Send + 'static {
+    /// The next action.
+    fn take(&mut self) -> Option<A>;
+}
+
+/// Wakes a net thread from anywhere, to look at its [`Inlet`].
+#[derive(Debug, Clone, Default)]
+pub struct Nudge(Arc<Notify>);
+
+impl Nudge {
+    /// Wakes it now, or when it comes to wait.
+    pub fn nudge(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What a net thread is connected to.
+pub struct Ends<A, O, I> {
+    /// Takes the machine's events.
+    pub outbox: O,
+    /// Is handed to the machine whenever the outbox could not keep an event.
+    pub on_overflow: Option<A>,
+    /// Has actions besides those that are handed in.
+    pub inlet: I,
+    /// Tells that it has.
+    pub nudge: Nudge,
+}
+
 /// A running peer. Dropping it does not stop the machine: hand it its closing action first.
 pub struct Peer<M: Machine> {
     actions: mpsc::Sender<M::Action>,
@@ -41,18 +70,18 @@ pub struct Peer<M: Machine> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the net thread. `make` builds the machine, given the port of its socket. `on_overflow` is handed to the machine whenever the outbox could not keep an event.
+/// Starts the net thread. `make` builds the machine, given the port of its socket.
 pub fn spawn<M>(
     server: Rendezvous,
     make: impl FnOnce(u16) -> M + Send + 'static,
-    outbox: impl Outbox<M::Event>,
-    on_overflow: Option<M::Action>,
+    ends: Ends<M::Action, impl Outbox<M::Event>, impl Inlet<M::Action>>,
 ) -> Result<Peer<M>, Error>
 where
     M: Machine + 'static,
     M::Action: Clone + Send,
     M::Status: Default + Send,
 {
+    let Ends { outbox, on_overflow, inlet, nudge } = ends;
     let (actions, actions_out) = mpsc::channel(ACTIONS);
     let status = Arc::new(Mutex::new(M::Status::default()));
     let shown = Arc::clone(&status);
@@ -67,6 +96,8 @@ where
             signalling: Signalling::new(server),
             batch: Batch::default(),
             outbox,
+            inlet,
+            nudge,
             on_overflow,
             overflowed: false,
             status: shown,
@@ -127,12 +158,14 @@ impl<A> Actions<A> {
     }
 }
 
-struct Driver<M: Machine, O> {
+struct Driver<M: Machine, O, I> {
     machine: M,
     endpoint: Endpoint,
     signalling: Signalling,
     batch: Batch,
     outbox: O,
+    inlet: I,
+    nudge: Nudge,
     on_overflow: Option<M::Action>,
     overflowed: bool,
     status: Arc<Mutex<M::Status>>,
@@ -141,11 +174,12 @@ struct Driver<M: Machine, O> {
     status_stale: bool,
 }
 
-impl<M, O> Driver<M, O>
+impl<M, O, I> Driver<M, O, I>
 where
     M: Machine,
     M::Action: Clone,
     O: Outbox<M::Event>,
+    I: Inlet<M::Action>,
 {
     async fn run(mut self, mut actions: mpsc::Receiver<M::Action>) {
         while !self.machine.is_closed() {
@@ -163,6 +197,7 @@ where
                     // Nobody is left who could tell it to end.
                     None => break,
                 },
+                () = self.nudge.0.notified() => self.take_in().await,
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
                 () = tokio::time::sleep_until(deadline.into()) => self.input(Input::Timeout),
                 () = tokio::time::sleep_until(self.status_at.into()), if self.status_stale => {}
@@ -175,6 +210,16 @@ where
     fn input(&mut self, input: Input<'_, M::Action>) {
         self.status_stale = true;
         self.machine.handle_input(Instant::now(), input);
+    }
+
+    /// Hands in what the inlet has: a few at a time, so that the network gets its turn.
+    async fn take_in(&mut self) {
+        for _ in 0..ACTIONS {
+            let Some(action) = self.inlet.take() else { return };
+            self.input(Input::Action(action));
+            self.drain().await;
+        }
+        self.nudge.nudge();
     }
 
     /// Does what the machine wants done, until it only wants to be woken.
@@ -304,11 +349,45 @@ mod tests {
         }
     }
 
+    struct Numbers(std::vec::IntoIter<u32>);
+
+    impl Inlet<u32> for Numbers {
+        fn take(&mut self) -> Option<u32> {
+            self.0.next()
+        }
+    }
+
+    fn ends<const N: usize>(
+        outbox: Full,
+        on_overflow: Option<u32>,
+        inlet: [u32; N],
+    ) -> Ends<u32, Full, Numbers> {
+        let inlet = Numbers(Vec::from(inlet).into_iter());
+        Ends { outbox, on_overflow, inlet, nudge: Nudge::default() }
+    }
+
+    #[test]
+    fn an_inlet_is_emptied_when_it_is_nudged() {
+        let (_release, make) = echo();
+        let (sender, told) = mpsc::channel();
+        let numbers: [u32; 100] = std::array::from_fn(|n| n as u32 + 2);
+        let ends = ends(Full(0, sender), None, numbers);
+        let nudge = ends.nudge.clone();
+        let mut peer = spawn(nowhere(), make, ends).expect("it starts");
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "nobody has nudged it");
+        nudge.nudge();
+        let all: Vec<_> = told.iter().take(numbers.len()).collect();
+        assert_eq!(all, numbers);
+        peer.act(END);
+        peer.join();
+    }
+
     #[test]
     fn a_machine_is_told_once_that_an_event_was_lost_and_actions_keep_their_order() {
         let (_release, make) = echo();
         let (sender, told) = mpsc::channel();
-        let mut peer = spawn(nowhere(), make, Full(2, sender), Some(LOST)).expect("it starts");
+        let mut peer =
+            spawn(nowhere(), make, ends(Full(2, sender), Some(LOST), [])).expect("it starts");
         let numbers: Vec<u32> = (2..100).collect();
         assert!(numbers.iter().all(|number| peer.act(*number)));
         peer.act(END);
@@ -322,7 +401,7 @@ mod tests {
     #[test]
     fn actions_that_wait_have_a_bound() {
         let ((sender, told), (release, make)) = (mpsc::channel(), echo());
-        let mut peer = spawn(nowhere(), make, Full(0, sender), None).expect("it starts");
+        let mut peer = spawn(nowhere(), make, ends(Full(0, sender), None, [])).expect("it starts");
         peer.act(2);
         assert_eq!(told.recv(), Ok(2));
         peer.act(HOLD);

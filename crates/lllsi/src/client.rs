@@ -18,7 +18,11 @@ use lllsi_proto::invite::{CertificateHash, Invite};
 use crate::host::is_loopback;
 use crate::mailbox::{Mail, Mailbox};
 use crate::play::{self, Figures, Player};
+use crate::streams::{FromHub, Hub, RemoteStream, Told};
 use crate::{Error, Stages, Summary, server_url};
+
+/// How long coming back is tried.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client tells its application.
 #[derive(Debug)]
@@ -41,6 +45,12 @@ pub enum ClientEvent {
     PathChanged(Path),
     /// The path is dead; another is looked for.
     Restarting,
+    /// The host is not heard any more. Another link is being made: [`Self::Connected`] follows, or [`Self::Closed`].
+    Away,
+    /// The host has a stream, from now on, or over another link again.
+    Announced(RemoteStream),
+    /// And not any more.
+    Withdrawn(RemoteStream),
     /// The server is gone. An established link does not need it.
     ServerLost,
     /// The newest frame. Older ones that were not read in time are skipped.
@@ -113,6 +123,7 @@ pub struct ClientBuilder {
     name: String,
     decode: bool,
     waker: Option<Waker>,
+    patience: Duration,
 }
 
 /// A viewer of one host's stream. Dropping it leaves, and waits for its threads: not for async code.
@@ -140,12 +151,19 @@ pub struct Client {
     mailbox: Mailbox<ClientEvent, Frame>,
     figures: Arc<Mutex<Figures>>,
     stats_at: Mutex<Instant>,
+    pub(crate) hub: Arc<Hub>,
 }
 
 impl ClientBuilder {
     /// What the host is shown; default `viewer`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// When the host is not heard any more, how long coming back is tried; default 30 s. [`Duration::ZERO`] ends the session at once.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -207,7 +225,7 @@ impl ClientBuilder {
         let started = Instant::now();
         let Pass { server, entry } = self.pass()?;
         let near = is_loopback(&server.url);
-        let (random_seed, name) = (random()?, self.name);
+        let (random_seed, name, patience) = (random()?, self.name, self.patience);
         let make = move |port| {
             let config = machine::Config {
                 entry,
@@ -215,18 +233,27 @@ impl ClientBuilder {
                 locals: local_addresses(port, near),
                 certificate: Certificate::generate(),
                 random_seed,
+                patience,
             };
             machine::Client::new(Instant::now(), config)
         };
         let mailbox = Mailbox::new(self.waker);
         let (player, frames) = play::queue();
+        let hub = Arc::new(Hub::default());
         let outbox = ToApplication {
+            hub: Arc::clone(&hub),
             mailbox: mailbox.clone(),
             player: Some(player),
             started,
             server: server.clone(),
         };
-        let peer = peer::spawn(server, make, outbox, Some(Action::RequestKeyframe))?;
+        let ends = peer::Ends {
+            outbox,
+            on_overflow: Some(Action::RequestKeyframe),
+            nudge: hub.nudge_handle(),
+            inlet: FromHub { hub: Arc::clone(&hub), wrap: Action::Stream },
+        };
+        let peer = peer::spawn(server, make, ends)?;
         let figures = Arc::default();
         let decoder = play::start(
             frames,
@@ -237,7 +264,7 @@ impl ClientBuilder {
             Arc::clone(&figures),
         )?;
         let stats_at = Mutex::new(started);
-        Ok(Client { peer, decoder: Some(decoder), mailbox, figures, stats_at })
+        Ok(Client { peer, decoder: Some(decoder), mailbox, figures, stats_at, hub })
     }
 }
 
@@ -276,7 +303,8 @@ impl Client {
 
     fn invited(invitation: Invitation) -> ClientBuilder {
         let (certificate, waker) = (None, None);
-        ClientBuilder { invitation, certificate, name: "viewer".into(), decode: true, waker }
+        let (name, patience) = ("viewer".into(), PATIENCE);
+        ClientBuilder { invitation, certificate, name, decode: true, waker, patience }
     }
 
     /// The next event, else the newest frame; waits until `deadline`. `None`: nothing in time, or the session is over
@@ -336,6 +364,7 @@ impl Drop for Client {
 
 /// Sorts the machine's events: frames go to the decoder, the others to the application.
 struct ToApplication {
+    hub: Arc<Hub>,
     mailbox: Mailbox<ClientEvent, Frame>,
     /// Dropped with the net thread's end: the decode thread ends then.
     player: Option<Player>,
@@ -346,6 +375,7 @@ struct ToApplication {
 impl Drop for ToApplication {
     /// Tells the end even if the net thread panicked; after an orderly end this changes nothing.
     fn drop(&mut self) {
+        self.hub.close();
         self.mailbox.close(ClientEvent::Closed(CloseReason::Fault));
     }
 }
@@ -358,6 +388,7 @@ impl Outbox<machine::Event> for ToApplication {
             }
             machine::Event::Closed(reason) => {
                 self.player = None;
+                self.hub.close();
                 self.mailbox.close(ClientEvent::Closed(reason));
                 return Ok(());
             }
@@ -372,6 +403,12 @@ impl Outbox<machine::Event> for ToApplication {
             }
             machine::Event::PathChanged(path) => ClientEvent::PathChanged(path),
             machine::Event::Restarting => ClientEvent::Restarting,
+            machine::Event::Away => ClientEvent::Away,
+            machine::Event::Stream(event) => match self.hub.take(event) {
+                Some(Told::Announced(stream)) => ClientEvent::Announced(stream),
+                Some(Told::Withdrawn(stream)) => ClientEvent::Withdrawn(stream),
+                Some(Told::Returned { .. }) | None => return Ok(()),
+            },
             machine::Event::ServerLost => ClientEvent::ServerLost,
         };
         self.mailbox.put_event(event);

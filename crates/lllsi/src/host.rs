@@ -1,16 +1,18 @@
 //! The publishing side.
 
-use std::collections::HashSet;
+mod sorter;
+
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lllsi_core::host::{
     self as machine, Action, CloseReason, Counters, LeftReason, Room, ViewerId, ViewerStatus,
 };
 use lllsi_core::seal::{HostIdentity, ShortCode};
+use lllsi_core::streams::Status as StreamsStatus;
 use lllsi_core::{Certificate, Path};
-use lllsi_io::peer::{self, Outbox, Overflow, Peer};
+use lllsi_io::peer::{self, Peer};
 use lllsi_io::{local_addresses, random, room_token};
 use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
@@ -20,7 +22,9 @@ use lllsi_proto::sealed::PartReason;
 
 use crate::mailbox::{Mail, Mailbox};
 use crate::publish::{self, Desk, Pipeline};
+use crate::streams::{self, FromHub, Hub, RemoteStream, Stream};
 use crate::{Error, Summary, server_url};
+use sorter::Sorter;
 
 /// What a host shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub enum Source {
     /// An animated picture with a running clock, which says that it is a test card.
     #[default]
     TestCard,
+    /// No pictures: streams of other things alone.
+    None,
 }
 
 /// What a host tells its application.
@@ -90,6 +96,17 @@ pub enum HostEvent {
     Replaced,
     /// The pictures ended, and with them the stream: the viewers are told, and [`HostEvent::Closed`] follows.
     SourceFailed(lllsi_media::Error),
+    /// A client has a stream, from now on, or over another link again.
+    Announced(RemoteStream),
+    /// And not any more.
+    Withdrawn(RemoteStream),
+    /// A client that had lost its link is back under another number: what it subscribed to, and what we have of it, goes on.
+    Returned {
+        /// Before.
+        was: ViewerId,
+        /// Now.
+        is: ViewerId,
+    },
     /// It is over; no event follows.
     Closed(CloseReason),
 }
@@ -109,6 +126,8 @@ pub struct HostStats {
     pub viewers: Vec<ViewerStatus>,
     /// What was not taken, since the host began.
     pub turned_away: Counters,
+    /// Its streams, since they began.
+    pub streams: StreamsStatus,
 }
 
 /// Sets up a [`Host`].
@@ -147,7 +166,10 @@ pub struct HostBuilder {
 /// ```
 pub struct Host {
     // Held for its threads; they end with it.
-    _pipeline: Pipeline,
+    _pipeline: Option<Pipeline>,
+    // In the catalogue for as long as there are pictures.
+    _pictures: Option<Stream>,
+    pub(crate) hub: Arc<Hub>,
     peer: Peer<machine::Host>,
     desk: Desk,
     mailbox: Mailbox<HostEvent, ()>,
@@ -247,16 +269,7 @@ impl HostBuilder {
     pub fn start(mut self) -> Result<Host, Error> {
         let server = server_url(self.server.take().ok_or(Error::NoServer)?, self.certificate)?;
         let room = self.named()?;
-        let source = match self.source {
-            Source::Screen(display) => capture::screen(display.as_deref())?,
-            Source::TestCard => {
-                capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps)
-            }
-        };
-        let largest = Size::new(encode::MAX_SIDE, encode::MAX_SIDE);
-        let bounds = self.size.unwrap_or(largest).at_most(largest);
-        let size = source.size().at_most(bounds);
-        encode::Config { size, fps: self.fps, bitrate: self.bitrate }.check()?;
+        let pictures = self.pictures()?;
         let mut identity = HostIdentity::from_random(random()?);
         if let (Some(room), Some(directory)) = (&room, &self.state) {
             identity.token = room_token(directory, &server, &room.name)?;
@@ -287,23 +300,48 @@ impl HostBuilder {
             machine::Host::new(Instant::now(), config)
         };
         let (mailbox, desk) = (Mailbox::new(None), Desk::default());
-        let outbox =
-            Sorter { mailbox: mailbox.clone(), desk: desk.clone(), connected: HashSet::new() };
+        let hub = Arc::new(Hub::default());
+        let outbox = Sorter {
+            mailbox: mailbox.clone(),
+            desk: desk.clone(),
+            connected: Default::default(),
+            hub: Arc::clone(&hub),
+        };
         let server = peer::Rendezvous { url: server, certificate: self.certificate };
-        let peer = peer::spawn(server, make, outbox, None)?;
-        let config = publish::Config { fps: self.fps, bitrate: self.bitrate, bounds };
-        let (actions, ending) = (peer.actions(), peer.actions());
-        let send = move |frame| {
-            // `false` means that the session is over: the owner stops the threads.
-            let _ = actions.act(Action::Send(frame));
+        let ends = peer::Ends {
+            outbox,
+            on_overflow: None,
+            nudge: hub.nudge_handle(),
+            inlet: FromHub { hub: Arc::clone(&hub), wrap: Action::Stream },
         };
-        let failed = move || {
-            let _ = ending.act(Action::LoseSource);
+        let peer = peer::spawn(server, make, ends)?;
+        let (_pictures, _pipeline) = match pictures {
+            Some((source, config)) => {
+                let stream = streams::pictures(&hub).ok();
+                (stream, Some(start_pipeline(source, config, &desk, &peer)?))
+            }
+            None => (None, None),
         };
-        let pipeline = Pipeline::start(source, encode::h264, config, desk.clone(), send, failed)?;
         let stats_at = Mutex::new(Instant::now());
         let invited = Mutex::new((invite, room));
-        Ok(Host { _pipeline: pipeline, peer, desk, mailbox, invited, stats_at })
+        Ok(Host { _pipeline, _pictures, hub, peer, desk, mailbox, invited, stats_at })
+    }
+
+    /// Where pictures come from, and how they are made; `None` if there are to be none.
+    #[allow(clippy::type_complexity)] // once
+    fn pictures(&self) -> Result<Option<(Box<dyn capture::Source>, publish::Config)>, Error> {
+        let source = match &self.source {
+            Source::Screen(display) => capture::screen(display.as_deref())?,
+            Source::TestCard => {
+                capture::test_card(self.size.unwrap_or(Size::new(1280, 720)), self.fps)
+            }
+            Source::None => return Ok(None),
+        };
+        let largest = Size::new(encode::MAX_SIDE, encode::MAX_SIDE);
+        let bounds = self.size.unwrap_or(largest).at_most(largest);
+        let size = source.size().at_most(bounds);
+        encode::Config { size, fps: self.fps, bitrate: self.bitrate }.check()?;
+        Ok(Some((source, publish::Config { fps: self.fps, bitrate: self.bitrate, bounds })))
     }
 
     /// The room's name and password.
@@ -315,6 +353,24 @@ impl HostBuilder {
         };
         Ok(Some(Room { name: name.parse().map_err(Error::Room)?, password }))
     }
+}
+
+/// Starts the threads that make pictures and send them.
+fn start_pipeline(
+    source: Box<dyn capture::Source>,
+    config: publish::Config,
+    desk: &Desk,
+    peer: &Peer<machine::Host>,
+) -> Result<Pipeline, Error> {
+    let (actions, ending) = (peer.actions(), peer.actions());
+    let send = move |frame| {
+        // `false` means that the session is over: the owner stops the threads.
+        let _ = actions.act(Action::Send(frame));
+    };
+    let failed = move || {
+        let _ = ending.act(Action::LoseSource);
+    };
+    Pipeline::start(source, encode::h264, config, desk.clone(), send, failed)
 }
 
 /// Whether a server's URL names this machine.
@@ -419,7 +475,7 @@ impl Host {
         let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
         let interval = now - std::mem::replace(&mut *at, now);
         let figures = self.desk.take_figures();
-        let machine::Status { viewers, counters } = self.peer.status();
+        let machine::Status { viewers, counters, streams } = self.peer.status();
         HostStats {
             interval,
             encodes: figures.encodes,
@@ -427,6 +483,7 @@ impl Host {
             stages: figures.summary,
             viewers,
             turned_away: counters,
+            streams,
         }
     }
 }
@@ -435,64 +492,5 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.peer.act(Action::Close);
         self.peer.join();
-    }
-}
-
-/// Sorts the machine's events: some are for the encoder, the others for the application.
-struct Sorter {
-    mailbox: Mailbox<HostEvent, ()>,
-    desk: Desk,
-    connected: HashSet<ViewerId>,
-}
-
-impl Drop for Sorter {
-    /// Tells the end even if the net thread panicked; after an orderly end this changes nothing.
-    fn drop(&mut self) {
-        self.mailbox.close(HostEvent::Closed(CloseReason::Fault));
-    }
-}
-
-impl Outbox<machine::Event> for Sorter {
-    fn put(&mut self, event: machine::Event) -> Result<(), Overflow> {
-        match &event {
-            machine::Event::ViewerConnected { id, .. } => drop(self.connected.insert(*id)),
-            machine::Event::ViewerLeft { id, .. } => drop(self.connected.remove(id)),
-            _ => {}
-        }
-        self.desk.set_watched(!self.connected.is_empty());
-        let event = match event {
-            machine::Event::KeyframeWanted => {
-                self.desk.want_keyframe();
-                return Ok(());
-            }
-            machine::Event::Bitrate(bitrate) => {
-                self.desk.set_bitrate(bitrate);
-                return Ok(());
-            }
-            machine::Event::Closed(reason) => {
-                if let Some(error) = self.desk.take_failure() {
-                    self.mailbox.put_event(HostEvent::SourceFailed(error));
-                }
-                self.mailbox.close(HostEvent::Closed(reason));
-                return Ok(());
-            }
-            machine::Event::RoomOpen => HostEvent::Open,
-            machine::Event::ServerLost(reason) => HostEvent::ServerLost { reason },
-            machine::Event::ViewerWaiting { id, name, code } => {
-                HostEvent::Waiting { id, name, code }
-            }
-            machine::Event::ViewerConnected { id, name, path } => {
-                HostEvent::Connected { id, name, path }
-            }
-            machine::Event::ViewerPath { id, path } => HostEvent::PathChanged { id, path },
-            machine::Event::ViewerLeft { id, reason } => HostEvent::Left { id, reason },
-            machine::Event::Refused(reason) => HostEvent::Refused { reason },
-            machine::Event::Rejected => HostEvent::Rejected,
-            machine::Event::WrongPassword => HostEvent::WrongPassword,
-            machine::Event::NameLost => HostEvent::NameLost,
-            machine::Event::Replaced => HostEvent::Replaced,
-        };
-        self.mailbox.put_event(event);
-        Ok(())
     }
 }

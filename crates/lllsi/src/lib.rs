@@ -48,6 +48,7 @@ mod play;
 mod pool;
 mod publish;
 mod stages;
+mod streams;
 
 pub use client::{Client, ClientBuilder, ClientEvent, ClientStats, Frame, Pass};
 pub use host::{Host, HostBuilder, HostEvent, HostStats, Source};
@@ -58,6 +59,7 @@ pub use lllsi_core::host::{
 };
 pub use lllsi_core::rendezvous::{Config as ServerLimits, Counters as ServerCounters};
 pub use lllsi_core::seal::ShortCode;
+pub use lllsi_core::streams::{Published, Status as StreamsStatus, Subscribed};
 pub use lllsi_core::{Arrivals, Ignored, LinkError, Path};
 pub use lllsi_io::server::{
     Config as ServerConfig, Figures as ServerFigures, Patience as ServerPatience, Server, Tls,
@@ -71,10 +73,15 @@ pub use lllsi_proto::Error as LinkTextError;
 pub use lllsi_proto::invite::{CertificateHash, Invite};
 pub use lllsi_proto::rendezvous::Refusal;
 pub use lllsi_proto::room::{Password, RoomName};
+pub use lllsi_proto::rtsmp::{EndReason, Kind, Mode};
 pub use lllsi_proto::sealed::PartReason;
 /// Containers, hand-offs between threads, and typed actions: for an application's own parts.
 pub use lllsi_stream as stream;
 pub use stages::{Stages, Summary};
+pub use streams::{
+    Item, Key, MapEvent, MapStream, PassedOn, Publish, RemoteStream, Stream, StreamCounts,
+    StreamError, Value, VectorStream,
+};
 
 /// What can fail in setting up a host, client or server.
 #[derive(Debug, thiserror::Error)]

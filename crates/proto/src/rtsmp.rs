@@ -61,6 +61,8 @@ pub enum Kind {
     Map,
     /// Pictures: the link's own video. It is steered here, and sent elsewhere.
     Video,
+    /// Changes that a client asks of a map of the host's.
+    Writes,
     /// An application's own, from 128 on; or one of a later version.
     Other(u8),
 }
@@ -71,6 +73,7 @@ impl From<u8> for Kind {
             1 => Self::Vector,
             2 => Self::Map,
             3 => Self::Video,
+            4 => Self::Writes,
             other => Self::Other(other),
         }
     }
@@ -82,6 +85,7 @@ impl From<Kind> for u8 {
             Kind::Vector => 1,
             Kind::Map => 2,
             Kind::Video => 3,
+            Kind::Writes => 4,
             Kind::Other(other) => other,
         }
     }

@@ -52,6 +52,8 @@ pub struct Setup {
     pub terms: host::Terms,
     /// The room's name and password, if it has them.
     pub room: Option<host::Room>,
+    /// How long clients try to come back.
+    pub patience: Duration,
     /// Addresses that clients claim to have besides their own.
     pub claims: Vec<SocketAddr>,
 }
@@ -67,6 +69,7 @@ impl Default for Setup {
             max_viewers: 8,
             terms: host::Terms::default(),
             room: None,
+            patience: Duration::ZERO,
             claims: Vec::new(),
         }
     }
@@ -225,12 +228,18 @@ impl World {
             locals,
             certificate: Certificate::generate(),
             random_seed: self.rng.bytes(),
+            patience: self.setup.patience,
         };
         let client = Box::new(Client::new(self.now, config));
         self.add(Machine::Client(client, ClientView::default()), address, nat)
     }
 
     // --- What a test may look at ---
+
+    /// The present.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
 
     /// Time since the world began.
     pub fn elapsed(&self) -> Duration {

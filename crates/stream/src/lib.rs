@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`StreamData`] | anything that has a byte form |
 //! | [`StreamContainer`], [`StreamVectorContainer`], [`StreamMapContainer`] | bounded places for items, with a rule for what is over the bound |
+//! | [`MapReplica`], [`MapChange`] | a copy of a map that is written elsewhere |
 //! | [`handoff`], [`newest`] | items from threads to a thread |
 //! | [`StopToken`], [`Worker`] | threads that end with their owner |
 //! | [`Mediator`], [`Action`], [`ActionListener`] | typed actions between parts that do not know each other |
@@ -13,6 +14,7 @@ mod container;
 mod data;
 mod handoff;
 mod mediator;
+mod replica;
 mod stop;
 mod sync;
 
@@ -20,4 +22,5 @@ pub use container::{Overflow, Pushed, StreamContainer, StreamMapContainer, Strea
 pub use data::{DataError, Format, Raw, StreamData};
 pub use handoff::{Closed, Counts, NotSent, Receiver, Sender, handoff, newest};
 pub use mediator::{Action, ActionListener, Listening, Mediator};
+pub use replica::{MapChange, MapReplica};
 pub use stop::{StopToken, Worker};

@@ -12,6 +12,7 @@ use lllsi_proto::sealed::Ticket;
 use crate::assemble::Arrivals;
 use crate::link::SILENCE;
 use crate::seal::ShortCode;
+use crate::streams;
 use crate::{Certificate, Frame, Ignored, LinkError, Path};
 
 /// What a client needs to know.
@@ -27,6 +28,8 @@ pub struct Config {
     pub certificate: Certificate,
     /// 32 fresh random bytes.
     pub random_seed: [u8; 32],
+    /// When the host is not heard any more, for how long coming back is tried.
+    pub patience: Duration,
 }
 
 /// How a client finds its room, and what lets it in.
@@ -76,12 +79,14 @@ impl Entry {
 }
 
 /// What a client may be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Leave the room.
     Leave,
     /// A frame could not be decoded: go on with a keyframe.
     RequestKeyframe,
+    /// Do something with a stream.
+    Stream(streams::Action),
 }
 
 /// What a client tells.
@@ -93,12 +98,16 @@ pub enum Event {
     Waiting(ShortCode),
     /// The host lets us in; a path is being looked for. The ticket is for coming back while the stream lives.
     Admitted(Option<Entry>),
-    /// The link is up, encrypted and confirmed.
+    /// The link is up, encrypted and confirmed: the first, or another after [`Self::Away`].
     Connected(Path),
     /// The link runs over another path now; or after [`Self::Restarting`] over the same again.
     PathChanged(Path),
     /// The path is dead; another is looked for.
     Restarting,
+    /// The host is not heard any more; another link is being made.
+    Away,
+    /// Something happened to a stream.
+    Stream(streams::Event),
     /// The server is gone. An established link does not need it.
     ServerLost,
     /// A frame, in decoding order.
@@ -188,7 +197,7 @@ pub enum CloseReason {
 }
 
 /// What a client knows about its session.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Status {
     /// What arrived.
     pub arrivals: Arrivals,
@@ -198,4 +207,6 @@ pub struct Status {
     pub path: Option<Path>,
     /// What the link did not take.
     pub ignored: Ignored,
+    /// Our streams, and those that we subscribe to.
+    pub streams: streams::Status,
 }

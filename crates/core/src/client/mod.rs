@@ -7,18 +7,21 @@
 //! # let host = HostIdentity::from_random([7; 96]);
 //! # let (room, host_key, secret) = (host.room(), host.public_key(), host.secret);
 //! # let now = std::time::Instant::now();
+//! # use std::time::Duration;
 //! let config = Config {
 //!     entry: Entry::Link { room, host_key, secret },
 //!     name: "Ada".into(),
 //!     locals: vec!["127.0.0.1:5000".parse().unwrap()],
 //!     certificate: Certificate::generate(),
 //!     random_seed: [1; 32],
+//!     patience: Duration::from_secs(30),
 //! };
 //! let mut client = Client::new(now, config);
 //! assert!(matches!(client.poll_output(), Output::Signal(SignalCommand::Connect)));
 //! ```
 
 mod api;
+mod away;
 mod signalling;
 
 use std::collections::VecDeque;
@@ -31,11 +34,14 @@ use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
 use crate::assemble::Assembler;
 use crate::clock::{ClockSync, DelayWindow};
-use crate::link::{Link, LinkEvent};
+use crate::link::{Lane, Link, LinkEvent};
 use crate::password::Asking;
 use crate::seal::{Channel, Initiator, derive};
 use crate::server::Server;
+use crate::streams::{Streams, THE_HOST};
 use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, micros_since};
+
+use away::Away;
 
 pub use api::{Action, CloseReason, Config, Entry, Event, Status};
 
@@ -61,6 +67,8 @@ enum Phase {
     Waiting(Channel),
     /// Admitted; the channel stays for candidates and restarts while the server is there.
     Joined(Channel),
+    /// The link is lost; another attempt follows.
+    Away,
     Closed,
 }
 
@@ -81,6 +89,9 @@ pub struct Client {
     latency_us: u32,
     /// The longest since the last report.
     queued_us: u32,
+    /// Where our clock begins.
+    epoch: Instant,
+    /// When the present attempt to get in began.
     started: Instant,
     restart_at: Option<Instant>,
     is_restarting: bool,
@@ -89,6 +100,11 @@ pub struct Client {
     reported: (u64, u32),
     ping_at: Option<Instant>,
     pings: u32,
+    streams: Streams,
+    away: Option<Away>,
+    attempt: u64,
+    /// What lets us in again.
+    pass: Option<Entry>,
     outputs: VecDeque<Output<Event>>,
     now: Instant,
 }
@@ -98,6 +114,8 @@ impl Client {
     pub fn new(now: Instant, mut config: Config) -> Self {
         truncate(&mut config.name, MAX_NAME_BYTES);
         let (link, offer) = Link::offer(now, &config.certificate, &config.locals);
+        let run = derive(&config.random_seed, b"streams", 0);
+        let run = run.first_chunk().expect("it is longer");
         let mut client = Self {
             phase: Phase::Entering,
             server: Server::connect(now, &config.random_seed),
@@ -111,6 +129,7 @@ impl Client {
             delay: DelayWindow::default(),
             latency_us: 0,
             queued_us: 0,
+            epoch: now,
             started: now,
             restart_at: None,
             is_restarting: false,
@@ -118,6 +137,10 @@ impl Client {
             reported: (0, 0),
             ping_at: None,
             pings: 0,
+            streams: Streams::new(u32::from_be_bytes(*run)),
+            away: None,
+            attempt: 0,
+            pass: None,
             outputs: VecDeque::new(),
             now,
             config,
@@ -140,6 +163,8 @@ impl Client {
             self.assembler.timeout().filter(|_| self.link.is_up()),
             self.report_at,
             self.ping_at,
+            self.streams.timeout(),
+            self.away.map(|away| away.timeout()),
         ]
         .into_iter()
         .flatten()
@@ -179,16 +204,32 @@ impl Client {
                 return;
             }
         }
+        self.wait_away();
+        self.serve_streams();
         if self.link.is_up() {
             self.frames();
             self.pulse();
         }
     }
 
+    /// Sends and tells what has come up in streams.
+    fn serve_streams(&mut self) {
+        let now = self.now;
+        self.streams.handle_timeout(now);
+        let streams = &mut self.streams;
+        self.link.send_streams(now, |lane| match lane {
+            Lane::Ordered => streams.poll_ordered(THE_HOST),
+            Lane::Live => streams.poll_live(now, THE_HOST),
+        });
+        while let Some(event) = self.streams.poll_event() {
+            self.outputs.push_back(Output::Event(Event::Stream(event)));
+        }
+    }
+
     fn link_event(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up(path) => {
-                self.path = Some(path);
+                (self.path, self.away) = (Some(path), None);
                 self.assembler = Assembler::new(self.now);
                 (self.report_at, self.ping_at) = (Some(self.now), Some(self.now));
                 self.event(Event::Connected(path));
@@ -211,7 +252,14 @@ impl Client {
                 }
             }
             LinkEvent::Message(Message::Goodbye { reason }) => self.parted(reason),
+            LinkEvent::Ready => self.streams.join(self.now, THE_HOST, None),
+            LinkEvent::Stream(bytes) => {
+                let (clock, now_us) = (&self.clock, self.micros(self.now));
+                let age_us = |made_us| Some(clock.age_us(made_us, now_us)?.max(0).cast_unsigned());
+                self.streams.receive(self.now, THE_HOST, bytes, &age_us);
+            }
             LinkEvent::Message(_) | LinkEvent::KeyframeWanted => {}
+            LinkEvent::Down(LinkError::Silent) if self.come_back() => {}
             LinkEvent::Down(error) => self.end(match error {
                 LinkError::NoPath => CloseReason::NoPath,
                 LinkError::Silent => CloseReason::HostVanished,
@@ -307,8 +355,7 @@ impl Client {
     }
 
     fn micros(&self, at: Instant) -> u64 {
-        // An hour in front, so that a clock behind ours does not count below zero.
-        micros_since(self.started, at) + 3_600_000_000
+        micros(self.epoch, at)
     }
 
     // --- The end ---
@@ -338,6 +385,9 @@ impl Client {
     }
 
     fn end(&mut self, reason: CloseReason) {
+        if self.is_worth_another(&reason) {
+            return self.try_later();
+        }
         self.phase = Phase::Closed;
         if !self.link.is_down() {
             self.link.close(self.now, PartReason::ClientLeft);
@@ -372,6 +422,7 @@ impl Machine for Client {
             rtt: self.clock.rtt_us().map(Duration::from_micros),
             path: self.path,
             ignored: self.link.ignored(),
+            streams: self.streams.status(),
         }
     }
 
@@ -388,6 +439,11 @@ impl Machine for Client {
             }
             Input::Signal(event) => self.signal(event),
             Input::Action(Action::Leave) => self.leave(),
+            Input::Action(Action::Stream(action)) => {
+                let (clock, epoch) = (&self.clock, self.epoch);
+                let host_us = |at| clock.host_us(micros(epoch, at)).unwrap_or(0);
+                self.streams.act(now, action, host_us);
+            }
             Input::Action(Action::RequestKeyframe) => self.assembler.reset(now),
         }
         self.advance();
@@ -401,6 +457,11 @@ impl Machine for Client {
     fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed) && self.outputs.is_empty()
     }
+}
+
+/// Our clock: an hour in front, so that a clock behind ours does not count below zero.
+fn micros(epoch: Instant, at: Instant) -> u64 {
+    micros_since(epoch, at) + 3_600_000_000
 }
 
 /// Cuts a string to at most `max` bytes, between characters.

@@ -53,6 +53,10 @@ impl Client {
             }
             (Reply::Closed, _) => self.end(CloseReason::HostClosed),
             (Reply::Dismissed, _) => self.end(CloseReason::Kicked),
+            // The host is gone: no other attempt would find it.
+            (Reply::Refused { reason: Refusal::UnknownRoom }, _) if self.away.take().is_some() => {
+                self.end(CloseReason::HostVanished);
+            }
             (Reply::Refused { reason }, _) => self.end(match reason {
                 Refusal::UnknownRoom => CloseReason::UnknownRoom,
                 Refusal::RoomFull => CloseReason::RoomFull,
@@ -248,6 +252,7 @@ impl Client {
             (_, _, entry @ Entry::Ticket { .. }) => Some(entry.clone()),
             _ => None,
         };
+        self.keep_pass(entry.as_ref());
         self.event(Event::Admitted(entry));
     }
 }

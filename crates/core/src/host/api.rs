@@ -11,6 +11,7 @@ use lllsi_proto::sealed::PartReason;
 use super::ViewerStatus;
 use super::invitation::Terms;
 use crate::seal::{HostIdentity, ShortCode};
+use crate::streams;
 use crate::{Certificate, CodedFrame, Ignored, LinkError, Path};
 
 /// What a host needs to know.
@@ -62,6 +63,8 @@ pub struct Status {
     pub viewers: Vec<ViewerStatus>,
     /// What it did not take.
     pub counters: Counters,
+    /// Its streams, and those that it subscribes to.
+    pub streams: streams::Status,
 }
 
 /// What a host has not taken since it began: over a bound, without sense, or from nobody it knows.
@@ -109,6 +112,8 @@ pub enum Action {
     Kick(ViewerId),
     /// Send a frame to all viewers.
     Send(CodedFrame),
+    /// Do something with a stream.
+    Stream(streams::Action),
     /// There are no more pictures: end the stream for all, and tell them why.
     LoseSource,
     /// End the stream for all.
@@ -164,6 +169,8 @@ pub enum Event {
     NameLost,
     /// A newer connection with our token has the room now: new clients go there. Links that are up stay.
     Replaced,
+    /// Something happened to a stream.
+    Stream(streams::Event),
     /// The next frame should be a keyframe.
     KeyframeWanted,
     /// The encoder should aim at this rate, bit/s.

@@ -42,7 +42,9 @@ use lllsi_proto::sealed::PartReason;
 
 use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
+use crate::seal::derive;
 use crate::server::Server;
+use crate::streams::{self, Streams};
 use crate::{Certificate, CodedFrame, FAR_FUTURE, Input, Machine, Output, micros_since, stun};
 use checks::Checks;
 use claims::Claims;
@@ -89,6 +91,7 @@ pub struct Host {
     by_source: Claims,
     by_ufrag: HashMap<String, ViewerId>,
     checks: Checks,
+    streams: Streams,
     door: Door,
     /// One entry per viewer, at its [`Viewer::deadline`].
     deadlines: BTreeSet<(Instant, ViewerId)>,
@@ -115,6 +118,8 @@ impl Host {
         let seed = config.random_seed;
         let door = Door::new(now, config.identity, config.room, config.terms, seed);
         let place = Place { locals: config.locals, certificate: config.certificate };
+        let [a, b, c, d, ..] = derive(&seed, b"streams", 0);
+        let run = [a, b, c, d];
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
             bitrate: config.max_bitrate,
@@ -142,6 +147,7 @@ impl Host {
             closed: false,
             outputs: VecDeque::new(),
             checks: Checks::default(),
+            streams: Streams::new(u32::from_be_bytes(run)),
             door,
             now,
         };
@@ -162,7 +168,7 @@ impl Host {
         let arrival = self.arrivals.front().map(|(at, _)| *at);
         let keyframe = self.keyframe_wanted.then_some(self.keyframe_at);
         let rate = (!self.by_source.is_empty()).then_some(self.rate_at);
-        [viewers, arrival, keyframe, rate, self.server.timeout()]
+        [viewers, arrival, keyframe, rate, self.server.timeout(), self.streams.timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -179,6 +185,7 @@ impl Host {
         for id in due {
             self.with_viewer(id, |viewer, now| viewer.handle_timeout(now));
         }
+        self.streams.handle_timeout(now);
         while let Some(&(_, client)) = self.arrivals.front().filter(|(at, _)| *at <= now) {
             self.arrivals.pop_front();
             self.counters.silent += 1;
@@ -204,6 +211,10 @@ impl Host {
             }
             Action::Kick(id) => self.kick(id),
             Action::Send(frame) => self.send(&frame),
+            Action::Stream(action) => {
+                let epoch = self.epoch;
+                self.streams.act(self.now, action, |at| micros_since(epoch, at));
+            }
             Action::LoseSource => self.close(CloseReason::SourceLost),
             Action::Close => self.close(CloseReason::Closed),
         }
@@ -274,6 +285,22 @@ impl Host {
                 viewer.send_frame(now, frame, info, &payloads);
                 Step::Stay
             });
+        }
+    }
+
+    /// Sends and tells what has come up in streams.
+    fn serve_streams(&mut self) {
+        while let Some(id) = self.streams.take_stirred() {
+            self.with_viewer(id, |_, _| Step::Stay);
+        }
+        while let Some(event) = self.streams.poll_event() {
+            match event {
+                streams::Event::Pictures(id, wants) => self.with_viewer(id, |viewer, _| {
+                    viewer.want_pictures(wants);
+                    Step::Stay
+                }),
+                event => self.event(Event::Stream(event)),
+            }
         }
     }
 
@@ -387,7 +414,7 @@ impl Host {
             }
             match step {
                 Step::Leave(reason) => Step::Leave(reason),
-                _ => viewer.advance(self.now, self.epoch, self.limits),
+                _ => viewer.advance(self.now, self.epoch, self.limits, &mut self.streams),
             }
         });
         while let Some(transmit) = viewer.poll_transmit() {
@@ -456,6 +483,13 @@ impl Host {
             self.by_client.remove(&client);
             self.server.send(&Request::Dismiss { client });
         }
+        match &reason {
+            // It may come back, or has.
+            LeftReason::Link(_) | LeftReason::Fault | LeftReason::Parted(PartReason::Replaced) => {
+                self.streams.lost(self.now, id)
+            }
+            _ => self.streams.leave(self.now, id),
+        }
         if viewer.was_announced() {
             self.event(Event::ViewerLeft { id, reason });
         }
@@ -507,6 +541,7 @@ impl Machine for Host {
             Input::Action(action) => self.action(action),
         }
         if !self.closed {
+            self.serve_streams();
             self.ask_for_keyframe();
             self.server.collect(self.now, &mut self.outputs);
         }
@@ -520,7 +555,7 @@ impl Machine for Host {
         let viewers: Vec<_> = self.viewers.iter().map(|(id, viewer)| viewer.status(*id)).collect();
         let mut counters = self.counters;
         viewers.iter().for_each(|viewer| counters.ignored += viewer.ignored);
-        Status { viewers, counters }
+        Status { viewers, counters, streams: self.streams.status() }
     }
 
     fn is_closed(&self) -> bool {

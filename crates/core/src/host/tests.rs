@@ -284,7 +284,8 @@ fn one_viewer_gets_a_keyframe_every_400_ms_at_most() {
     let (epoch, limits) = (f.now, f.host.limits);
     for _ in 0..1000 {
         f.host.with_viewer(ViewerId(1), |viewer, now| {
-            viewer.link_event(now, epoch, limits, LinkEvent::KeyframeWanted)
+            let mut streams = Streams::new(1);
+            viewer.link_event(now, epoch, limits, &mut streams, LinkEvent::KeyframeWanted)
         });
         f.input(Input::Timeout);
         f.now += Duration::from_millis(1);

@@ -15,9 +15,10 @@ use lllsi_proto::sealed::{
 use super::door::Opened;
 use super::{Event, LeftReason, Place, ViewerId};
 use crate::client::truncate;
-use crate::link::{Link, LinkEvent};
+use crate::link::{Lane, Link, LinkEvent};
 use crate::rate::{self, Estimate, Limits, Sample};
 use crate::seal::{Binding, Channel, Responder, derive};
+use crate::streams::Streams;
 use crate::{CodedFrame, FAR_FUTURE, Ignored, LinkError, Path, Transmit, micros_since};
 use lllsi_proto::h264::FrameInfo;
 
@@ -99,6 +100,8 @@ pub(super) struct Viewer {
     surplus_candidates: u64,
     announced: bool,
     needs_keyframe: bool,
+    /// Whether it wants pictures at all.
+    wants_pictures: bool,
     path: Option<Path>,
     report: (Report, Instant),
     estimate: Option<Estimate>,
@@ -156,6 +159,7 @@ impl Viewer {
             surplus_candidates: 0,
             announced: false,
             needs_keyframe: true,
+            wants_pictures: true,
             path: None,
             report: (Report::default(), now),
             estimate: None,
@@ -483,19 +487,44 @@ impl Viewer {
         payloads: &[Arc<[u8]>],
     ) {
         self.needs_keyframe &= !frame.keyframe;
-        if let (false, Stage::Linked(link, _)) = (self.needs_keyframe, &mut self.stage) {
+        if let (false, true, Stage::Linked(link, _)) =
+            (self.needs_keyframe, self.wants_pictures, &mut self.stage)
+        {
             link.send_frame(now, frame.captured_at, info, payloads);
         }
     }
 
+    /// It wants pictures from now on, or none.
+    pub(super) fn want_pictures(&mut self, wants: bool) {
+        if wants && !self.wants_pictures {
+            self.needs_keyframe = true;
+            self.events.push_back(Event::KeyframeWanted);
+        }
+        self.wants_pictures = wants;
+    }
+
     /// Takes over what happened on the link, and sets when to be woken next.
-    pub(super) fn advance(&mut self, now: Instant, epoch: Instant, limits: Limits) -> Step {
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        limits: Limits,
+        streams: &mut Streams,
+    ) -> Step {
         let mut step = Step::Stay;
         while let Some(event) = self.poll_link() {
-            if let Step::Leave(reason) = self.link_event(now, epoch, limits, event) {
+            let step_of = self.link_event(now, epoch, limits, streams, event);
+            if let Step::Leave(reason) = step_of {
                 step = Step::Leave(reason);
                 break;
             }
+        }
+        streams.calm(self.id);
+        if let Stage::Linked(link, _) = &mut self.stage {
+            link.send_streams(now, |lane| match lane {
+                Lane::Ordered => streams.poll_ordered(self.id),
+                Lane::Live => streams.poll_live(now, self.id),
+            });
         }
         self.collect();
         let link = match &self.stage {
@@ -524,6 +553,7 @@ impl Viewer {
         now: Instant,
         epoch: Instant,
         limits: Limits,
+        streams: &mut Streams,
         event: LinkEvent,
     ) -> Step {
         match event {
@@ -554,6 +584,12 @@ impl Viewer {
             LinkEvent::Message(Message::Report(report)) => self.reported(now, report, limits),
             LinkEvent::Message(Message::Goodbye { reason }) => return Step::Leave(reason.into()),
             LinkEvent::Message(_) | LinkEvent::Rtp(_) => {}
+            LinkEvent::Ready => streams.join(now, self.id, self.ticket),
+            LinkEvent::Stream(bytes) => {
+                let host_us = micros_since(epoch, now);
+                let age_us = |made_us| host_us.checked_sub(made_us);
+                streams.receive(now, self.id, bytes, &age_us);
+            }
             LinkEvent::Down(error) => return Step::Leave(error.into()),
         }
         Step::Stay

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::AddAssign;
 
+use bytes::Bytes;
 use lllsi_proto::control::Message;
 use str0m::RtcError;
 
@@ -63,13 +64,26 @@ pub enum LinkError {
     Closed,
 }
 
+/// The two channels of streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Everything arrives, in order.
+    Ordered,
+    /// Nothing is sent twice.
+    Live,
+}
+
 /// What a link tells its machine.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
     /// Both ends are confirmed.
     Up(Path),
     PathChanged(Path),
+    /// Streams may be sent: the other side has verified us.
+    Ready,
     Message(Message),
+    /// A message on one of the channels of streams.
+    Stream(Bytes),
     Rtp(Packet),
     KeyframeWanted,
     Down(LinkError),

@@ -34,8 +34,14 @@ impl Link {
             self.events.push_back(LinkEvent::Up(path));
             // Tell them at once: they wait for it.
             self.confirm_at = Some(now);
+            if verified {
+                self.ready();
+            }
         } else if self.is_up() {
             self.confirm_at = if verified { None } else { Some(now) };
+            if verified {
+                self.ready();
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod api;
 mod confirm;
 mod description;
 mod dtls;
+mod lane;
 mod profile;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,8 @@ use crate::{Transmit, stun};
 use description::{Checked, MAX_CANDIDATES};
 use profile::{PLAYOUT_DELAY, VIDEO_PT, add_host_candidates, channels, config};
 
-pub(crate) use api::LinkEvent;
 pub use api::{Ignored, LinkError, Path};
+pub(crate) use api::{Lane, LinkEvent};
 pub use profile::Certificate;
 
 /// While no path is found, ICE is driven this often: str0m starts one check per call, but asks to be called only every
@@ -79,7 +80,12 @@ pub(crate) struct Link {
     state: State,
     control: ChannelId,
     pulse: ChannelId,
+    streams: ChannelId,
+    live: ChannelId,
+    live_queue: lane::Queue,
     pulse_open: bool,
+    /// The other side takes what we send: it has verified us.
+    is_ready: bool,
     /// When our [`Message::Confirm`] is sent (again); `None` once they have verified it.
     confirm_at: Option<Instant>,
     video: Option<(Mid, Pt)>,
@@ -110,9 +116,9 @@ impl Link {
         add_host_candidates(&mut rtc, locals);
         let mut changes = rtc.sdp_api();
         let mid = changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-        let [control, pulse] = channels().map(|c| changes.add_channel_with_config(c));
+        let channels = channels().map(|c| changes.add_channel_with_config(c));
         let (offer, pending) = changes.apply().expect("new media needs an offer");
-        let mut link = Self::new(now, rtc, Role::Client, control, pulse);
+        let mut link = Self::new(now, rtc, Role::Client, channels);
         link.pending = Some(pending);
         link.video = Some((mid, Pt::new_with_value(VIDEO_PT)));
         link.drain(now);
@@ -132,8 +138,8 @@ impl Link {
             config(certificate).set_extension(PLAYOUT_DELAY, Extension::PlayoutDelay).build(now);
         add_host_candidates(&mut rtc, locals);
         let answer = rtc.sdp_api().accept_offer(offer).map_err(bad_description)?;
-        let [control, pulse] = channels().map(|c| rtc.direct_api().create_data_channel(c));
-        let mut link = Self::new(now, rtc, Role::Host, control, pulse);
+        let channels = channels().map(|c| rtc.direct_api().create_data_channel(c));
+        let mut link = Self::new(now, rtc, Role::Host, channels);
         link.state = State::Punching { give_up: Some(now + PUNCH_TIMEOUT) };
         link.note_candidates(&checked);
         link.drain(now);
@@ -145,7 +151,8 @@ impl Link {
         Ok((link, answer))
     }
 
-    fn new(now: Instant, rtc: Rtc, role: Role, control: ChannelId, pulse: ChannelId) -> Self {
+    fn new(now: Instant, rtc: Rtc, role: Role, channels: [ChannelId; 4]) -> Self {
+        let [control, pulse, streams, live] = channels;
         Self {
             rtc,
             role,
@@ -154,7 +161,11 @@ impl Link {
             state: State::Punching { give_up: None },
             control,
             pulse,
+            streams,
+            live,
+            live_queue: lane::Queue::default(),
             pulse_open: false,
+            is_ready: false,
             confirm_at: None,
             video: None,
             pending: None,
@@ -503,6 +514,13 @@ impl Link {
                 self.fingerprints = self.read_fingerprints();
             }
             Event::ChannelOpen(id, _) if id == self.pulse => self.pulse_open = true,
+            Event::ChannelData(data) if data.id == self.streams || data.id == self.live => {
+                self.heard_at = now;
+                if self.is_up() {
+                    self.ready();
+                    self.events.push_back(LinkEvent::Stream(data.data.into()));
+                }
+            }
             Event::ChannelData(data) => {
                 self.heard_at = now;
                 self.handle_message(now, &data.data);
@@ -542,6 +560,7 @@ impl Link {
             Ok(Some(message)) if self.is_up() => {
                 // They speak, so they have verified us.
                 self.confirm_at = None;
+                self.ready();
                 self.events.push_back(LinkEvent::Message(message));
             }
             Ok(_) => {}

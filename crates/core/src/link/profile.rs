@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lllsi_proto::control::{CONTROL_CHANNEL, PULSE_CHANNEL};
+use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::media::Pt;
@@ -22,6 +23,8 @@ const MAX_CHECK_RTO: Duration = Duration::from_secs(2);
 const MAX_CHECKS: usize = 11;
 /// The number of the header extension that asks for no playout delay, if the offer gives it no other.
 pub(super) const PLAYOUT_DELAY: u8 = 2;
+/// Bytes that all channels may hold. Each has a bound of its own below that.
+const MAX_BUFFERED: usize = 1 << 20;
 pub(super) const VIDEO_PT: u8 = 102;
 const VIDEO_RESEND_PT: u8 = 103;
 /// Constrained baseline, level 3.1: what every WebRTC peer decodes. The true level stands in the stream.
@@ -56,7 +59,8 @@ pub(super) fn config(certificate: &Certificate) -> RtcConfig {
         .set_dtls_version(DtlsVersion::Auto)
         .set_rtp_mode(true)
         // SCTP's handshake travels in the descriptions, where the other side knows how (draft-hancke-tsvwg-snap).
-        .set_snap_enabled(true);
+        .set_snap_enabled(true)
+        .set_sctp_max_buffered_amount(MAX_BUFFERED);
     config.set_initial_stun_rto(FIRST_CHECK_RTO);
     config.set_max_stun_rto(MAX_CHECK_RTO);
     config.set_max_stun_retransmits(MAX_CHECKS);
@@ -65,21 +69,25 @@ pub(super) fn config(certificate: &Certificate) -> RtcConfig {
     config
 }
 
-/// Out-of-band negotiated: they are open as soon as SCTP is.
-pub(super) fn channels() -> [ChannelConfig; 2] {
-    let control = ChannelConfig {
-        label: "control".into(),
-        negotiated: Some(CONTROL_CHANNEL),
+/// The data channels of a link: `control`, `pulse`, `streams`, `live`. Out-of-band negotiated: they are open as soon as SCTP
+/// is.
+pub(super) fn channels() -> [ChannelConfig; 4] {
+    let channel = |label: &str, number, is_reliable| ChannelConfig {
+        label: label.into(),
+        ordered: is_reliable,
+        reliability: match is_reliable {
+            true => Reliability::Reliable,
+            false => Reliability::MaxRetransmits { retransmits: 0 },
+        },
+        negotiated: Some(number),
         ..ChannelConfig::default()
     };
-    let pulse = ChannelConfig {
-        label: "pulse".into(),
-        ordered: false,
-        reliability: Reliability::MaxRetransmits { retransmits: 0 },
-        negotiated: Some(PULSE_CHANNEL),
-        ..ChannelConfig::default()
-    };
-    [control, pulse]
+    [
+        channel("control", CONTROL_CHANNEL, true),
+        channel("pulse", PULSE_CHANNEL, false),
+        channel("streams", STREAMS_CHANNEL, true),
+        channel("live", LIVE_CHANNEL, false),
+    ]
 }
 
 pub(super) fn add_host_candidates(rtc: &mut Rtc, locals: &[SocketAddr]) {

@@ -3,6 +3,7 @@
 mod hostile;
 mod network;
 mod rooms;
+mod streams;
 
 use std::time::Duration;
 
@@ -21,7 +22,12 @@ pub(crate) fn ms(ms: u64) -> Duration {
 
 /// Runs a scenario over all seeds, on two threads, and names the seed that fails.
 pub(crate) fn for_seeds(scenario: impl Fn(u64) + Sync) {
-    let seeds = std::env::var("LLLSI_SEEDS").map_or(SEEDS, |n| n.parse().expect("a number"));
+    for_some_seeds(SEEDS, scenario);
+}
+
+/// The same for scenarios that take long: over so many, unless told otherwise.
+pub(crate) fn for_some_seeds(seeds: u64, scenario: impl Fn(u64) + Sync) {
+    let seeds = std::env::var("LLLSI_SEEDS").map_or(seeds, |n| n.parse().expect("a number"));
     std::thread::scope(|scope| {
         for half in 0..2 {
             let scenario = &scenario;

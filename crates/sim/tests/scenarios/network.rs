@@ -117,6 +117,41 @@ fn a_host_that_vanishes_is_noticed() {
 }
 
 #[test]
+fn a_viewer_comes_back_by_itself_when_its_network_does() {
+    for_seeds(|seed| {
+        let (mut world, viewer) = watching(Setup { seed, patience: secs(30), ..Setup::default() });
+        world.set_conditions(viewer, Conditions { loss: 1.0, ..Conditions::default() });
+        world.run_for(secs(8));
+        assert!(world.host().connected.is_empty(), "the host does not wait for it");
+        assert!(world.client(viewer).told(|event| matches!(event, client::Event::Away)));
+        world.set_conditions(viewer, Conditions::default());
+        let frames = world.client(viewer).frames;
+        let came_back = world.run_until(secs(12), |w| w.client(viewer).frames > frames + 30);
+        assert!(came_back, "{:?}", world.client(viewer).events);
+        assert_eq!(world.host().connected.len(), 1);
+    });
+}
+
+#[test]
+fn a_viewer_that_would_come_back_gives_up_when_the_host_is_gone_and_when_its_patience_is() {
+    for_seeds(|seed| {
+        let patient = Setup { seed, patience: secs(10), ..Setup::default() };
+        let (mut world, viewer) = watching(patient.clone());
+        world.kill_host();
+        // The server knows that the room is no more.
+        assert!(world.run_until(secs(6), |w| w.client(viewer).closed.is_some()));
+        assert_eq!(world.client(viewer).closed, Some(CloseReason::HostVanished));
+        let (mut world, viewer) = watching(patient);
+        world.kill_server();
+        world.kill_host();
+        world.run_for(secs(9));
+        assert_eq!(world.client(viewer).closed, None);
+        assert!(world.run_until(secs(10), |w| w.client(viewer).closed.is_some()));
+        assert_eq!(world.client(viewer).closed, Some(CloseReason::HostVanished));
+    });
+}
+
+#[test]
 fn a_host_that_ends_the_stream_says_so() {
     for_seeds(|seed| {
         let (mut world, viewer) = watching(Setup { seed, ..Setup::default() });

@@ -1,0 +1,99 @@
+//! The two channels of streams, and how much they are given at a time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::{Lane, Link, LinkError, LinkEvent};
+
+/// Bytes that the channel of reliable streams may hold: docs/rtsmp.md, section 2.
+const ORDERED_BUFFER: usize = 256 << 10;
+/// Bytes that the channel of real-time frames may hold.
+const LIVE_BUFFER: usize = 64 << 10;
+/// So much is never a queue: the congestion window is not smaller.
+const LITTLE: usize = 3 << 10;
+/// How much longer than the shortest a delivery may take before it is taken for a queue. SCTP acknowledges every second packet,
+/// others after up to 200 ms.
+const SLACK: Duration = Duration::from_millis(50);
+/// The shortest time to delivery is looked for over this long.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Assumed before anything was delivered.
+const FIRST: Duration = Duration::from_millis(250);
+
+/// Watches the channel. SCTP sends as fast as its congestion window lets it, and queues the rest: a frame is better off waiting
+/// here, where a newer one takes its place.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    written: u64,
+    /// Where the messages that are under way end, and when they were written.
+    under_way: VecDeque<(u64, Instant)>,
+    shortest: Option<(Duration, Instant)>,
+}
+
+impl Queue {
+    /// Whether a message written now would soon be on its way, given how many bytes the channel holds.
+    pub(super) fn has_room(&mut self, now: Instant, held: usize) -> bool {
+        let delivered = self.written.saturating_sub(held as u64);
+        while let Some(&(end, at)) = self.under_way.front().filter(|(end, _)| *end <= delivered) {
+            self.under_way.pop_front();
+            let (took, is_last) = (now.saturating_duration_since(at), end == delivered);
+            // Others may have been delivered before.
+            let is_shorter =
+                self.shortest.is_none_or(|(shortest, at)| took < shortest || now > at + WINDOW);
+            if is_last && is_shorter {
+                self.shortest = Some((took, now));
+            }
+        }
+        let patience = self.shortest.map_or(FIRST, |(shortest, _)| shortest * 3 / 2) + SLACK;
+        let is_stuck = self.under_way.front().is_some_and(|(_, at)| now > *at + patience);
+        held < LITTLE || (held < LIVE_BUFFER && !is_stuck)
+    }
+
+    pub(super) fn wrote(&mut self, now: Instant, bytes: usize) {
+        self.written += bytes as u64;
+        self.under_way.push_back((self.written, now));
+    }
+}
+
+impl Link {
+    /// Sends what there is for the two channels of streams, as long as they have room for it.
+    pub(crate) fn send_streams(
+        &mut self,
+        now: Instant,
+        mut next: impl FnMut(Lane) -> Option<Vec<u8>>,
+    ) {
+        if !self.is_ready || !self.is_up() {
+            return;
+        }
+        let mut sent = false;
+        for (lane, id) in [(Lane::Live, self.live), (Lane::Ordered, self.streams)] {
+            while let Some(mut channel) = self.rtc.channel(id)
+                && let held = channel.buffered_amount()
+                && match lane {
+                    Lane::Live => self.live_queue.has_room(now, held),
+                    Lane::Ordered => held < ORDERED_BUFFER,
+                }
+                && let Some(message) = next(lane)
+            {
+                sent = true;
+                if !matches!(channel.write(true, &message), Ok(true)) {
+                    let detail = "a channel did not take what it had room for".into();
+                    return self.fail(LinkError::Transport(detail));
+                }
+                if lane == Lane::Live {
+                    self.live_queue.wrote(now, message.len());
+                }
+            }
+        }
+        if sent {
+            self.handle_timeout(now);
+        }
+    }
+
+    /// The other side takes what we send on reliable channels: before, it would drop it.
+    pub(super) fn ready(&mut self) {
+        if !self.is_ready {
+            self.is_ready = true;
+            self.events.push_back(LinkEvent::Ready);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! How far a peer is in a stream of ours, and what it is sent next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::rtsmp::{
+    Announcement, FRAGMENT_BYTES, FRAME, FrameHead, LIVE_FRAGMENT_BYTES, Message, SNAPSHOT, cut,
+};
+
+use super::log::{Checkpoint, Kept, Log, MapLog, Newest, cost};
+use super::{Audience, Published};
+
+/// A stream of ours.
+pub(super) struct Stream {
+    pub(super) announcement: Announcement,
+    pub(super) audience: Audience,
+    pub(super) body: Body,
+    pub(super) capacity: usize,
+    pub(super) patience: Duration,
+    pub(super) is_stopped: bool,
+    /// Somebody waits for a place.
+    pub(super) is_awaited: bool,
+    pub(super) figures: Published,
+}
+
+/// What is kept of it.
+pub(super) enum Body {
+    Reliable(Log),
+    Map(MapLog),
+    RealTime(Newest),
+    /// Goes another way.
+    Pictures,
+}
+
+impl Stream {
+    pub(super) fn log(&self) -> Option<&Log> {
+        match &self.body {
+            Body::Reliable(log) => Some(log),
+            Body::Map(map) => Some(&map.log),
+            Body::RealTime(_) | Body::Pictures => None,
+        }
+    }
+
+    pub(super) fn next(&self) -> u32 {
+        match &self.body {
+            Body::RealTime(newest) => newest.next,
+            _ => self.log().map_or(0, Log::next),
+        }
+    }
+}
+
+/// How far a peer is in a reliable stream.
+pub(super) struct Cursor {
+    /// The frame that it began with.
+    pub(super) start: u32,
+    /// The frame that is sent next, and from where on.
+    pub(super) next: u32,
+    pub(super) offset: usize,
+    pub(super) consumed: u32,
+    /// What each of the frames counts as that are sent and not consumed, and all of them.
+    pub(super) sent: VecDeque<usize>,
+    pub(super) under_way: usize,
+    pub(super) window: usize,
+    /// When it last took something, or had nothing to take.
+    pub(super) moved_at: Instant,
+    snapshot: Option<Snapshot>,
+}
+
+struct Snapshot {
+    of: Arc<Checkpoint>,
+    frame: usize,
+    offset: usize,
+}
+
+/// How far a peer is in a real-time stream.
+pub(super) struct LiveCursor {
+    pub(super) taken: u32,
+    pub(super) sending: Option<(Kept, Instant, usize)>,
+}
+
+impl Cursor {
+    pub(super) fn new(now: Instant, next: u32, window: usize) -> Self {
+        let consumed = next.saturating_sub(1);
+        let (sent, offset, under_way) = (VecDeque::new(), 0, 0);
+        let (start, moved_at, snapshot) = (next, now, None);
+        Self { start, next, offset, consumed, sent, under_way, window, moved_at, snapshot }
+    }
+
+    pub(super) fn is_ready(&self, stream: &Stream) -> bool {
+        let Some(log) = stream.log() else { return false };
+        let under_way = self.offset > 0 || self.snapshot.as_ref().is_some_and(|s| s.offset > 0);
+        if under_way {
+            return true;
+        }
+        if stream.is_stopped {
+            return false;
+        }
+        let is_behind = self.next < log.first().max(1);
+        let fits = |kept: &Kept| {
+            (self.under_way == 0 && self.window > 0)
+                || self.under_way + cost(&kept.payload) <= self.window
+        };
+        self.snapshot.is_some() || is_behind || log.get(self.next).is_some_and(fits)
+    }
+
+    pub(super) fn step(&mut self, number: u16, stream: &mut Stream) -> Option<Vec<u8>> {
+        if let Some(snapshot) = &mut self.snapshot {
+            let (message, is_last) = snapshot.step(number)?;
+            if is_last {
+                self.snapshot = None;
+            }
+            return Some(message);
+        }
+        if let Body::Map(map) = &mut stream.body
+            && self.next < map.log.first().max(1)
+        {
+            let of = map.checkpoint();
+            (self.next, self.consumed, self.under_way) = (of.next, of.next - 1, 0);
+            self.sent.clear();
+            let began =
+                Message::Began { stream: number, next: of.next, snapshot: of.frames.len() as u32 };
+            self.snapshot = (!of.frames.is_empty()).then_some(Snapshot { of, frame: 0, offset: 0 });
+            return Some(began.to_bytes());
+        }
+        let kept = stream.log()?.get(self.next)?;
+        if self.offset == 0 {
+            self.sent.push_back(cost(&kept.payload));
+            self.under_way += cost(&kept.payload);
+        }
+        let (message, end) = cut(&kept.head, &kept.payload, self.offset, FRAGMENT_BYTES);
+        self.offset = end;
+        if end == kept.payload.len() {
+            (self.next, self.offset) = (self.next + 1, 0);
+            stream.figures.sent += 1;
+        }
+        Some(message)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn step(&mut self, stream: u16) -> Option<(Vec<u8>, bool)> {
+        let payload = self.of.frames.get(self.frame)?;
+        let number = self.frame as u32 + 1;
+        let head = FrameHead { kind: FRAME, flags: SNAPSHOT, stream, number, captured_us: 0 };
+        let (message, end) = cut(&head, payload, self.offset, FRAGMENT_BYTES);
+        self.offset = end;
+        if end == payload.len() {
+            (self.frame, self.offset) = (self.frame + 1, 0);
+        }
+        Some((message, self.frame == self.of.frames.len()))
+    }
+}
+
+impl LiveCursor {
+    pub(super) fn is_ready(&self, stream: &Stream) -> bool {
+        let Body::RealTime(newest) = &stream.body else { return false };
+        let is_newer = |(kept, _): &(Kept, Instant)| kept.head.number > self.taken;
+        self.sending.is_some() || newest.frame.as_ref().is_some_and(is_newer)
+    }
+
+    pub(super) fn step(&mut self, now: Instant, stream: &mut Stream) -> Option<Vec<u8>> {
+        let Body::RealTime(newest) = &stream.body else { return None };
+        if self.sending.as_ref().is_some_and(|(_, until, _)| now > *until) {
+            self.sending = None;
+            stream.figures.dropped += 1;
+        }
+        if self.sending.is_none() {
+            let (kept, until) =
+                newest.frame.as_ref().filter(|(kept, _)| kept.head.number > self.taken)?;
+            stream.figures.dropped += u64::from(kept.head.number - self.taken - 1);
+            self.taken = kept.head.number;
+            if now > *until {
+                stream.figures.dropped += 1;
+                return None;
+            }
+            stream.figures.sent += 1;
+            self.sending = Some((kept.clone(), *until, 0));
+        }
+        let (kept, _, offset) = self.sending.as_mut()?;
+        let (message, end) = cut(&kept.head, &kept.payload, *offset, LIVE_FRAGMENT_BYTES);
+        *offset = end;
+        if end == kept.payload.len() {
+            self.sending = None;
+        }
+        Some(message)
+    }
+}

@@ -1,0 +1,494 @@
+//! Our streams, and what each peer has of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use lllsi_proto::invite::TicketId;
+use lllsi_proto::rtsmp::{
+    Announcement, EndReason, FrameHead, Kind, MAX_FRAME_BYTES, MAX_STREAMS, Message, Mode,
+};
+
+use super::cursor::{Body, Cursor, LiveCursor, Stream};
+use super::log::{Log, MapLog, Newest, cost};
+use super::{Audience, Event, Item, MapChange, Offer, Published, StreamId};
+use crate::host::ViewerId;
+
+/// What a peer that has lost its link had not consumed is kept for so long.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Answers that wait for a peer's link. Whoever asks for more without taking them breaks the protocol.
+const MAX_ANSWERS: usize = 4 * MAX_STREAMS;
+
+#[derive(Default)]
+struct Peer {
+    ticket: Option<TicketId>,
+    is_up: bool,
+    answers: VecDeque<Vec<u8>>,
+    cursors: BTreeMap<u16, Cursor>,
+    live: BTreeMap<u16, LiveCursor>,
+    /// Whose turn it was.
+    turn: u16,
+    live_turn: u16,
+    /// What it had when it lost its link: it may come back.
+    kept: BTreeMap<u16, Cursor>,
+    kept_until: Option<Instant>,
+}
+
+pub(super) struct Publisher {
+    run: u32,
+    streams: BTreeMap<u16, Stream>,
+    peers: BTreeMap<ViewerId, Peer>,
+    pub(super) events: VecDeque<Event>,
+}
+
+impl Publisher {
+    pub(super) fn new(run: u32) -> Self {
+        Self { run, streams: BTreeMap::new(), peers: BTreeMap::new(), events: VecDeque::new() }
+    }
+
+    // --- The application ---
+
+    pub(super) fn publish(&mut self, id: StreamId, offer: Offer) {
+        let body = match (offer.kind, offer.mode) {
+            (Kind::Video, _) => Body::Pictures,
+            (Kind::Map, _) => Body::Map(MapLog::new(offer.capacity)),
+            (_, Mode::Reliable) => Body::Reliable(Log::new()),
+            (_, Mode::RealTime(_)) => Body::RealTime(Newest::new()),
+        };
+        let Offer { kind, mode, name, format, of, audience, capacity, patience } = offer;
+        let announcement = Announcement { run: self.run, kind, mode, name, format, of };
+        if self.streams.len() >= MAX_STREAMS || self.streams.contains_key(&id.0) {
+            return tracing::warn!(
+                ?announcement,
+                "a stream that cannot be: too many, or its number is taken"
+            );
+        }
+        let figures = Published { id, ..Published::default() };
+        let (is_stopped, is_awaited) = (false, false);
+        for (peer, state) in self.peers.iter_mut().filter(|(_, peer)| peer.is_up) {
+            if audience.has(*peer) {
+                state.answers.push_back(Message::Announce(id.0, announcement.clone()).to_bytes());
+            }
+        }
+        let stream = Stream {
+            announcement,
+            audience,
+            body,
+            capacity,
+            patience,
+            is_stopped,
+            is_awaited,
+            figures,
+        };
+        self.streams.insert(id.0, stream);
+    }
+
+    pub(super) fn withdraw(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.remove(&id.0) {
+            for (peer, state) in &mut self.peers {
+                state.forget(id.0);
+                if state.is_up && stream.audience.has(*peer) {
+                    state.answers.push_back(Message::Withdraw(id.0).to_bytes());
+                }
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, id: StreamId, is_stopped: bool) {
+        let Some(stream) = self.streams.get_mut(&id.0) else { return };
+        if stream.is_stopped == is_stopped {
+            return;
+        }
+        stream.is_stopped = is_stopped;
+        let message = if is_stopped { Message::Pause(id.0) } else { Message::Resume(id.0) };
+        let audience =
+            self.peers.iter_mut().filter(|(id, peer)| peer.is_up && stream.audience.has(**id));
+        audience.for_each(|(_, peer)| peer.answers.push_back(message.to_bytes()));
+    }
+
+    /// Drops what has not been sent. Subscribers go on behind it.
+    pub(super) fn clear(&mut self, now: Instant, id: StreamId) {
+        let Some(Stream { body: Body::Reliable(log), .. }) = self.streams.get_mut(&id.0) else {
+            return;
+        };
+        let next = log.next();
+        for peer in self.peers.values_mut() {
+            peer.kept.remove(&id.0);
+            if let Some(cursor) = peer.cursors.get_mut(&id.0).filter(|c| c.next < next) {
+                *cursor = Cursor::new(now, next, cursor.window);
+                peer.answers
+                    .push_back(Message::Began { stream: id.0, next, snapshot: 0 }.to_bytes());
+            }
+        }
+        self.free(id.0);
+    }
+
+    /// Takes a frame that was made `captured_us` on the host's clock.
+    pub(super) fn push(&mut self, now: Instant, id: StreamId, item: Item, captured_us: u64) {
+        let Some(stream) = self.streams.get_mut(&id.0) else { return };
+        let Item { kind, flags, made_at, payload } = item;
+        stream.figures.frames += 1;
+        stream.figures.bytes += payload.len() as u64;
+        let counts = cost(&payload);
+        let head = FrameHead { kind, flags, stream: id.0, number: 0, captured_us };
+        let has_place = payload.len() <= MAX_FRAME_BYTES && stream.next() < u32::MAX;
+        match (&mut stream.body, stream.announcement.mode) {
+            (Body::RealTime(newest), Mode::RealTime(deadline))
+                if has_place && !stream.is_stopped =>
+            {
+                let until = made_at + Duration::from_micros(deadline.into());
+                newest.push(head, payload, until);
+            }
+            // The one frame that is larger than all the place there is may be alone.
+            (Body::Reliable(log), _)
+                if has_place && (log.bytes() == 0 || log.bytes() + counts <= stream.capacity) =>
+            {
+                log.push(head, payload);
+                let next = log.next();
+                for cursor in self.peers.values_mut().filter_map(|p| p.cursors.get_mut(&id.0)) {
+                    // It had all that there was.
+                    if cursor.consumed + 2 == next {
+                        cursor.moved_at = now;
+                    }
+                }
+                self.free(id.0);
+            }
+            (Body::Reliable(_), _) => {
+                stream.figures.dropped += 1;
+                self.events.push_back(Event::Freed(id, counts));
+            }
+            _ => stream.figures.dropped += 1,
+        }
+    }
+
+    pub(super) fn change(&mut self, id: StreamId, changes: Vec<MapChange>, captured_us: u64) {
+        if let Some(stream) = self.streams.get_mut(&id.0)
+            && let Body::Map(map) = &mut stream.body
+        {
+            stream.figures.frames += 1;
+            let head = FrameHead { stream: id.0, captured_us, ..FrameHead::default() };
+            let before = map.log.next();
+            map.change(head, changes);
+            let payload = map.log.get(before).map_or(0, |kept| kept.payload.len());
+            stream.figures.bytes += payload as u64;
+        }
+    }
+
+    /// Somebody waits for a place: whoever has taken nothing for too long makes it.
+    pub(super) fn wait(&mut self, now: Instant, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id.0) {
+            stream.is_awaited = true;
+            self.part_with_slow(now, id.0);
+        }
+    }
+
+    // --- Links ---
+
+    /// A peer's link is up. Tells who it was, if it has been here before.
+    pub(super) fn join(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        ticket: Option<TicketId>,
+    ) -> Option<ViewerId> {
+        let same = |(other, peer): (&ViewerId, &Peer)| {
+            (*other == id || (ticket.is_some() && peer.ticket == ticket)).then_some(*other)
+        };
+        let was = self.peers.iter().find_map(same);
+        if let Some(was) = was {
+            self.lost(now, was);
+        }
+        let before = was.and_then(|was| self.peers.remove(&was)).unwrap_or_default();
+        let (kept, kept_until) = (before.kept, Some(now + KEPT_FOR));
+        let mut peer = Peer { ticket, is_up: true, kept, kept_until, ..Peer::default() };
+        for (number, stream) in self.streams.iter().filter(|(_, s)| s.audience.has(id)) {
+            peer.answers
+                .push_back(Message::Announce(*number, stream.announcement.clone()).to_bytes());
+            if stream.is_stopped {
+                peer.answers.push_back(Message::Pause(*number).to_bytes());
+            }
+        }
+        self.peers.insert(id, peer);
+        was
+    }
+
+    /// A peer's link is gone: what it has not consumed is kept for a while.
+    pub(super) fn lost(&mut self, now: Instant, id: ViewerId) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_up) else {
+            return;
+        };
+        peer.is_up = false;
+        peer.answers.clear();
+        peer.kept_until = Some(now + KEPT_FOR);
+        peer.kept.append(&mut peer.cursors);
+        let live = std::mem::take(&mut peer.live);
+        let numbers: Vec<u16> = peer.kept.keys().chain(live.keys()).copied().collect();
+        for number in numbers {
+            self.events.push_back(Event::Unsubscribed(StreamId(number), id, None));
+        }
+    }
+
+    /// When what is kept for a peer is to be forgotten.
+    pub(super) fn kept_until(&self, id: ViewerId) -> Option<Instant> {
+        self.peers.get(&id)?.kept_until
+    }
+
+    /// Forgets what is kept for a peer, and the peer if it is gone: tells whether it is.
+    pub(super) fn forget(&mut self, id: ViewerId) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return true };
+        peer.kept_until = None;
+        let (kept, is_gone) = (std::mem::take(&mut peer.kept), !peer.is_up);
+        if is_gone {
+            self.peers.remove(&id);
+        }
+        kept.into_keys().for_each(|stream| self.free(stream));
+        is_gone
+    }
+
+    /// Takes what a peer says as a subscriber.
+    ///
+    /// # Errors
+    /// [`EndReason::Protocol`] if it makes no sense.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        message: &Message,
+    ) -> Result<(), EndReason> {
+        match *message {
+            Message::Subscribe { stream, from, window } => {
+                let answer = self.subscribe(now, id, stream, from, window as usize);
+                let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+                match answer {
+                    Ok(answer) => peer.answers.extend(answer.map(|answer| answer.to_bytes())),
+                    Err(reason) => {
+                        peer.answers.push_back(Message::Ended(stream, reason).to_bytes());
+                        peer.forget(stream);
+                        self.free(stream);
+                    }
+                }
+            }
+            Message::Unsubscribe(stream) => self.unsubscribe(id, stream, None),
+            Message::Consumed { stream, number, window } => {
+                self.consumed(now, id, stream, number, window as usize)?;
+            }
+            _ => {}
+        }
+        if self.peers.get(&id).is_some_and(|peer| peer.answers.len() > MAX_ANSWERS) {
+            self.lost(now, id);
+            return Err(EndReason::Protocol);
+        }
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        number: u16,
+        from: u32,
+        window: usize,
+    ) -> Result<Option<Message>, EndReason> {
+        let stream = self.streams.get_mut(&number).filter(|s| s.audience.has(id));
+        let (Some(stream), Some(peer)) = (stream, self.peers.get_mut(&id).filter(|p| p.is_up))
+        else {
+            return Err(EndReason::Refused);
+        };
+        if from > stream.next() {
+            return Err(EndReason::Protocol);
+        }
+        let is_new = !peer.cursors.contains_key(&number) && !peer.live.contains_key(&number);
+        let next = match &mut stream.body {
+            // It may have lost its link before it heard where it began.
+            Body::Reliable(log) if from == 0 => match peer.kept.get(&number) {
+                Some(kept) if kept.consumed + 1 == kept.start => kept.start,
+                _ => log.next(),
+            },
+            Body::Reliable(log) if from < log.first() => return Err(EndReason::Gone),
+            Body::Reliable(_) => from,
+            // From 0 on, or behind what is kept: the cursor itself finds that it needs a snapshot.
+            Body::Map(_) => from,
+            Body::RealTime(newest) => {
+                let cursor = LiveCursor { taken: newest.next - 1, sending: None };
+                peer.live.insert(number, cursor);
+                newest.next
+            }
+            Body::Pictures => {
+                self.events.push_back(Event::Pictures(id, true));
+                return Ok(None);
+            }
+        };
+        if stream.log().is_some() {
+            peer.cursors.insert(number, Cursor::new(now, next, window));
+            peer.kept.remove(&number);
+        }
+        if is_new {
+            self.events.push_back(Event::Subscribed(StreamId(number), id));
+        }
+        let needs_snapshot = stream.log().is_some_and(|log| next < log.first().max(1));
+        self.free(number);
+        Ok((!needs_snapshot).then_some(Message::Began { stream: number, next, snapshot: 0 }))
+    }
+
+    fn unsubscribe(&mut self, id: ViewerId, number: u16, reason: Option<EndReason>) {
+        if matches!(self.streams.get(&number), Some(Stream { body: Body::Pictures, .. })) {
+            return self.events.push_back(Event::Pictures(id, false));
+        }
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.forget(number)
+        {
+            if let (Some(reason), true) = (reason, peer.is_up) {
+                peer.answers.push_back(Message::Ended(number, reason).to_bytes());
+            }
+            self.events.push_back(Event::Unsubscribed(StreamId(number), id, reason));
+            self.free(number);
+        }
+    }
+
+    fn consumed(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        number: u16,
+        consumed: u32,
+        window: usize,
+    ) -> Result<(), EndReason> {
+        // It may have crossed a withdrawal, or an end.
+        let peer = self.peers.get_mut(&id);
+        let Some(cursor) = peer.and_then(|peer| peer.cursors.get_mut(&number)) else {
+            return Ok(());
+        };
+        if consumed >= cursor.next {
+            self.unsubscribe(id, number, Some(EndReason::Protocol));
+            return Err(EndReason::Protocol);
+        }
+        // What was consumed before the last beginning counts no more.
+        if consumed >= cursor.consumed {
+            let taken = cursor.sent.drain(..(consumed - cursor.consumed) as usize);
+            cursor.under_way -= taken.sum::<usize>();
+            (cursor.consumed, cursor.window, cursor.moved_at) = (consumed, window, now);
+            self.free(number);
+        }
+        Ok(())
+    }
+
+    /// Forgets what everybody has consumed.
+    fn free(&mut self, number: u16) {
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        let Body::Reliable(log) = &mut stream.body else { return };
+        let cursors =
+            self.peers.values().flat_map(|p| [p.cursors.get(&number), p.kept.get(&number)]);
+        let behind = cursors.flatten().map(|cursor| cursor.consumed + 1).min();
+        let freed = log.free_before(behind.unwrap_or(log.next()));
+        if freed > 0 {
+            stream.is_awaited = false;
+            self.events.push_back(Event::Freed(StreamId(number), freed));
+        }
+    }
+
+    /// When the next peer has been waited for long enough.
+    pub(super) fn impatient_at(&self) -> Option<Instant> {
+        let awaited = self.streams.iter().filter(|(_, stream)| stream.is_awaited);
+        awaited
+            .filter_map(|(number, stream)| Some(self.slowest(*number)?.0 + stream.patience))
+            .min()
+    }
+
+    /// Of those that hold a stream up, the one that has taken nothing for the longest time.
+    fn slowest(&self, number: u16) -> Option<(Instant, ViewerId)> {
+        let first = self.streams.get(&number)?.log()?.first();
+        let cursors = self.peers.iter().filter_map(|(id, peer)| {
+            let cursor = peer.cursors.get(&number).or(peer.kept.get(&number))?;
+            (cursor.consumed + 1 == first).then_some((cursor.moved_at, *id))
+        });
+        cursors.min()
+    }
+
+    pub(super) fn part_with_all_slow(&mut self, now: Instant) {
+        let awaited: Vec<_> =
+            self.streams.iter().filter(|(_, s)| s.is_awaited).map(|(number, _)| *number).collect();
+        awaited.into_iter().for_each(|number| self.part_with_slow(now, number));
+    }
+
+    fn part_with_slow(&mut self, now: Instant, number: u16) {
+        while let Some(stream) = self.streams.get(&number).filter(|stream| stream.is_awaited)
+            && let Some((moved_at, id)) = self.slowest(number)
+            && now >= moved_at + stream.patience
+        {
+            self.unsubscribe(id, number, Some(EndReason::TooSlow));
+        }
+    }
+
+    // --- What is to be sent ---
+
+    /// The next message for a peer on the ordered channel.
+    pub(super) fn poll_ordered(&mut self, id: ViewerId) -> Option<Vec<u8>> {
+        let peer = self.peers.get_mut(&id).filter(|peer| peer.is_up)?;
+        if let Some(answer) = peer.answers.pop_front() {
+            return Some(answer);
+        }
+        let (turn, streams) = (peer.turn, &mut self.streams);
+        let after = peer.cursors.range(turn.saturating_add(1)..).chain(peer.cursors.range(..=turn));
+        let number = after
+            .filter_map(|(number, cursor)| Some((number, cursor, streams.get(number)?)))
+            .find_map(|(number, cursor, stream)| cursor.is_ready(stream).then_some(*number))?;
+        peer.turn = number;
+        let (cursor, stream) = (peer.cursors.get_mut(&number)?, streams.get_mut(&number)?);
+        cursor.step(number, stream)
+    }
+
+    /// The next message for a peer on the channel for real-time frames.
+    pub(super) fn poll_live(&mut self, now: Instant, id: ViewerId) -> Option<Vec<u8>> {
+        let peer = self.peers.get_mut(&id).filter(|peer| peer.is_up)?;
+        loop {
+            let after = peer.live.range(peer.live_turn.saturating_add(1)..);
+            let number = after
+                .chain(peer.live.range(..=peer.live_turn))
+                .filter_map(|(number, cursor)| Some((number, cursor, self.streams.get(number)?)))
+                .find_map(|(number, cursor, stream)| cursor.is_ready(stream).then_some(*number))?;
+            peer.live_turn = number;
+            let (cursor, stream) = (peer.live.get_mut(&number)?, self.streams.get_mut(&number)?);
+            // Nothing if it came too late.
+            if let Some(message) = cursor.step(now, stream) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Who gets what is pushed into a stream.
+    pub(super) fn subscribers(&self, id: StreamId) -> impl Iterator<Item = ViewerId> + '_ {
+        let has =
+            move |peer: &Peer| peer.cursors.contains_key(&id.0) || peer.live.contains_key(&id.0);
+        self.peers.iter().filter(move |(_, peer)| has(peer)).map(|(id, _)| *id)
+    }
+
+    /// Who is to be told about a stream.
+    pub(super) fn audience(&self) -> impl Iterator<Item = ViewerId> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.is_up).map(|(id, _)| *id)
+    }
+
+    pub(super) fn figures(&self) -> Vec<Published> {
+        let figures = |stream: &Stream| Published {
+            kept: stream.log().map_or(0, Log::bytes),
+            subscribers: self.subscribers(stream.figures.id).collect(),
+            ..stream.figures.clone()
+        };
+        self.streams.values().map(figures).collect()
+    }
+}
+
+impl Audience {
+    fn has(&self, id: ViewerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(ids) => ids.contains(&id),
+        }
+    }
+}
+
+impl Peer {
+    /// Whether it had a part in the stream.
+    fn forget(&mut self, stream: u16) -> bool {
+        let kept = self.kept.remove(&stream).is_some();
+        self.cursors.remove(&stream).is_some() | self.live.remove(&stream).is_some() | kept
+    }
+}

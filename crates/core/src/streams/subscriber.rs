@@ -1,0 +1,454 @@
+//! What a peer has announced, and what we have of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use lllsi_proto::rtsmp::{
+    Announcement, Broken, EndReason, Fragment, Frame, InOrder, Kind, Loose, MAX_STREAMS, Message,
+    Mode, SNAPSHOT,
+};
+
+use super::log::cost;
+use super::{Event, Received, Subscribed, SubscriptionId, Wish};
+use crate::host::ViewerId;
+
+/// How long after a frame was taken the publisher is told at the latest.
+const TELL_WITHIN: Duration = Duration::from_millis(50);
+/// The largest snapshot of a map that is taken.
+const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
+
+pub(super) struct Subscriber {
+    remote: BTreeMap<u16, Announcement>,
+    wishes: BTreeMap<SubscriptionId, Subscription>,
+    messages: VecDeque<Vec<u8>>,
+    /// When the publisher is told what has been consumed.
+    tell_at: Option<Instant>,
+    is_up: bool,
+    wants_pictures: bool,
+    pub(super) ignored: u64,
+}
+
+struct Subscription {
+    wish: Wish,
+    /// Of which run's stream; stays over a link that is lost.
+    source: Option<Source>,
+    figures: Subscribed,
+}
+
+/// A stream that is subscribed, or was when the link was lost.
+struct Source {
+    stream: u16,
+    run: u32,
+    is_on: bool,
+    frames: Frames,
+}
+
+enum Frames {
+    InOrder(Ordered),
+    Loose(Loose, Duration),
+}
+
+/// Where we are in a reliable stream.
+struct Ordered {
+    assembly: InOrder,
+    /// Whether the publisher has said where.
+    has_begun: bool,
+    snapshot: Option<Snapshot>,
+    /// What the frames count as that the application has not consumed, the oldest first, and all of them.
+    waiting: VecDeque<usize>,
+    waits: usize,
+    /// The newest frame that it has consumed, and that the publisher knows of.
+    consumed: u32,
+    told: u32,
+    /// What counts as consumed since then.
+    untold: usize,
+}
+
+/// A snapshot that is coming.
+struct Snapshot {
+    assembly: InOrder,
+    frames: u32,
+    bytes: usize,
+}
+
+impl Subscriber {
+    pub(super) fn new() -> Self {
+        Self {
+            remote: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            messages: VecDeque::new(),
+            tell_at: None,
+            is_up: false,
+            wants_pictures: true,
+            ignored: 0,
+        }
+    }
+
+    /// The link is up: the peer announces everything anew.
+    pub(super) fn join(&mut self) {
+        self.is_up = true;
+    }
+
+    pub(super) fn lost(&mut self) {
+        (self.is_up, self.tell_at) = (false, None);
+        self.messages.clear();
+        self.remote.clear();
+        for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
+            source.is_on = false;
+        }
+    }
+
+    // --- The application ---
+
+    pub(super) fn subscribe(&mut self, id: SubscriptionId, wish: Wish) {
+        let figures = Subscribed { id, peer: wish.peer, frames: 0, bytes: 0, lost: 0, late: 0 };
+        self.wishes.insert(id, Subscription { wish, source: None, figures });
+        self.begin(id);
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: SubscriptionId) {
+        if let Some(source) = self.wishes.remove(&id).and_then(|wish| wish.source)
+            && source.is_on
+        {
+            self.messages.push_back(Message::Unsubscribe(source.stream).to_bytes());
+        }
+    }
+
+    pub(super) fn want_pictures(&mut self, wanted: bool) {
+        self.wants_pictures = wanted;
+        let streams = self.remote.iter().filter(|(_, a)| a.kind == Kind::Video);
+        let message = |stream| match wanted {
+            true => Message::Subscribe { stream, from: 0, window: 0 },
+            false => Message::Unsubscribe(stream),
+        };
+        self.messages.extend(streams.map(|(stream, _)| message(*stream).to_bytes()));
+    }
+
+    /// The application has taken the frames up to this one.
+    pub(super) fn consumed(&mut self, now: Instant, id: SubscriptionId, number: u32) {
+        let Some(Subscription { wish, source: Some(source), .. }) = self.wishes.get_mut(&id) else {
+            return;
+        };
+        let Frames::InOrder(ordered) = &mut source.frames else { return };
+        if number < ordered.consumed || number >= ordered.assembly.due() {
+            return;
+        }
+        let count = ((number - ordered.consumed) as usize).min(ordered.waiting.len());
+        let taken: usize = ordered.waiting.drain(..count).sum();
+        ordered.waits -= taken;
+        ordered.untold += taken;
+        ordered.consumed = number;
+        let is_much = ordered.untold >= wish.window as usize / 2;
+        let at = if is_much { now } else { now + TELL_WITHIN };
+        self.tell_at = Some(self.tell_at.map_or(at, |before| before.min(at)));
+        if is_much {
+            self.handle_timeout(now);
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        self.tell_at.filter(|_| self.is_up)
+    }
+
+    /// Tells the publisher what has been consumed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.tell_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.tell_at = None;
+        for Subscription { wish, source, .. } in self.wishes.values_mut() {
+            let Some(Source { stream, is_on: true, frames: Frames::InOrder(ordered), .. }) = source
+            else {
+                continue;
+            };
+            if ordered.consumed > ordered.told {
+                (ordered.told, ordered.untold) = (ordered.consumed, 0);
+                let (stream, number, window) = (*stream, ordered.consumed, wish.window);
+                self.messages.push_back(Message::Consumed { stream, number, window }.to_bytes());
+            }
+        }
+    }
+
+    /// Subscribes, if the stream is there.
+    fn begin(&mut self, id: SubscriptionId) {
+        let Some(Subscription { wish, source, .. }) = self.wishes.get_mut(&id) else { return };
+        let matches = |a: &Announcement| a.kind == wish.kind && a.name == wish.name;
+        let Some((&stream, announcement)) = self.remote.iter().find(|(_, a)| matches(a)) else {
+            return;
+        };
+        let (run, window) = (announcement.run, wish.window);
+        let same = source.take().filter(|s| (s.stream, s.run) == (stream, run));
+        let (frames, from, window) = match (same.map(|s| s.frames), announcement.mode) {
+            (Some(Frames::InOrder(mut ordered)), Mode::Reliable) => {
+                let (from, held) = ordered.again();
+                (Frames::InOrder(ordered), from, window.saturating_sub(held as u32))
+            }
+            (_, Mode::Reliable) => (Frames::InOrder(Ordered::new(1)), 0, window),
+            (_, Mode::RealTime(deadline)) => {
+                let deadline = Duration::from_micros(deadline.into());
+                (Frames::Loose(Loose::new(window as usize), deadline), 0, window)
+            }
+        };
+        *source = Some(Source { stream, run, is_on: true, frames });
+        self.messages.push_back(Message::Subscribe { stream, from, window }.to_bytes());
+    }
+
+    // --- The publisher ---
+
+    /// Takes what the peer says as a publisher. `age_us` tells how long ago a time on the host's clock was.
+    ///
+    /// # Errors
+    /// [`EndReason::Protocol`] if it makes no sense.
+    pub(super) fn receive(
+        &mut self,
+        peer: ViewerId,
+        message: Message,
+        age_us: &dyn Fn(u64) -> Option<u64>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), EndReason> {
+        match message {
+            Message::Fragment(fragment) => return self.fragment(fragment, age_us, events),
+            Message::Announce(stream, announcement) => {
+                let twin = |(n, a): (&u16, &Announcement)| {
+                    *n != stream && a.kind == announcement.kind && a.name == announcement.name
+                };
+                if self.remote.len() >= MAX_STREAMS && !self.remote.contains_key(&stream)
+                    || self.remote.iter().any(twin)
+                {
+                    self.ignored += 1;
+                    return Ok(());
+                }
+                if announcement.kind == Kind::Video && !self.wants_pictures {
+                    self.messages.push_back(Message::Unsubscribe(stream).to_bytes());
+                }
+                self.remote.insert(stream, announcement.clone());
+                let wanted = |s: &Subscription| {
+                    s.wish.kind == announcement.kind && s.wish.name == announcement.name
+                };
+                let wishes: Vec<_> =
+                    self.wishes.iter().filter(|(_, s)| wanted(s)).map(|(id, _)| *id).collect();
+                events.push_back(Event::Announced(peer, announcement));
+                wishes.into_iter().for_each(|id| self.begin(id));
+            }
+            Message::Withdraw(stream) => {
+                if let Some(announcement) = self.remote.remove(&stream) {
+                    let Announcement { kind, name, .. } = announcement;
+                    events.push_back(Event::Withdrawn(peer, kind, name));
+                }
+                self.end(stream, None, events);
+            }
+            Message::Ended(stream, reason) => self.end(stream, Some(reason), events),
+            Message::Pause(stream) => self.tell(stream, Event::Stopped, events),
+            Message::Resume(stream) => self.tell(stream, Event::Continued, events),
+            Message::Began { stream, next, snapshot } => {
+                return self.began(stream, next, snapshot, events);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The subscriptions to a stream that are on.
+    fn on(&mut self, stream: u16) -> impl Iterator<Item = (SubscriptionId, &mut Subscription)> {
+        let is_on = move |s: &Subscription| {
+            s.source.as_ref().is_some_and(|source| source.is_on && source.stream == stream)
+        };
+        self.wishes.iter_mut().filter(move |(_, s)| is_on(s)).map(|(id, s)| (*id, s))
+    }
+
+    fn tell(
+        &mut self,
+        stream: u16,
+        event: fn(SubscriptionId) -> Event,
+        events: &mut VecDeque<Event>,
+    ) {
+        events.extend(self.on(stream).map(|(id, _)| event(id)));
+    }
+
+    fn end(&mut self, stream: u16, reason: Option<EndReason>, events: &mut VecDeque<Event>) {
+        for (id, subscription) in self.on(stream) {
+            subscription.source = None;
+            events.push_back(Event::Ended(id, reason));
+        }
+    }
+
+    fn began(
+        &mut self,
+        stream: u16,
+        next: u32,
+        frames: u32,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), EndReason> {
+        let Some(announcement) = self.remote.get(&stream).cloned() else { return Ok(()) };
+        let is_map = announcement.kind == Kind::Map;
+        for (id, Subscription { source, .. }) in self.on(stream) {
+            let Some(Source { frames: Frames::InOrder(ordered), .. }) = source else {
+                events.push_back(Event::Began(id, announcement.clone()));
+                continue;
+            };
+            // It goes on where it stood.
+            if ordered.has_begun && ordered.assembly.due() == next {
+                continue;
+            }
+            *ordered = Ordered { has_begun: true, ..Ordered::new(next) };
+            if !is_map {
+                events.push_back(Event::Began(id, announcement.clone()));
+                continue;
+            }
+            let assembly = InOrder::new(1);
+            ordered.snapshot = (frames > 0).then_some(Snapshot { assembly, frames, bytes: 0 });
+            events.push_back(Event::Began(id, announcement.clone()));
+            events.push_back(Event::Snapshot(id, frames));
+        }
+        Ok(())
+    }
+
+    fn fragment(
+        &mut self,
+        fragment: Fragment,
+        age_us: &dyn Fn(u64) -> Option<u64>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), EndReason> {
+        let stream = fragment.head.stream;
+        // One that was under way when we unsubscribed.
+        let Some((id, subscription)) = self.on(stream).next() else { return Ok(()) };
+        let Subscription { wish, source: Some(source), figures } = subscription else {
+            return Ok(());
+        };
+        let frame = match &mut source.frames {
+            Frames::InOrder(ordered) => ordered.push(wish.kind, wish.window as usize, fragment),
+            Frames::Loose(loose, deadline) => Ok(figures.take(loose, *deadline, fragment, age_us)),
+        };
+        match frame {
+            Ok(Some(Frame { head, payload })) => {
+                figures.frames += 1;
+                figures.bytes += payload.len() as u64;
+                let age_us = if head.captured_us == 0 { None } else { age_us(head.captured_us) };
+                events.push_back(Event::Frame(id, Received { head, age_us, payload }));
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, stream, "a stream is broken");
+                self.messages.push_back(Message::Unsubscribe(stream).to_bytes());
+                self.end(stream, Some(EndReason::Protocol), events);
+                Err(EndReason::Protocol)
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Vec<u8>> {
+        self.messages.pop_front()
+    }
+
+    pub(super) fn has(&self, id: SubscriptionId) -> bool {
+        self.wishes.contains_key(&id)
+    }
+
+    /// The peer is gone for good.
+    pub(super) fn end_all(self, events: &mut VecDeque<Event>) {
+        events.extend(self.wishes.into_keys().map(|id| Event::Ended(id, None)));
+    }
+
+    pub(super) fn figures(&self, peer: ViewerId) -> impl Iterator<Item = Subscribed> + '_ {
+        self.wishes.values().map(move |s| Subscribed { peer, ..s.figures.clone() })
+    }
+}
+
+/// More came than we are ready to hold, or what came makes no frames.
+#[derive(Debug, thiserror::Error)]
+enum Violation {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error("more came than the window allows")]
+    Window,
+    #[error("a snapshot of more than {MAX_SNAPSHOT_BYTES} bytes")]
+    Snapshot,
+}
+
+impl Ordered {
+    fn new(due: u32) -> Self {
+        Self {
+            assembly: InOrder::new(due),
+            has_begun: false,
+            snapshot: None,
+            waiting: VecDeque::new(),
+            waits: 0,
+            consumed: due - 1,
+            told: due - 1,
+            untold: 0,
+        }
+    }
+
+    /// Over a new link: from where on, and what the frames count as that wait here.
+    fn again(&mut self) -> (u32, usize) {
+        // A snapshot that was cut off is of no use; nor is half a frame.
+        if self.snapshot.is_some() || !self.has_begun {
+            *self = Self::new(1);
+            return (0, 0);
+        }
+        let due = self.assembly.due();
+        self.assembly = InOrder::new(due);
+        (due, self.waits)
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind,
+        window: usize,
+        fragment: Fragment,
+    ) -> Result<Option<Frame>, Violation> {
+        if kind == Kind::Map && fragment.head.flags & SNAPSHOT != 0 {
+            return self.push_snapshot(fragment);
+        }
+        let frame = self.assembly.push(fragment)?;
+        // A single frame may be larger than the window.
+        if self.waits >= window {
+            return Err(Violation::Window);
+        }
+        if let Some(Frame { payload, .. }) = &frame {
+            self.waiting.push_back(cost(payload));
+            self.waits += cost(payload);
+        }
+        Ok(frame)
+    }
+
+    fn push_snapshot(&mut self, fragment: Fragment) -> Result<Option<Frame>, Violation> {
+        let Some(snapshot) = &mut self.snapshot else {
+            let (due, got) = (0, fragment.head.number);
+            return Err(Broken::Number { due, got }.into());
+        };
+        snapshot.bytes += cost(&fragment.data);
+        if snapshot.bytes > MAX_SNAPSHOT_BYTES {
+            return Err(Violation::Snapshot);
+        }
+        let frame = snapshot.assembly.push(fragment)?;
+        if snapshot.assembly.due() > snapshot.frames {
+            self.snapshot = None;
+        }
+        Ok(frame)
+    }
+}
+
+impl Subscribed {
+    /// Takes a fragment of a real-time stream; a frame if it is whole and in time.
+    fn take(
+        &mut self,
+        loose: &mut Loose,
+        deadline: Duration,
+        fragment: Fragment,
+        age_us: &dyn Fn(u64) -> Option<u64>,
+    ) -> Option<Frame> {
+        let before = loose.newest();
+        let frame = loose.push(fragment)?;
+        if before > 0 {
+            self.lost += u64::from(frame.head.number - before - 1);
+        }
+        let age = age_us(frame.head.captured_us).map(Duration::from_micros);
+        if age.is_none_or(|age| age > deadline) {
+            self.late += 1;
+            return None;
+        }
+        Some(frame)
+    }
+}

@@ -1,0 +1,532 @@
+//! Two ends without a network between them: what a channel carries arrives, or the link is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lllsi_proto::rtsmp::{
+    Announcement, EndReason, FrameHead, Kind, MAX_STREAMS, Mode, SNAPSHOT, cut,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+const WINDOW: u32 = 2000;
+
+/// A host with peers.
+struct Net {
+    now: Instant,
+    host: Streams,
+    peers: BTreeMap<ViewerId, Streams>,
+    /// What is under way to each peer, and from it.
+    down: BTreeMap<ViewerId, VecDeque<Vec<u8>>>,
+    up: BTreeMap<ViewerId, VecDeque<Vec<u8>>>,
+    host_told: Vec<Event>,
+    told: BTreeMap<ViewerId, Vec<Event>>,
+}
+
+fn ticket(id: ViewerId) -> TicketId {
+    TicketId::from_bytes([id.0 as u8 % 10; 16])
+}
+
+impl Net {
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+    fn new() -> Self {
+        Self {
+            now: Instant::now(),
+            host: Streams::new(1),
+            peers: BTreeMap::new(),
+            down: BTreeMap::new(),
+            up: BTreeMap::new(),
+            host_told: Vec::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// A peer, with one wish, which is up.
+    fn add(&mut self, id: u32, kind: Kind, name: &str) -> ViewerId {
+        let id = ViewerId(id);
+        self.peers.insert(id, Streams::new(id.0));
+        self.wish(id, kind, name);
+        self.join(id);
+        id
+    }
+
+    fn wish(&mut self, id: ViewerId, kind: Kind, name: &str) {
+        let wish = Wish { peer: THE_HOST, kind, name: name.into(), window: WINDOW };
+        self.act(id, Action::Subscribe(SubscriptionId(1), wish));
+    }
+
+    fn join(&mut self, id: ViewerId) {
+        self.host.join(self.now, id, Some(ticket(id)));
+        self.peers.get_mut(&id).unwrap().join(self.now, THE_HOST, None);
+    }
+
+    fn lose(&mut self, id: ViewerId) {
+        self.host.lost(self.now, id);
+        self.peers.get_mut(&id).unwrap().lost(self.now, THE_HOST);
+        self.down.remove(&id);
+        self.up.remove(&id);
+    }
+
+    fn act(&mut self, id: ViewerId, action: Action) {
+        self.peers.get_mut(&id).unwrap().act(self.now, action, |_| 0);
+    }
+
+    fn host_acts(&mut self, action: Action) {
+        self.host.act(self.now, action, |_| 0);
+    }
+
+    fn push(&mut self, stream: u16, payload: Vec<u8>) {
+        self.host_acts(Action::Push(StreamId(stream), Item::new(self.now, payload.into())));
+    }
+
+    /// Moves at most so many messages in each direction between the host and a peer.
+    fn carry(&mut self, id: ViewerId, mut most: usize) {
+        let peer = self.peers.get_mut(&id).unwrap();
+        while most > 0 {
+            most -= 1;
+            let now = self.now;
+            let down = self.host.poll_ordered(id).or_else(|| self.host.poll_live(now, id));
+            let up = peer.poll_ordered(THE_HOST).or_else(|| peer.poll_live(now, THE_HOST));
+            if down.is_none() && up.is_none() {
+                break;
+            }
+            if let Some(message) = down {
+                peer.receive(now, THE_HOST, message.into(), &|_| Some(0));
+            }
+            if let Some(message) = up {
+                self.host.receive(now, id, message.into(), &|_| Some(0));
+            }
+        }
+        self.told.entry(id).or_default().extend(std::iter::from_fn(|| peer.poll_event()));
+        self.host_told.extend(std::iter::from_fn(|| self.host.poll_event()));
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.host.handle_timeout(self.now);
+        self.peers.values_mut().for_each(|peer| peer.handle_timeout(self.now));
+        self.host_told.extend(std::iter::from_fn(|| self.host.poll_event()));
+    }
+
+    fn frames(&self, id: ViewerId) -> Vec<Received> {
+        let frame = |event: &Event| match event {
+            Event::Frame(_, frame) => Some(frame.clone()),
+            _ => None,
+        };
+        self.told.get(&id).map(|told| told.iter().filter_map(frame).collect()).unwrap_or_default()
+    }
+
+    /// The application takes what has come.
+    fn consume(&mut self, id: ViewerId) {
+        if let Some(frame) = self.frames(id).iter().rfind(|f| f.head.flags & SNAPSHOT == 0) {
+            self.act(id, Action::Consumed(SubscriptionId(1), frame.head.number));
+        }
+    }
+}
+
+fn offer(kind: Kind, mode: Mode, name: &str) -> Offer {
+    Offer {
+        kind,
+        mode,
+        name: name.into(),
+        format: String::new(),
+        of: None,
+        audience: Audience::All,
+        capacity: 10_000,
+        patience: Duration::from_secs(5),
+    }
+}
+
+fn publish(net: &mut Net, mode: Mode) {
+    net.host_acts(Action::Publish(StreamId(1), offer(Kind::Vector, mode, "s")));
+}
+
+const REAL_TIME: Mode = Mode::RealTime(100_000);
+
+#[test]
+fn a_subscriber_gets_what_comes_after_and_may_come_before_the_stream() {
+    let mut net = Net::new();
+    let early = net.add(1, Kind::Vector, "s");
+    net.carry(early, 100);
+    publish(&mut net, Mode::Reliable);
+    net.carry(early, 100);
+    net.push(1, vec![1]);
+    let late = net.add(2, Kind::Vector, "s");
+    net.carry(late, 100);
+    net.push(1, vec![2]);
+    for id in [early, late] {
+        net.carry(id, 100);
+    }
+    let numbers = |id| net.frames(id).iter().map(|f| f.head.number).collect::<Vec<_>>();
+    assert_eq!((numbers(early), numbers(late)), (vec![1, 2], vec![2]));
+    let subscribed = Event::Subscribed(StreamId(1), early);
+    assert!(net.host_told.contains(&subscribed), "{:?}", net.host_told);
+    assert_eq!(net.host.status().published[0].subscribers, [early, late]);
+}
+
+#[test]
+fn streams_are_for_those_for_whom_they_are() {
+    let mut net = Net::new();
+    let [ada, bob] = [1, 2].map(|id| net.add(id, Kind::Vector, "s"));
+    let audience = Audience::Only([ada].into());
+    let offer = Offer { audience, ..offer(Kind::Vector, Mode::Reliable, "s") };
+    net.host_acts(Action::Publish(StreamId(1), offer));
+    for id in [ada, bob] {
+        net.carry(id, 100);
+    }
+    assert!(net.told[&bob].is_empty(), "{:?}", net.told[&bob]);
+    // One that knows of it from somewhere.
+    let ask = Message::Subscribe { stream: 1, from: 0, window: 1 };
+    net.host.receive(net.now, bob, ask.to_bytes().into(), &|_| None);
+    net.push(1, vec![1]);
+    for id in [ada, bob] {
+        net.carry(id, 100);
+    }
+    assert_eq!((net.frames(ada).len(), net.frames(bob).len()), (1, 0));
+}
+
+#[test]
+fn withdrawn_stopped_and_cleared_streams_are_so_at_both_ends() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.host_acts(Action::Stop(StreamId(1)));
+    net.push(1, vec![1]);
+    net.carry(ada, 100);
+    assert_eq!(net.told[&ada].last(), Some(&Event::Stopped(SubscriptionId(1))));
+    net.host_acts(Action::Clear(StreamId(1)));
+    net.push(1, vec![2]);
+    net.host_acts(Action::Continue(StreamId(1)));
+    net.carry(ada, 100);
+    assert_eq!(net.frames(ada).iter().map(|f| f.payload[0]).collect::<Vec<_>>(), [2]);
+    net.host_acts(Action::Withdraw(StreamId(1)));
+    net.carry(ada, 100);
+    assert!(net.told[&ada].contains(&Event::Ended(SubscriptionId(1), None)));
+    net.host_acts(Action::Publish(StreamId(2), offer(Kind::Vector, Mode::Reliable, "s")));
+    net.carry(ada, 100);
+    net.push(2, vec![3]);
+    net.carry(ada, 100);
+    assert_eq!(net.frames(ada).last().unwrap().payload[0], 3);
+}
+
+#[test]
+fn a_window_and_a_capacity_bound_what_a_stopped_subscriber_costs() {
+    let mut net = Net::new();
+    let [slow, quick] = [1, 2].map(|id| net.add(id, Kind::Vector, "s"));
+    publish(&mut net, Mode::Reliable);
+    for id in [slow, quick] {
+        net.carry(id, 100);
+    }
+    for n in 0..100 {
+        net.push(1, vec![n; 68]);
+        net.carry(slow, 100);
+        net.carry(quick, 100);
+        net.consume(quick);
+        net.pass(Duration::from_millis(60));
+        net.carry(quick, 100);
+    }
+    assert_eq!(net.frames(quick).len(), 100, "the other has all");
+    assert_eq!(net.frames(slow).len(), WINDOW as usize / 100);
+    assert_eq!(net.host.status().published[0].kept, 10_000);
+    // It has taken nothing for longer than the stream is patient: whoever waits has a place at once.
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.carry(slow, 100);
+    assert_eq!(
+        net.told[&slow].last(),
+        Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow)))
+    );
+    let parted = Event::Unsubscribed(StreamId(1), slow, Some(EndReason::TooSlow));
+    assert!(net.host_told.contains(&parted));
+    assert_eq!(net.host.status().published[0].kept, 0);
+}
+
+#[test]
+fn whoever_takes_something_is_waited_for() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    for _ in 0..4 {
+        net.pass(Duration::from_secs(4));
+        net.carry(ada, 100);
+        net.consume(ada);
+        net.carry(ada, 100);
+        net.host_acts(Action::Wait(StreamId(1)));
+    }
+    assert!(net.frames(ada).len() >= 60);
+    net.pass(Duration::from_secs(6));
+    net.carry(ada, 100);
+    let told = net.told[&ada].last();
+    assert_eq!(told, Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow))));
+}
+
+#[test]
+fn what_is_kept_for_a_lost_peer_is_forgotten_in_time() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.lose(ada);
+    net.push(1, vec![1]);
+    net.pass(Duration::from_secs(29));
+    assert!(net.host.status().published[0].kept > 0);
+    net.pass(Duration::from_secs(2));
+    assert_eq!(net.host.status().published[0].kept, 0);
+    assert!(net.host_told.contains(&Event::Freed(StreamId(1), 33)));
+    net.join(ada);
+    net.carry(ada, 100);
+    assert!(net.frames(ada).is_empty());
+}
+
+#[test]
+fn of_real_time_frames_the_newest_wins_and_none_is_late() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, REAL_TIME);
+    net.carry(ada, 100);
+    (1..=3).for_each(|n| net.push(1, vec![n]));
+    net.carry(ada, 100);
+    net.push(1, vec![4]);
+    net.pass(Duration::from_millis(101));
+    net.carry(ada, 100);
+    assert_eq!(net.frames(ada).iter().map(|f| f.payload[0]).collect::<Vec<_>>(), [3]);
+    let figures = &net.host.status().published[0];
+    assert_eq!((figures.sent, figures.dropped), (1, 3));
+    // What is late on the way is counted at the other end; here its age is told by hand.
+    let head = FrameHead { stream: 1, number: 9, captured_us: 5, ..FrameHead::default() };
+    let (message, _) = cut(&head, b"late", 0, 100);
+    let peer = net.peers.get_mut(&ada).unwrap();
+    peer.receive(net.now, THE_HOST, message.into(), &|_| Some(100_001));
+    let figures = &peer.status().subscribed[0];
+    assert_eq!((figures.frames, figures.late, figures.lost), (1, 1, 5));
+}
+
+#[test]
+fn hostile_subscribers_are_refused_and_cost_nothing() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    let say = |net: &mut Net, message: Message| {
+        net.host.receive(net.now, ada, message.to_bytes().into(), &|_| None);
+    };
+    say(&mut net, Message::Consumed { stream: 1, number: 7, window: 9 });
+    net.carry(ada, 100);
+    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
+    assert_eq!(net.told[&ada].last(), Some(&broken), "it consumed what never was");
+    say(&mut net, Message::Subscribe { stream: 1, from: 99, window: 9 });
+    say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9 });
+    say(&mut net, Message::Unsubscribe(77));
+    assert_eq!(net.host.status().ignored, 1);
+    assert!(net.host.status().published[0].subscribers.is_empty());
+    // One that asks without end and takes no answer.
+    for _ in 0..10_000 {
+        say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9 });
+    }
+    assert_eq!(net.host.poll_ordered(ada), None, "it gets nothing any more");
+}
+
+#[test]
+fn hostile_publishers_are_bounded() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let announce = |stream: u16, name: String| {
+        let (kind, mode, format) = (Kind::Vector, Mode::Reliable, String::new());
+        Message::Announce(stream, Announcement { run: 1, kind, mode, name, format, of: None })
+    };
+    let say = |net: &mut Net, bytes: Vec<u8>| {
+        let peer = net.peers.get_mut(&ada).unwrap();
+        peer.receive(net.now, THE_HOST, bytes.into(), &|_| None);
+    };
+    say(&mut net, announce(1, "s".into()).to_bytes());
+    say(&mut net, announce(2, "s".into()).to_bytes());
+    for n in 3..600 {
+        say(&mut net, announce(n, format!("n{n}")).to_bytes());
+    }
+    let ignored = 597 + 2 - MAX_STREAMS as u64;
+    assert_eq!(net.peers[&ada].status().ignored, ignored);
+    say(&mut net, Message::Began { stream: 1, next: 1, snapshot: 0 }.to_bytes());
+    for number in 1..=30 {
+        let head = FrameHead { stream: 1, number, ..FrameHead::default() };
+        say(&mut net, cut(&head, &[7; 68], 0, 100).0);
+    }
+    net.carry(ada, 1000);
+    assert_eq!(net.frames(ada).len(), WINDOW as usize / 100, "more than the window is not held");
+    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
+    assert_eq!(net.told[&ada].last(), Some(&broken));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(usize),
+    Carry(usize),
+    Lose,
+    Join,
+    Consume,
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0usize..3000).prop_map(Step::Push),
+        4 => (0usize..6).prop_map(Step::Carry),
+        1 => Just(Step::Lose),
+        2 => Just(Step::Join),
+        2 => Just(Step::Consume),
+        1 => (0u64..200).prop_map(Step::Pass),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+fn numbered(n: u32, length: usize) -> Vec<u8> {
+    let mut payload = n.to_be_bytes().to_vec();
+    payload.resize(length.max(4), n as u8);
+    payload
+}
+
+proptest! {
+    /// Wherever the link is lost, and however little is carried before: all arrives, once, in order.
+    #[test]
+    fn nothing_is_lost_and_nothing_comes_twice(steps in steps()) {
+        let mut net = Net::new();
+        let ada = net.add(1, Kind::Vector, "s");
+        net.host_acts(Action::Publish(StreamId(1), Offer { capacity: 1 << 20, ..offer(Kind::Vector, Mode::Reliable, "s") }));
+        net.carry(ada, 3);
+        prop_assert!(net.host_told.contains(&Event::Subscribed(StreamId(1), ada)));
+        let (mut pushed, mut is_up) = (Vec::new(), true);
+        for step in steps {
+            match step {
+                Step::Push(length) => {
+                    let payload = numbered(pushed.len() as u32, length);
+                    net.push(1, payload.clone());
+                    pushed.push(payload);
+                }
+                Step::Carry(most) if is_up => net.carry(ada, most),
+                Step::Lose if is_up => { net.lose(ada); is_up = false; }
+                Step::Join if !is_up => { net.join(ada); is_up = true; }
+                Step::Consume => net.consume(ada),
+                Step::Pass(ms) => net.pass(Duration::from_millis(ms)),
+                _ => {}
+            }
+        }
+        if !is_up { net.join(ada); }
+        for _ in 0..pushed.len() + 10 {
+            net.carry(ada, 1000);
+            net.consume(ada);
+            net.pass(Duration::from_millis(60));
+        }
+        let got: Vec<_> = net.frames(ada).iter().map(|f| f.payload.to_vec()).collect();
+        prop_assert_eq!(got, pushed);
+        net.carry(ada, 1000);
+        prop_assert_eq!(net.host.status().published[0].kept, 0, "all is consumed and forgotten");
+    }
+
+    /// Whoever joins a map whenever, and however slow it is: at every frame it has what the map was then.
+    #[test]
+    fn a_map_is_as_it_was_at_every_frame(steps in map_steps()) {
+        let mut net = Net::new();
+        let small = Offer { capacity: 200, ..offer(Kind::Map, Mode::Reliable, "m") };
+        net.host_acts(Action::Publish(StreamId(1), small));
+        let ada = ViewerId(1);
+        net.peers.insert(ada, Streams::new(9));
+        net.wish(ada, Kind::Map, "m");
+        let (mut model, mut history, mut is_up) = (BTreeMap::new(), vec![BTreeMap::new()], false);
+        for step in steps {
+            match step {
+                MapStep::Change(changes) => {
+                    for change in &changes {
+                        match change {
+                            (0, _) => model.clear(),
+                            (key, None) => drop(model.remove(key)),
+                            (key, Some(value)) => drop(model.insert(*key, *value)),
+                        }
+                    }
+                    history.push(model.clone());
+                    let change = |change: &(u8, Option<u8>)| match *change {
+                        (0, _) => MapChange::Clear,
+                        (key, None) => MapChange::Remove { key: vec![key].into() },
+                        (key, Some(value)) => MapChange::Insert { key: vec![key].into(), value: vec![value].into() },
+                    };
+                    net.host_acts(Action::Change(StreamId(1), changes.iter().map(change).collect()));
+                }
+                MapStep::Carry(most) if is_up => net.carry(ada, most),
+                MapStep::Turn if is_up => { net.lose(ada); is_up = false; }
+                MapStep::Turn => { net.join(ada); is_up = true; }
+                MapStep::Consume => net.consume(ada),
+                MapStep::Carry(_) => {}
+            }
+        }
+        if !is_up { net.join(ada); }
+        for _ in 0..history.len() + 5 {
+            net.carry(ada, 1000);
+            net.consume(ada);
+            net.pass(Duration::from_millis(60));
+        }
+        let mine = replay(&net.told[&ada], &history)?;
+        prop_assert_eq!(mine, model);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum MapStep {
+    Change(Vec<(u8, Option<u8>)>),
+    Carry(usize),
+    Turn,
+    Consume,
+}
+
+fn map_steps() -> impl Strategy<Value = Vec<MapStep>> {
+    let change = (0u8..12, proptest::option::of(0u8..20));
+    let step = prop_oneof![
+        6 => proptest::collection::vec(change, 1..4).prop_map(MapStep::Change),
+        4 => (0usize..4).prop_map(MapStep::Carry),
+        1 => Just(MapStep::Turn),
+        2 => Just(MapStep::Consume),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+/// Makes the map out of what was told, and compares it with what it was at each frame.
+fn replay(told: &[Event], history: &[BTreeMap<u8, u8>]) -> Result<BTreeMap<u8, u8>, TestCaseError> {
+    let (mut map, mut left) = (BTreeMap::new(), 0);
+    for event in told {
+        match event {
+            Event::Snapshot(_, frames) => {
+                map.clear();
+                left = *frames;
+            }
+            Event::Frame(_, Received { head, payload, .. }) => {
+                let mut rest = &payload[..];
+                while let [kind, tail @ ..] = rest {
+                    rest = match (kind, tail) {
+                        (0x82, [key, value, tail @ ..]) => {
+                            map.insert(*key, *value);
+                            tail
+                        }
+                        (0x81, [key, tail @ ..]) => {
+                            map.remove(key);
+                            tail
+                        }
+                        (0x80, tail) => {
+                            map.clear();
+                            tail
+                        }
+                        _ => return Err(TestCaseError::fail("no change")),
+                    };
+                }
+                if head.flags & SNAPSHOT != 0 {
+                    left -= 1;
+                } else {
+                    prop_assert_eq!(left, 0, "a change before the snapshot was whole");
+                    prop_assert_eq!(&map, &history[head.number as usize]);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(map)
+}

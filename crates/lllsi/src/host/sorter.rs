@@ -1,0 +1,86 @@
+//! Where the machine's events go.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use lllsi_core::host::{self as machine, CloseReason, ViewerId};
+use lllsi_io::peer::{Outbox, Overflow};
+
+use super::HostEvent;
+use crate::mailbox::Mailbox;
+use crate::publish::Desk;
+use crate::streams::{Hub, Told};
+
+/// Sorts the machine's events: some are for the encoder, the others for the application.
+pub(super) struct Sorter {
+    pub(super) mailbox: Mailbox<HostEvent, ()>,
+    pub(super) desk: Desk,
+    pub(super) connected: HashSet<ViewerId>,
+    pub(super) hub: Arc<Hub>,
+}
+
+impl Drop for Sorter {
+    /// Tells the end even if the net thread panicked; after an orderly end this changes nothing.
+    fn drop(&mut self) {
+        self.hub.close();
+        self.mailbox.close(HostEvent::Closed(CloseReason::Fault));
+    }
+}
+
+impl Outbox<machine::Event> for Sorter {
+    fn put(&mut self, event: machine::Event) -> Result<(), Overflow> {
+        match &event {
+            machine::Event::ViewerConnected { id, name, .. } => {
+                self.connected.insert(*id);
+                self.hub.came(*id, name);
+            }
+            machine::Event::ViewerLeft { id, .. } => {
+                self.connected.remove(id);
+                self.hub.left(*id);
+            }
+            _ => {}
+        }
+        self.desk.set_watched(!self.connected.is_empty());
+        let event = match event {
+            machine::Event::KeyframeWanted => {
+                self.desk.want_keyframe();
+                return Ok(());
+            }
+            machine::Event::Bitrate(bitrate) => {
+                self.desk.set_bitrate(bitrate);
+                return Ok(());
+            }
+            machine::Event::Closed(reason) => {
+                if let Some(error) = self.desk.take_failure() {
+                    self.mailbox.put_event(HostEvent::SourceFailed(error));
+                }
+                self.hub.close();
+                self.mailbox.close(HostEvent::Closed(reason));
+                return Ok(());
+            }
+            machine::Event::RoomOpen => HostEvent::Open,
+            machine::Event::ServerLost(reason) => HostEvent::ServerLost { reason },
+            machine::Event::ViewerWaiting { id, name, code } => {
+                HostEvent::Waiting { id, name, code }
+            }
+            machine::Event::ViewerConnected { id, name, path } => {
+                HostEvent::Connected { id, name, path }
+            }
+            machine::Event::ViewerPath { id, path } => HostEvent::PathChanged { id, path },
+            machine::Event::ViewerLeft { id, reason } => HostEvent::Left { id, reason },
+            machine::Event::Refused(reason) => HostEvent::Refused { reason },
+            machine::Event::Rejected => HostEvent::Rejected,
+            machine::Event::WrongPassword => HostEvent::WrongPassword,
+            machine::Event::NameLost => HostEvent::NameLost,
+            machine::Event::Replaced => HostEvent::Replaced,
+            machine::Event::Stream(event) => match self.hub.take(event) {
+                Some(Told::Announced(stream)) => HostEvent::Announced(stream),
+                Some(Told::Withdrawn(stream)) => HostEvent::Withdrawn(stream),
+                Some(Told::Returned { was, is }) => HostEvent::Returned { was, is },
+                None => return Ok(()),
+            },
+        };
+        self.mailbox.put_event(event);
+        Ok(())
+    }
+}

@@ -1,0 +1,360 @@
+//! One end of a stream, between the application and the net thread.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lllsi_core::host::ViewerId;
+use lllsi_core::streams::{self as machine, Action, Item, StreamId, SubscriptionId, cost};
+use lllsi_proto::rtsmp::{EndReason, FRAME, FrameHead, Kind, Mode};
+use lllsi_stream::{Overflow, Pushed, StreamContainer, StreamVectorContainer};
+
+use super::StreamError;
+use super::hub::Hub;
+
+/// Whose end it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    Publisher(StreamId),
+    Subscriber(SubscriptionId),
+}
+
+/// An item in its coded form, on its way from or to the application.
+#[derive(Debug, Clone)]
+pub(super) struct Coded {
+    /// Its number in the stream; 0 before it is sent. It counts since the stream began, for the last time or before.
+    pub(super) number: u32,
+    pub(super) epoch: u32,
+    /// Its type and flags, as they are in its header.
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) made_at: Instant,
+    pub(super) age: Option<Duration>,
+    pub(super) payload: Bytes,
+    /// If it is passed on: where it came from.
+    pub(super) from: Option<Weak<End>>,
+}
+
+impl Coded {
+    pub(super) fn new(payload: Bytes) -> Self {
+        let (made_at, age, from) = (Instant::now(), None, None);
+        Self { number: 0, epoch: 0, kind: FRAME, flags: 0, made_at, age, payload, from }
+    }
+}
+
+/// Figures of one end of a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// Items brought: by the application to its end, or by the link to a subscriber's.
+    pub items: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Items that were dropped here, by the rule for what is over the bound, or by [`Stream::clear`](super::Stream::clear).
+    pub dropped: u64,
+    /// Items that wait here.
+    pub waiting: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) queue: StreamVectorContainer<Coded>,
+    pub(super) counts: StreamCounts,
+    /// Bytes that the machine keeps for subscribers.
+    kept: usize,
+    /// It was told that somebody waits for a place.
+    told: bool,
+    /// The last item that the application has taken, and that the machine knows of.
+    pub(super) taken: u32,
+    told_taken: u32,
+    /// How often it has begun.
+    epoch: u32,
+    pub(super) is_stopped: bool,
+    pub(super) mode: Option<Mode>,
+    pub(super) subscribers: BTreeSet<ViewerId>,
+    /// How it ended, if it did: `Some(None)` if it was withdrawn.
+    pub(super) ended: Option<Option<EndReason>>,
+    /// The session is over.
+    pub(super) is_closed: bool,
+    /// Parts of a snapshot of a map that come before anything else, and how many have been announced.
+    pub(super) snapshots: VecDeque<(u32, Vec<Bytes>)>,
+    /// Changes of a map that wait to be sent.
+    pub(super) changes: Vec<machine::MapChange>,
+    pub(super) changes_bytes: usize,
+    /// How often a map of ours was changed.
+    pub(super) changed: u64,
+}
+
+/// One end of a stream. Dropped with the application's last handle: then it is withdrawn, or unsubscribed.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) role: Role,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) hub: Arc<Hub>,
+    capacity: usize,
+    state: Mutex<State>,
+    /// Something has come, or gone; or it has ended.
+    stirred: Condvar,
+    /// If it is passed on: as what.
+    pub(super) passed_to: Mutex<Option<Weak<End>>>,
+}
+
+impl End {
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        (role, kind, name): (Role, Kind, String),
+        mode: Option<Mode>,
+        capacity: usize,
+        queue: StreamVectorContainer<Coded>,
+    ) -> Self {
+        let state = State {
+            queue,
+            counts: StreamCounts::default(),
+            kept: 0,
+            told: false,
+            taken: 0,
+            told_taken: 0,
+            epoch: 0,
+            is_stopped: false,
+            mode,
+            subscribers: BTreeSet::new(),
+            ended: None,
+            is_closed: false,
+            snapshots: VecDeque::new(),
+            changes: Vec::new(),
+            changes_bytes: 0,
+            changed: 0,
+        };
+        let (hub, state, stirred) = (Arc::clone(hub), Mutex::new(state), Condvar::new());
+        Self { role, kind, name, hub, capacity, state, stirred, passed_to: Mutex::new(None) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever waits looks again.
+    pub(super) fn stir(&self) {
+        self.stirred.notify_all();
+    }
+
+    /// The net thread looks again.
+    pub(super) fn nudge(self: &Arc<Self>) {
+        self.hub.nudge(self);
+    }
+
+    /// Waits until something is so, at most until `deadline`; a result at last.
+    pub(super) fn wait_for<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut so: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some(result) = so(&mut state) {
+                return Some(result);
+            }
+            state = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.stirred.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => return None,
+                Some(left) => {
+                    self.stirred.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    // --- The application's side ---
+
+    /// Puts an item in, behind or in front of those that wait. Waits for a place if the rule says so.
+    pub(super) fn push(
+        self: &Arc<Self>,
+        item: Coded,
+        in_front: bool,
+        deadline: Option<Instant>,
+    ) -> Result<(), StreamError> {
+        let mut item = Some(item);
+        let result = self.wait_for(deadline, |state| {
+            if state.is_closed {
+                return Some(Err(StreamError::Closed));
+            }
+            let brought = item.take()?;
+            let bytes = brought.payload.len() as u64;
+            let pushed = match in_front {
+                true => state.queue.push_front(brought),
+                false => state.queue.push_back(brought),
+            };
+            match pushed {
+                Pushed::Full(again) => {
+                    item = Some(again);
+                    return None;
+                }
+                Pushed::Dropped => state.counts.dropped += 1,
+                Pushed::Kept { dropped } => state.counts.dropped += dropped as u64,
+            }
+            state.counts.items += 1;
+            state.counts.bytes += bytes;
+            Some(Ok(()))
+        });
+        self.nudge();
+        result.unwrap_or(Err(StreamError::Full))
+    }
+
+    /// Takes the next item, or the last; `None` if there is none in time.
+    pub(super) fn pop(
+        self: &Arc<Self>,
+        at_back: bool,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Coded>, StreamError> {
+        let result = self.wait_for(deadline, |state| {
+            let item = if at_back { state.queue.pop_back() } else { state.queue.pop_front() };
+            match item {
+                Some(item) => {
+                    // A place for whoever waits; the publisher is told in time.
+                    state.took(&item);
+                    Some(Ok(item))
+                }
+                None => state.over().map(Err),
+            }
+        });
+        match result {
+            Some(Ok(item)) => {
+                self.stir();
+                if matches!(self.role, Role::Subscriber(_)) {
+                    self.nudge();
+                }
+                Ok(Some(item))
+            }
+            Some(Err(error)) => Err(error),
+            None => Ok(None),
+        }
+    }
+
+    // --- The net thread's side ---
+
+    /// What the machine is to do for this end.
+    pub(super) fn next_action(&self) -> Option<Action> {
+        let mut state = self.lock();
+        match self.role {
+            Role::Subscriber(id) => (state.taken > state.told_taken).then(|| {
+                state.told_taken = state.taken;
+                Action::Consumed(id, state.taken)
+            }),
+            Role::Publisher(id) if self.kind == Kind::Map => {
+                let changes = std::mem::take(&mut state.changes);
+                state.changes_bytes = 0;
+                drop(state);
+                self.stir();
+                (!changes.is_empty()).then_some(Action::Change(id, changes))
+            }
+            // What a client writes waits for the host.
+            Role::Publisher(_) if self.kind == Kind::Writes && state.subscribers.is_empty() => None,
+            Role::Publisher(id) => {
+                let next = state.queue.iter().next()?;
+                let counts = cost(&next.payload);
+                let is_reliable = state.mode == Some(Mode::Reliable);
+                if is_reliable && state.kept > 0 && state.kept + counts > self.capacity {
+                    return (!std::mem::replace(&mut state.told, true)).then_some(Action::Wait(id));
+                }
+                let coded = state.queue.pop_front()?;
+                state.kept += if is_reliable { counts } else { 0 };
+                drop(state);
+                self.stir();
+                if let Some(from) = coded.from.as_ref().and_then(Weak::upgrade) {
+                    from.passed_on(&coded);
+                }
+                let Coded { kind, flags, made_at, payload, .. } = coded;
+                Some(Action::Push(id, Item { kind, flags, made_at, payload }))
+            }
+        }
+    }
+
+    /// An item that came here is on its way to others.
+    fn passed_on(self: &Arc<Self>, item: &Coded) {
+        self.lock().took(item);
+        self.hub.note_dirty(self);
+    }
+
+    pub(super) fn freed(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.kept = state.kept.saturating_sub(bytes);
+        state.told = false;
+        drop(state);
+        self.stir();
+    }
+
+    /// Takes an item that has come over the link.
+    pub(super) fn arrived(self: &Arc<Self>, received: machine::Received) {
+        let machine::Received { head, age_us, payload } = received;
+        let FrameHead { kind, flags, number, .. } = head;
+        let age = age_us.map(Duration::from_micros);
+        let coded = Coded { number, kind, flags, age, ..Coded::new(payload) };
+        let passed_to = self.passed_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(to) = passed_to.and_then(|to| to.upgrade()) {
+            let from = Some(Arc::downgrade(self));
+            let made_at =
+                coded.made_at.checked_sub(age.unwrap_or_default()).unwrap_or(coded.made_at);
+            let epoch = self.lock().epoch;
+            let mut state = to.lock();
+            let _ = state.queue.push_back(Coded { from, made_at, epoch, ..coded });
+            state.counts.items += 1;
+            drop(state);
+            return self.hub.note_dirty(&to);
+        }
+        let mut state = self.lock();
+        state.counts.items += 1;
+        state.counts.bytes += coded.payload.len() as u64;
+        let epoch = state.epoch;
+        match state.queue.push_back(Coded { epoch, ..coded }) {
+            Pushed::Kept { dropped } => state.counts.dropped += dropped as u64,
+            Pushed::Dropped | Pushed::Full(_) => state.counts.dropped += 1,
+        }
+        drop(state);
+        self.stir();
+    }
+
+    /// Bytes that wait here or are kept for subscribers.
+    pub(super) fn is_delivered(state: &State) -> bool {
+        state.kept == 0 && state.queue.is_empty() && state.changes.is_empty()
+    }
+}
+
+impl State {
+    /// The application has an item; the publisher is told in time.
+    pub(super) fn took(&mut self, item: &Coded) {
+        if item.epoch == self.epoch {
+            self.taken = self.taken.max(item.number);
+        }
+    }
+
+    /// The stream begins, or begins anew: with other numbers.
+    pub(super) fn begin(&mut self) {
+        self.epoch += 1;
+        (self.taken, self.told_taken, self.ended) = (0, 0, None);
+    }
+
+    /// Why nothing more comes.
+    pub(super) fn over(&self) -> Option<StreamError> {
+        match (self.is_closed, self.ended) {
+            (true, _) => Some(StreamError::Closed),
+            (_, Some(reason)) => Some(StreamError::Ended(reason)),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.hub.closed_end(self.role);
+    }
+}
+
+/// A queue for what arrives: of a reliable stream the window is its bound.
+pub(super) fn arrivals(mode: Option<Mode>, items: usize) -> StreamVectorContainer<Coded> {
+    match mode {
+        Some(Mode::RealTime(_)) => StreamVectorContainer::new(items, Overflow::DropOldest),
+        _ => StreamVectorContainer::new(usize::MAX, Overflow::Block),
+    }
+}

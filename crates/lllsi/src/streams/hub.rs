@@ -1,0 +1,417 @@
+//! All streams of a session, between the application's threads and the net thread.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lllsi_core::host::ViewerId;
+use lllsi_core::streams::{Action, Event, Offer, StreamId, SubscriptionId, THE_HOST, Wish};
+use lllsi_io::peer::{Inlet, Nudge};
+use lllsi_proto::rtsmp::{Announcement, Kind, MAX_STREAMS, Mode, SNAPSHOT};
+use lllsi_stream::StreamContainer;
+
+use super::StreamError;
+use super::end::{Coded, End, Role, arrivals};
+use super::map::Writes;
+
+/// Items of a real-time stream that wait for a subscriber; the oldest goes.
+const WAITING: usize = 16;
+
+/// A stream that somebody else has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemoteStream {
+    /// Whose; for a client it is always the host's.
+    pub peer: ViewerId,
+    /// What its items mean.
+    pub kind: Kind,
+    /// How they are delivered.
+    pub mode: Mode,
+    /// What it is called.
+    pub name: String,
+    /// How they are coded: `cbor`, `bytes`, or an application's own word.
+    pub format: String,
+    /// Of which client it is, if the host passes it on.
+    pub of: Option<String>,
+}
+
+/// What the application is told about streams of others.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Announced(RemoteStream),
+    Withdrawn(RemoteStream),
+    Returned { was: ViewerId, is: ViewerId },
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    actions: VecDeque<Action>,
+    /// Ends that may have something for the machine.
+    dirty: VecDeque<Weak<End>>,
+    dirty_roles: BTreeSet<Role>,
+    ends: BTreeMap<Role, Weak<End>>,
+    remote: Vec<RemoteStream>,
+    names: BTreeMap<(u8, String), StreamId>,
+    /// Maps that clients may write, and the subscriptions to what they write.
+    writable: BTreeMap<String, Weak<dyn Writes>>,
+    writers: BTreeMap<SubscriptionId, (ViewerId, String)>,
+    /// Whose streams we subscribe to.
+    owners: BTreeMap<SubscriptionId, ViewerId>,
+    /// What viewers call themselves.
+    viewers: BTreeMap<ViewerId, String>,
+    next_stream: u16,
+    next_subscription: u32,
+    is_closed: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    nudge: Nudge,
+}
+
+impl Hub {
+    pub(crate) fn nudge_handle(&self) -> Nudge {
+        self.nudge.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code that can panic runs under this lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An end has something for the machine.
+    pub(super) fn nudge(&self, end: &Arc<End>) {
+        self.note_dirty(end);
+        self.nudge.nudge();
+    }
+
+    /// The same on the net thread, which looks anyhow.
+    pub(super) fn note_dirty(&self, end: &Arc<End>) {
+        let mut inner = self.lock();
+        if inner.dirty_roles.insert(end.role) {
+            inner.dirty.push_back(Arc::downgrade(end));
+        }
+        drop(inner);
+        self.nudge.nudge();
+    }
+
+    pub(super) fn act(&self, action: Action) {
+        self.lock().actions.push_back(action);
+        self.nudge.nudge();
+    }
+
+    // --- The application's side ---
+
+    /// Publishes a stream.
+    pub(super) fn publish(
+        self: &Arc<Self>,
+        offer: Offer,
+        queue: lllsi_stream::StreamVectorContainer<Coded>,
+    ) -> Result<Arc<End>, StreamError> {
+        let Offer { kind, mode, capacity, .. } = offer;
+        let announcement = Announcement {
+            run: 0,
+            kind,
+            mode,
+            name: offer.name.clone(),
+            format: offer.format.clone(),
+            of: None,
+        };
+        announcement.check().map_err(StreamError::Name)?;
+        let mut inner = self.lock();
+        if inner.is_closed {
+            return Err(StreamError::Closed);
+        }
+        let key = (u8::from(kind), offer.name.clone());
+        if inner.names.contains_key(&key) {
+            return Err(StreamError::Taken(offer.name));
+        }
+        if inner.names.len() >= MAX_STREAMS || inner.next_stream == u16::MAX {
+            return Err(StreamError::TooMany);
+        }
+        inner.next_stream += 1;
+        let id = StreamId(inner.next_stream);
+        inner.names.insert(key, id);
+        let role = Role::Publisher(id);
+        let end = End::new(self, (role, kind, offer.name.clone()), Some(mode), capacity, queue);
+        let end = Arc::new(end);
+        inner.ends.insert(role, Arc::downgrade(&end));
+        inner.actions.push_back(Action::Publish(id, offer));
+        drop(inner);
+        self.nudge.nudge();
+        Ok(end)
+    }
+
+    /// Subscribes to a stream of somebody, which need not be there yet.
+    pub(super) fn subscribe(self: &Arc<Self>, wish: Wish) -> Result<Arc<End>, StreamError> {
+        let mut inner = self.lock();
+        if inner.is_closed {
+            return Err(StreamError::Closed);
+        }
+        inner.next_subscription += 1;
+        let id = SubscriptionId(inner.next_subscription);
+        let role = Role::Subscriber(id);
+        let known = inner.remote.iter().find(|remote| remote.is(&wish));
+        let mode = known.map(|remote| remote.mode);
+        let queue = arrivals(mode, WAITING);
+        let end = Arc::new(End::new(self, (role, wish.kind, wish.name.clone()), mode, 0, queue));
+        inner.ends.insert(role, Arc::downgrade(&end));
+        inner.owners.insert(id, wish.peer);
+        inner.actions.push_back(Action::Subscribe(id, wish));
+        drop(inner);
+        self.nudge.nudge();
+        Ok(end)
+    }
+
+    /// Clients may write a map.
+    pub(super) fn allow_writes(&self, name: &str, map: Weak<dyn Writes>) {
+        let mut inner = self.lock();
+        inner.writable.insert(name.to_owned(), map);
+        let is_of = |remote: &&RemoteStream| remote.kind == Kind::Writes && remote.name == name;
+        let there: Vec<_> = inner.remote.iter().filter(is_of).map(|remote| remote.peer).collect();
+        there.into_iter().for_each(|peer| inner.subscribe_to_writer(peer, name));
+        drop(inner);
+        self.nudge.nudge();
+    }
+
+    pub(super) fn closed_end(&self, role: Role) {
+        let mut inner = self.lock();
+        inner.ends.remove(&role);
+        inner.dirty_roles.remove(&role);
+        let action = match role {
+            Role::Publisher(id) => {
+                inner.names.retain(|_, other| *other != id);
+                Action::Withdraw(id)
+            }
+            Role::Subscriber(id) => {
+                inner.owners.remove(&id);
+                Action::Unsubscribe(id)
+            }
+        };
+        if !inner.is_closed {
+            inner.actions.push_back(action);
+        }
+        drop(inner);
+        self.nudge.nudge();
+    }
+
+    /// Whose stream a subscription is about.
+    pub(super) fn owner(&self, id: SubscriptionId) -> ViewerId {
+        self.lock().owners.get(&id).copied().unwrap_or(THE_HOST)
+    }
+
+    /// Takes pictures, or does without.
+    pub(crate) fn watch(&self, wanted: bool) {
+        self.act(Action::Pictures(wanted));
+    }
+
+    /// Passes a stream of somebody on: items go out again as a stream of ours.
+    pub(super) fn pass_on(from: &Arc<End>, to: &Arc<End>) {
+        *from.passed_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(to));
+    }
+
+    /// What a viewer calls itself.
+    pub(super) fn name_of(&self, peer: ViewerId) -> String {
+        self.lock().viewers.get(&peer).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn remote(&self) -> Vec<RemoteStream> {
+        self.lock().remote.clone()
+    }
+
+    // --- The net thread's side ---
+
+    /// The session is over.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.is_closed = true;
+        inner.actions.clear();
+        let ends: Vec<_> = inner.ends.values().filter_map(Weak::upgrade).collect();
+        drop(inner);
+        for end in ends {
+            end.lock().is_closed = true;
+            end.stir();
+        }
+    }
+
+    /// Takes what the machine tells about streams; what the application is to know.
+    pub(crate) fn take(&self, event: Event) -> Option<Told> {
+        match event {
+            Event::Subscribed(id, peer) => self.at(Role::Publisher(id), |end| {
+                end.lock().subscribers.insert(peer);
+                self.note_dirty(end);
+                end.stir();
+            }),
+            Event::Unsubscribed(id, peer, _) => self.at(Role::Publisher(id), |end| {
+                end.lock().subscribers.remove(&peer);
+                end.stir();
+            }),
+            Event::Freed(id, bytes) => self.at(Role::Publisher(id), |end| {
+                end.freed(bytes);
+                self.note_dirty(end);
+            }),
+            Event::Announced(peer, announcement) => {
+                return Some(Told::Announced(self.announced(peer, announcement)));
+            }
+            Event::Withdrawn(peer, kind, name) => return self.withdrawn(peer, kind, &name),
+            Event::Returned { was, is } => {
+                let mut inner = self.lock();
+                inner.remote.retain(|remote| remote.peer != was);
+                inner.writers.values_mut().filter(|(peer, _)| *peer == was).for_each(|w| w.0 = is);
+                inner.owners.values_mut().filter(|peer| **peer == was).for_each(|peer| *peer = is);
+                return Some(Told::Returned { was, is });
+            }
+            Event::Began(id, announcement) => self.at(Role::Subscriber(id), |end| {
+                let mut state = end.lock();
+                if state.mode.is_none() && state.queue.is_empty() {
+                    state.queue = arrivals(Some(announcement.mode), WAITING);
+                }
+                state.mode = Some(announcement.mode);
+                state.begin();
+                drop(state);
+                end.stir();
+            }),
+            Event::Snapshot(id, frames) => self.at(Role::Subscriber(id), |end| {
+                let mut state = end.lock();
+                // What was before it has no meaning any more.
+                state.queue.clear();
+                state.snapshots.clear();
+                state.snapshots.push_back((frames, Vec::new()));
+                drop(state);
+                end.stir();
+            }),
+            Event::Frame(id, frame) => self.frame(id, frame),
+            Event::Stopped(id) => self.at(Role::Subscriber(id), |end| {
+                end.lock().is_stopped = true;
+                end.stir();
+            }),
+            Event::Continued(id) => self.at(Role::Subscriber(id), |end| {
+                end.lock().is_stopped = false;
+                end.stir();
+            }),
+            Event::Ended(id, reason) => {
+                self.lock().writers.remove(&id);
+                self.at(Role::Subscriber(id), |end| {
+                    end.lock().ended = Some(reason);
+                    end.stir();
+                });
+            }
+            Event::Pictures(..) => {}
+        }
+        None
+    }
+
+    fn at(&self, role: Role, act: impl FnOnce(&Arc<End>)) {
+        let end = self.lock().ends.get(&role).and_then(Weak::upgrade);
+        if let Some(end) = end {
+            act(&end);
+        }
+    }
+
+    fn frame(&self, id: SubscriptionId, frame: lllsi_core::streams::Received) {
+        let inner = self.lock();
+        if let Some((_, name)) = inner.writers.get(&id) {
+            let map = inner.writable.get(name).and_then(Weak::upgrade);
+            drop(inner);
+            if let Some(map) = map {
+                map.write(&frame.payload);
+            }
+            return self.act(Action::Consumed(id, frame.head.number));
+        }
+        drop(inner);
+        self.at(Role::Subscriber(id), |end| {
+            if end.kind == Kind::Map && frame.head.flags & SNAPSHOT != 0 {
+                if let Some((_, parts)) = end.lock().snapshots.back_mut() {
+                    parts.push(frame.payload);
+                }
+                return end.stir();
+            }
+            end.arrived(frame);
+        });
+    }
+
+    fn announced(&self, peer: ViewerId, announcement: Announcement) -> RemoteStream {
+        let Announcement { kind, mode, name, format, of, .. } = announcement;
+        let remote = RemoteStream { peer, kind, mode, name, format, of };
+        let mut inner = self.lock();
+        inner.remote.retain(|other| !other.is_same(&remote));
+        inner.remote.push(remote.clone());
+        if kind == Kind::Writes {
+            inner.subscribe_to_writer(peer, &remote.name);
+            self.nudge.nudge();
+        }
+        remote
+    }
+
+    fn withdrawn(&self, peer: ViewerId, kind: Kind, name: &str) -> Option<Told> {
+        let mut inner = self.lock();
+        let is_it = |r: &RemoteStream| r.peer == peer && r.kind == kind && r.name == name;
+        let at = inner.remote.iter().position(is_it)?;
+        Some(Told::Withdrawn(inner.remote.remove(at)))
+    }
+
+    /// A viewer is here.
+    pub(crate) fn came(&self, peer: ViewerId, name: &str) {
+        self.lock().viewers.insert(peer, name.to_owned());
+    }
+
+    /// It is gone, and with it what it had announced.
+    pub(crate) fn left(&self, peer: ViewerId) {
+        let mut inner = self.lock();
+        inner.viewers.remove(&peer);
+        inner.remote.retain(|remote| remote.peer != peer);
+    }
+}
+
+impl Inner {
+    /// Subscribes to what a client writes, if there is such a map.
+    fn subscribe_to_writer(&mut self, peer: ViewerId, name: &str) {
+        let is_known = self.writers.values().any(|(who, map)| *who == peer && map == name);
+        if is_known || !self.writable.contains_key(name) {
+            return;
+        }
+        self.next_subscription += 1;
+        let id = SubscriptionId(self.next_subscription);
+        self.writers.insert(id, (peer, name.to_owned()));
+        let (kind, name) = (Kind::Writes, name.to_owned());
+        self.actions.push_back(Action::Subscribe(id, Wish { peer, kind, name, window: 1 << 20 }));
+    }
+}
+
+impl RemoteStream {
+    fn is(&self, wish: &Wish) -> bool {
+        self.peer == wish.peer && self.kind == wish.kind && self.name == wish.name
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.peer == other.peer && self.kind == other.kind && self.name == other.name
+    }
+}
+
+/// Gives the net thread what the hub has for the machine, in the form that the machine wants it.
+pub(crate) struct FromHub<A> {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) wrap: fn(Action) -> A,
+}
+
+impl<A: 'static> Inlet<A> for FromHub<A> {
+    fn take(&mut self) -> Option<A> {
+        loop {
+            let mut inner = self.hub.lock();
+            if let Some(action) = inner.actions.pop_front() {
+                return Some((self.wrap)(action));
+            }
+            let end = inner.dirty.pop_front()?;
+            let Some(end) = end.upgrade() else { continue };
+            inner.dirty_roles.remove(&end.role);
+            // Not under the lock: the end may be dropped here, and tells the hub.
+            drop(inner);
+            if let Some(action) = end.next_action() {
+                // It may have more; the others come first.
+                self.hub.note_dirty(&end);
+                return Some((self.wrap)(action));
+            }
+        }
+    }
+}
