@@ -5,8 +5,7 @@
  */
 
 import { concat, utf8 } from "./bytes.js";
-import { Exchange } from "./cpace.js";
-import { KIND, envelope, openAnswer } from "./envelope.js";
+import { KIND, envelope } from "./envelope.js";
 import { Failure } from "./failure.js";
 import { WIRE_VERSION } from "./invite.js";
 import { hkdf } from "./noise.js";
@@ -77,7 +76,7 @@ export function namedRoom(server, name, password) {
 }
 
 /** @param {Bytes} message @returns {Bytes} */
-function wrap(message) {
+export function wrap(message) {
   return envelope(KIND.handshake, message);
 }
 
@@ -91,7 +90,7 @@ export function placeOf(entry) {
  * @param {string} purpose
  * @param {Bytes} subject
  */
-function context(purpose, subject) {
+export function context(purpose, subject) {
   return concat(utf8(`${purpose} v`), Uint8Array.of(WIRE_VERSION), subject);
 }
 
@@ -102,7 +101,8 @@ function context(purpose, subject) {
  * @throws {Failure}
  */
 export async function basisOf(server, entry) {
-  if ("password" in entry) return askFor(server, entry);
+  // Who comes by a link does without all that.
+  if ("password" in entry) return (await import("./password.js")).askFor(server, entry);
   const { hostKey } = entry;
   if ("secret" in entry) {
     const prologue = context("LLLSI signalling", entry.room);
@@ -119,27 +119,7 @@ export async function basisOf(server, entry) {
 }
 
 /**
- * Exchanges shares with whoever answers under the room's name.
- * @param {Server} server
- * @param {NamedRoom} room
- * @returns {Promise<Basis>}
- */
-async function askFor(server, { name, password }) {
-  const session = crypto.getRandomValues(new Uint8Array(16));
-  const random = crypto.getRandomValues(new Uint8Array(32));
-  const prologue = context("LLLSI room", utf8(name));
-  const exchange = await Exchange.begin(utf8(password), prologue, session, random);
-  server.relay(envelope(KIND.clientShare, session, exchange.share));
-  const body = openAnswer(await server.receive(), KIND.hostShare, "wrong_password");
-  if (body.length < 64) throw new Failure("tampered");
-  const psk = await pskOf(exchange, body.slice(0, 32), body.slice(32, 64)).catch(() => {
-    throw new Failure("tampered");
-  });
-  return { hostKey: body.slice(32, 64), psk, prologue, wrap, refused: "wrong_password" };
-}
-
-/**
- * @param {Exchange} exchange
+ * @param {import("./cpace.js").Exchange} exchange
  * @param {Bytes} share the host's
  * @param {Bytes} hostKey
  * @returns {Promise<Bytes>}

@@ -2,7 +2,7 @@ import js from "@eslint/js";
 import globals from "globals";
 
 export default [
-  { ignores: ["node_modules/"] },
+  { ignores: ["node_modules/", "types/"] },
   js.configs.recommended,
   {
     languageOptions: { globals: globals.browser },
@@ -16,4 +16,5 @@ export default [
       "prefer-const": "error",
     },
   },
+  { files: ["test/*.js"], languageOptions: { globals: globals.node } },
 ];

@@ -20,6 +20,10 @@ const MAX_CANDIDATES = 20;
 /** A link as quiet as this gets a new path looked for; and it is dead. */
 const RESTART_MS = 1500;
 const SILENCE_MS = 4000;
+/** A channel on which nothing is sent twice. */
+const UNRELIABLE = { ordered: false, maxRetransmits: 0 };
+/** Channels from this number on carry streams. */
+const STREAMS = 2;
 /** Reports that tell the same before they become rare. */
 const SAME_REPORTS = 3;
 const IDLE_REPORT_TICKS = 10;
@@ -50,11 +54,11 @@ function leadsSomewhere(candidate) {
 }
 
 /**
- * Asks for video as hosts send it, with its repairs, and for nothing else.
- * @param {RTCRtpTransceiver} transceiver
+ * Video as hosts send it, with its repairs, and nothing else.
+ * @throws {Failure} if this browser does not know it
  */
-function preferH264(transceiver) {
-  const known = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+export function codecs() {
+  const known = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
   const wanted = known.filter(({ mimeType, sdpFmtpLine = "" }) =>
     mimeType.toLowerCase() === "video/h264"
       ? /packetization-mode=1/.test(sdpFmtpLine) && /profile-level-id=42e0/i.test(sdpFmtpLine)
@@ -63,17 +67,20 @@ function preferH264(transceiver) {
   if (!wanted.some(({ mimeType }) => mimeType.toLowerCase() === "video/h264")) {
     throw new Failure("unsupported", "it does not decode H.264");
   }
-  transceiver.setCodecPreferences(wanted);
+  return wanted;
 }
 
 /**
- * One link. Events: `candidate` (detail: a line for the host), `up`, `sample` (detail: a frame as the host knows it), `restart` (a new path is needed), `path` (the path
- * that was thought dead lives), `down` (detail: a {@link Failure}).
+ * One link. Events: `candidate` (detail: a line for the host), `up`, `ready` (streams may be sent; detail: over what),
+ * `stream` (detail: a message about streams), `sample` (detail: a frame as the host knows it), `restart` (a new path is
+ * needed), `path` (the path that was thought dead lives), `down` (detail: a {@link Failure}).
  */
 export class Link extends EventTarget {
   #pc;
   #control;
   #pulse;
+  #streams;
+  #live;
   #receiver;
   /** @type {Binding | null} */
   #binding = null;
@@ -81,6 +88,7 @@ export class Link extends EventTarget {
   #isDown = false;
   /** Whether the host knows that we are up. */
   #isKnownUp = false;
+  #isReady = false;
   #isRestarting = false;
   #ticks = 0;
   #heardAt = 0;
@@ -106,12 +114,14 @@ export class Link extends EventTarget {
       bundlePolicy: "max-bundle",
     });
     const transceiver = this.#pc.addTransceiver("video", { direction: "recvonly" });
-    preferH264(transceiver);
+    transceiver.setCodecPreferences(codecs());
     this.#receiver = transceiver.receiver;
     // What arrives is shown: no waiting for a smoother picture.
     if ("jitterBufferTarget" in this.#receiver) this.#receiver.jitterBufferTarget = 0;
-    this.#control = this.#channel("control", { negotiated: true, id: 0 });
-    this.#pulse = this.#channel("pulse", { negotiated: true, id: 1, ordered: false, maxRetransmits: 0 });
+    this.#control = this.#channel("control", 0);
+    this.#pulse = this.#channel("pulse", 1, UNRELIABLE);
+    this.#streams = this.#channel("streams", STREAMS);
+    this.#live = this.#channel("live", STREAMS + 1, UNRELIABLE);
     this.#pulse.onopen = () => {
       if (this.#isDown) return;
       this.#setLimit(CONFIRM_MS, new Failure("tampered", "the link was not confirmed"));
@@ -216,16 +226,15 @@ export class Link extends EventTarget {
     setTimeout(() => this.#pc.close(), 100);
   }
 
-  /**
-   * @param {string} label
-   * @param {RTCDataChannelInit} init
-   */
-  #channel(label, init) {
-    const channel = this.#pc.createDataChannel(label, init);
+  /** @param {string} label @param {number} id @param {RTCDataChannelInit} [more] */
+  #channel(label, id, more) {
+    const channel = this.#pc.createDataChannel(label, { negotiated: true, id, ...more });
     channel.binaryType = "arraybuffer";
     channel.onmessage = ({ data }) => {
-      const message = data instanceof ArrayBuffer ? parseControl(data) : null;
       this.#heardAt = performance.now();
+      if (!(data instanceof ArrayBuffer)) return;
+      if (id >= STREAMS) return this.#stream(data);
+      const message = parseControl(data);
       if (message) this.#receive(message).catch((error) => this.#fail(Failure.of(error)));
     };
     channel.onclose = () => this.#fail(new Failure("host_closed"));
@@ -236,8 +245,7 @@ export class Link extends EventTarget {
   async #receive(message) {
     if (message.type === "confirm") return this.#confirmed(message.mac, message.verified);
     if (!this.#isUp) return;
-    // They speak, so they have verified us.
-    this.#isKnownUp = true;
+    this.#ready();
     if (message.type === "pong") {
       this.clock.sample(message.sentUs, message.receivedUs, nowUs());
       if (message.newest.number > 0) this.#tell("sample", message.newest);
@@ -245,12 +253,10 @@ export class Link extends EventTarget {
     if (message.type === "goodbye") this.#fail(parted(message.reason));
   }
 
-  /**
-   * @param {Bytes} mac
-   * @param {boolean} verified
-   */
+  /** @param {Bytes} mac @param {boolean} verified */
   async #confirmed(mac, verified) {
     this.#isKnownUp = verified;
+    if (this.#isUp && verified) this.#ready();
     // They wait for ours.
     if (this.#isUp) return this.#confirm();
     if (this.#isDown || !this.#binding) return;
@@ -263,7 +269,23 @@ export class Link extends EventTarget {
     this.#setLimit(null);
     this.#heardAt = performance.now();
     this.#tell("up");
+    if (this.#isKnownUp) this.#ready();
     this.#tick();
+  }
+
+  /** @param {ArrayBuffer} data */
+  #stream(data) {
+    if (!this.#isUp) return;
+    this.#ready();
+    this.#tell("stream", data);
+  }
+
+  /** They speak, so they have verified us, and take what we send. */
+  #ready() {
+    this.#isKnownUp = true;
+    if (this.#isReady) return;
+    this.#isReady = true;
+    this.#tell("ready", { streams: this.#streams, live: this.#live, clock: this.clock });
   }
 
   /**
@@ -347,10 +369,7 @@ export class Link extends EventTarget {
     }
   }
 
-  /**
-   * @param {number | null} ms
-   * @param {Failure} [failure]
-   */
+  /** @param {number | null} ms @param {Failure} [failure] */
   #setLimit(ms, failure) {
     clearTimeout(this.#limit);
     if (ms !== null && failure) this.#limit = setTimeout(() => this.#fail(failure), ms);
@@ -370,10 +389,7 @@ export class Link extends EventTarget {
     this.#tell("down", failure);
   }
 
-  /**
-   * @param {string} type
-   * @param {unknown} [detail]
-   */
+  /** @param {string} type @param {unknown} [detail] */
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { Failure, Session, checkBrowser, namedRoom, parseInvite } from "./session.js";
+import { Failure, Room, checkBrowser, namedRoom, parseInvite } from "./room.js";
 
 /** @typedef {import("./invite.js").Invite} Invite */
 /** @typedef {import("./entry.js").Entry} Entry */
@@ -12,6 +12,8 @@ import { Failure, Session, checkBrowser, namedRoom, parseInvite } from "./sessio
 
 /** The bar leaves the picture when nobody moves for so long. */
 const IDLE_MS = 3000;
+/** How long coming back is tried before somebody is asked to do something. */
+const PATIENCE_MS = 20_000;
 /** A host tests one password with each try: whoever answers under a name gets no more from us. */
 const MAX_TRIES = 3;
 
@@ -53,7 +55,7 @@ let invite = null;
 let pass = null;
 /** How often whoever answers under a name has tested a password. @type {Map<string, number>} */
 const failed = new Map();
-/** @type {Session | null} */
+/** @type {Room | null} */
 let session = null;
 
 /** The address of this page, without what an invitation adds; and of the server that it came from. */
@@ -159,7 +161,7 @@ function entered() {
  * What a failure means here, where more is known than in one session.
  * @param {Entry} entry
  * @param {Failure | null} failure
- * @param {Session} joined
+ * @param {Room} joined
  */
 function judged(entry, failure, joined) {
   if (!("password" in entry)) return failure;
@@ -174,10 +176,17 @@ function mayTry(named) {
   return (failed.get(named) ?? 0) < MAX_TRIES;
 }
 
+/** @param {Room} joined */
+function watch(joined) {
+  video.srcObject = joined.stream;
+  video.play().catch(() => (notice.textContent = "Tap to play"));
+  joined.figures?.watch(video);
+}
+
 /** @param {Entry} entry */
 function join(entry) {
   if (session) return;
-  const joined = Session.join(entry, { name: name.value });
+  const joined = new Room(entry, { name: name.value, patience: PATIENCE_MS });
   session = joined;
   showStep("entering");
   for (const step of ["entering", "asking", "waiting", "connecting"]) {
@@ -190,11 +199,11 @@ function join(entry) {
     notice.textContent = "";
     if (document.body.dataset.state === "playing") return;
     show("playing", "Live");
-    video.srcObject = joined.stream;
-    video.play().catch(() => (notice.textContent = "Tap to play"));
-    joined.figures?.watch(video);
+    watch(joined);
     stir();
   });
+  joined.addEventListener("back", () => watch(joined));
+  joined.addEventListener("away", () => (notice.textContent = "The host is not heard; trying to come back"));
   joined.addEventListener("restarting", () => (notice.textContent = "The path is dead; looking for another"));
   joined.addEventListener("end", (event) => {
     session = null;

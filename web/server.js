@@ -16,12 +16,8 @@ const MAX_MESSAGE = 65_536;
 const MAX_WAITING = 256;
 const CONNECT_MS = 10_000;
 
-/** @type {Map<string, Code>} */
-const REFUSALS = new Map([
-  ["unknown_room", "unknown_room"],
-  ["room_full", "room_full"],
-  ["version", "version"],
-]);
+/** @type {Code[]} */
+const REFUSALS = ["unknown_room", "room_full", "version"];
 
 /**
  * @typedef {{ type: "entered", stunPort: number }
@@ -175,7 +171,7 @@ export class Server {
   static #ending(message) {
     switch (message?.type) {
       case "refused":
-        return new Failure(REFUSALS.get(message.reason) ?? "refused", message.reason);
+        return new Failure(REFUSALS.find((code) => code === message.reason) ?? "refused", message.reason);
       case "closed":
         return new Failure("host_closed");
       case "dismissed":

@@ -1,14 +1,6 @@
 /**
- * Watching one room, from the invite link, or the room's name and password, to the end. This is what a page or another
- * program uses:
- *
- * ```js
- * import { Session, parseInvite } from "./session.js";
- *
- * const session = Session.join(parseInvite(link), { name: "Ada" });
- * session.addEventListener("playing", () => (video.srcObject = session.stream));
- * session.addEventListener("end", ({ detail: failure }) => console.log(failure.message, failure.next));
- * ```
+ * One visit to a room, over one link: from the invite link, or the room's name and password, to the end. Programs use
+ * `room.js`, which comes back when a link is lost.
  * @module
  */
 
@@ -16,13 +8,9 @@ import { Binding } from "./binding.js";
 import { placeOf } from "./entry.js";
 import { Failure } from "./failure.js";
 import { Figures } from "./figures.js";
-import { Link } from "./link.js";
+import { Link, codecs } from "./link.js";
 import { SealedChannel } from "./sealed.js";
 import { Server } from "./server.js";
-
-export { namedRoom } from "./entry.js";
-export { Failure } from "./failure.js";
-export { parseInvite } from "./invite.js";
 
 /** @typedef {import("./entry.js").Entry} Entry */
 /** @typedef {import("./entry.js").Pass} Pass */
@@ -35,11 +23,7 @@ const ALIVE_MS = 30_000;
 const WELCOME_MS = 15_000;
 const MAX_NAME_BYTES = 64;
 
-/**
- * @param {string} server base URL
- * @param {number} port
- * @returns {string | null}
- */
+/** @param {string} server base URL @param {number} port @returns {string | null} */
 function stunUrl(server, port) {
   return port === 0 ? null : `stun:${new URL(server).hostname}:${port}`;
 }
@@ -55,19 +39,16 @@ function shortened(name) {
 export async function checkBrowser() {
   if (!globalThis.isSecureContext) throw new Failure("insecure");
   if (!("RTCPeerConnection" in globalThis)) throw new Failure("unsupported", "it has no WebRTC");
-  const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
-  if (!codecs.some(({ mimeType }) => mimeType.toLowerCase() === "video/h264")) {
-    throw new Failure("unsupported", "it does not decode H.264");
-  }
+  codecs();
   await crypto.subtle.generateKey("X25519", false, ["deriveBits"]).catch(() => {
     throw new Failure("unsupported", "it has no X25519");
   });
 }
 
 /**
- * One visit to a room. Events, in this order: `entering`, `asking`, `waiting` (the host has to let us in; detail: digits that it sees too), `connecting`,
- * `playing` (`stream` may be shown), `restarting` and `playing` again, and last `end` with a {@link Failure}, or null if
- * we left.
+ * One visit to a room. Events, in this order: `entering`, `asking`, `waiting` (the host has to let us in; detail: digits
+ * that it sees too), `connecting`, `playing` (`stream` may be shown), `ready` and `stream` (as those of {@link Link}),
+ * `restarting` and `playing` again, and last `end` with a {@link Failure}, or null if we left.
  */
 export class Session extends EventTarget {
   #entry;
@@ -88,25 +69,15 @@ export class Session extends EventTarget {
   #offeredAt = -Infinity;
 
   /**
-   * @param {Entry} entry
-   * @param {string} name
+   * Begins; listeners that are added at once miss nothing.
+   * @param {Entry} entry an invitation, `namedRoom(…)`, or an earlier session's `pass`
+   * @param {string} name what the host calls us
    */
   constructor(entry, name) {
     super();
     this.#entry = entry;
-    this.#name = name;
-  }
-
-  /**
-   * Begins; listeners that are added at once miss nothing.
-   * @param {Entry} entry an invitation, `namedRoom(…)`, or an earlier session's `pass`
-   * @param {{ name?: string }} [options] `name`: what the host calls us
-   * @returns {Session}
-   */
-  static join(entry, { name = "" } = {}) {
-    const session = new Session(entry, shortened(name) || "Somebody");
-    queueMicrotask(() => session.#run().catch((error) => session.#end(Failure.of(error))));
-    return session;
+    this.#name = shortened(name) || "Somebody";
+    queueMicrotask(() => this.#run().catch((error) => this.#end(Failure.of(error))));
   }
 
   /** The video; null before `playing`. @returns {MediaStream | null} */
@@ -171,25 +142,20 @@ export class Session extends EventTarget {
     this.#listen(link, channel, binding).catch((error) => this.#end(Failure.of(error)));
   }
 
-  /**
-   * @param {Link} link
-   * @param {SealedChannel} channel
-   * @param {(candidate: string) => void} trickle
-   */
+  /** @param {Link} link @param {SealedChannel} channel @param {(candidate: string) => void} trickle */
   #follow(link, channel, trickle) {
     const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ act) =>
       link.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
     on("candidate", trickle);
     on("up", () => this.#tell("playing"));
+    on("ready", (wire) => this.#tell("ready", wire));
+    on("stream", (message) => this.#tell("stream", message));
     on("restart", () => this.#restart(link, channel).catch((error) => console.debug(error)));
     on("path", () => this.#tell("playing"));
     on("down", (failure) => this.#end(failure));
   }
 
-  /**
-   * @param {Link} link
-   * @param {SealedChannel} channel
-   */
+  /** @param {Link} link @param {SealedChannel} channel */
   async #restart(link, channel) {
     const now = performance.now();
     if (now < this.#offeredAt + RESTART_MS || this.#server?.isClosed) return;
@@ -233,10 +199,7 @@ export class Session extends EventTarget {
     }
   }
 
-  /**
-   * @param {Link} link
-   * @param {string} answer
-   */
+  /** @param {Link} link @param {string} answer */
   async #restarted(link, answer) {
     this.#offeredAt = -Infinity;
     await link.acceptRestart(answer).catch((error) => {
@@ -246,10 +209,7 @@ export class Session extends EventTarget {
     });
   }
 
-  /**
-   * @param {string} type
-   * @param {unknown} [detail]
-   */
+  /** @param {string} type @param {unknown} [detail] */
   #tell(type, detail) {
     if (!this.#isOver) this.dispatchEvent(new CustomEvent(type, { detail }));
   }

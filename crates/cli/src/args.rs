@@ -94,6 +94,10 @@ pub(crate) struct Serve {
     /// machine alone.
     #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// A directory with pages of your own application: served below /app/. They can import the viewer's modules, such as
+    /// /room.js.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pages: Option<PathBuf>,
     /// A proxy stands in front: its X-Forwarded-For tells where somebody comes from. Never without one.
     #[arg(long)]
     pub(crate) behind_proxy: bool,

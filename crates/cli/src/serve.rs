@@ -19,6 +19,7 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
         state: args.state.clone(),
         metrics: args.metrics,
         behind_proxy: args.behind_proxy,
+        pages: args.pages.clone(),
         limits: (&args.limits).into(),
         patience: (&args.patience).into(),
         ..Default::default()

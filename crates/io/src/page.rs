@@ -14,33 +14,57 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 macro_rules! files {
-    ($($name:literal,)*) => {
-        /// Name and content.
-        const FILES: &[(&str, &[u8])] =
-            &[$(($name, include_bytes!(concat!("../../../web/", $name)))),*];
+    (all: $($all:literal)*, on_demand: $($more:literal)*) => {
+        /// Name and content: first what every viewer loads, then the rest.
+        const FILES: &[(&str, &[u8])] = &[$(embedded!($all),)* $(embedded!($more),)*];
+        #[cfg(test)]
+        const LOADED_BY_ALL: usize = [$($all),*].len();
+    };
+}
+
+macro_rules! embedded {
+    ($name:literal) => {
+        ($name, include_bytes!(concat!("../../../web/", $name)))
     };
 }
 
 files! {
-    "index.html",
-    "style.css",
-    "icon.svg",
-    "binding.js",
-    "bytes.js",
-    "clock.js",
-    "control.js",
-    "cpace.js",
-    "entry.js",
-    "envelope.js",
-    "failure.js",
-    "figures.js",
-    "invite.js",
-    "link.js",
-    "noise.js",
-    "page.js",
-    "sealed.js",
-    "server.js",
+    all:
+    "index.html"
+    "style.css"
+    "icon.svg"
+    "binding.js"
+    "bytes.js"
+    "clock.js"
+    "control.js"
+    "entry.js"
+    "envelope.js"
+    "failure.js"
+    "figures.js"
+    "invite.js"
+    "link.js"
+    "noise.js"
+    "page.js"
+    "room.js"
+    "sealed.js"
+    "server.js"
     "session.js",
+    // For who comes by a room's name.
+    on_demand:
+    "cpace.js"
+    "password.js"
+    // For streams besides the video.
+    "cbor.js"
+    "fragments.js"
+    "log.js"
+    "map.js"
+    "publisher.js"
+    "queue.js"
+    "reliable.js"
+    "rtsmp.js"
+    "streams.js"
+    "subscriber.js"
+    "vector.js"
 }
 
 /// The files of the browser's page, by name, in their order.
@@ -62,7 +86,7 @@ pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Rou
 }
 
 /// The content type of a file.
-fn kind(name: &str) -> &'static str {
+pub(crate) fn kind(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
@@ -71,7 +95,7 @@ fn kind(name: &str) -> &'static str {
     }
 }
 
-fn headers(kind: &'static str) -> HeaderMap {
+pub(crate) fn headers(kind: &'static str) -> HeaderMap {
     [
         (CONTENT_TYPE, kind),
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -94,17 +118,33 @@ fn headers(kind: &'static str) -> HeaderMap {
 mod tests {
     use super::*;
 
+    /// The modules that a source names behind these words.
+    fn named<'a>(source: &'a str, words: &str) -> Vec<&'a str> {
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("* "));
+        code.flat_map(|line| line.split(words).skip(1))
+            .filter_map(|rest| rest.split('"').next())
+            .collect()
+    }
+
+    fn is_served(module: &str, files: &[(&str, &[u8])]) -> bool {
+        files.iter().any(|(name, _)| *name == module)
+    }
+
     #[test]
     fn every_module_that_is_imported_is_served() {
-        for (name, content) in FILES.iter().filter(|(name, _)| name.ends_with(".js")) {
+        let mut on_demand = 0;
+        for (at, (name, content)) in FILES.iter().enumerate() {
             let source = str::from_utf8(content).expect("sources are text");
-            for line in source.lines().filter(|line| !line.starts_with(" *")) {
-                let Some((_, module)) = line.split_once("from \"./") else { continue };
-                let module = module.trim_end_matches("\";");
-                let served = FILES.iter().any(|(name, _)| *name == module);
-                assert!(served, "{name} imports {module}");
+            let loaded = if at < LOADED_BY_ALL { &FILES[..LOADED_BY_ALL] } else { FILES };
+            for module in named(source, "from \"./") {
+                assert!(is_served(module, loaded), "{name} imports {module}");
+            }
+            for module in named(source, "await import(\"./") {
+                assert!(is_served(module, FILES), "{name} imports {module}");
+                on_demand += 1;
             }
         }
+        assert_eq!(on_demand, 2, "passwords and streams");
     }
 
     #[test]
@@ -114,8 +154,10 @@ mod tests {
 
     #[test]
     fn the_page_is_light() {
-        let weight: usize = FILES.iter().map(|(_, content)| content.len()).sum();
-        println!("The page weighs {weight} bytes.");
-        assert!(weight < 100_000);
+        let weight = |files: &[(&str, &[u8])]| files.iter().map(|file| file.1.len()).sum::<usize>();
+        let (all, on_demand) = FILES.split_at(LOADED_BY_ALL);
+        let (all, on_demand) = (weight(all), weight(on_demand));
+        println!("Every viewer loads {all} bytes; {on_demand} more are loaded on demand.");
+        assert!(all < 100_000);
     }
 }

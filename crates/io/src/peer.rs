@@ -34,7 +34,8 @@ pub trait Outbox<E>: Send + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overflow;
 
-/// Where the net thread finds actions that are not handed in. It takes them whenever it is nudged, until there are none.
+/// Where the net thread finds actions that are not handed in. It takes them whenever it is awake, until there are none.
+/// Must not block.
 pub trait Inlet<A>: Send + 'static {
     /// The next action.
     fn take(&mut self) -> Option<A>;
@@ -197,11 +198,12 @@ where
                     // Nobody is left who could tell it to end.
                     None => break,
                 },
-                () = self.nudge.0.notified() => self.take_in().await,
+                () = self.nudge.0.notified() => {}
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
                 () = tokio::time::sleep_until(deadline.into()) => self.input(Input::Timeout),
                 () = tokio::time::sleep_until(self.status_at.into()), if self.status_stale => {}
             }
+            self.take_in().await;
             self.show_status();
         }
         self.signalling.closed().await;
@@ -212,7 +214,8 @@ where
         self.machine.handle_input(Instant::now(), input);
     }
 
-    /// Hands in what the inlet has: a few at a time, so that the network gets its turn.
+    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. Drained after each; what it wants
+    /// sent goes out at the end.
     async fn take_in(&mut self) {
         for _ in 0..ACTIONS {
             let Some(action) = self.inlet.take() else { return };

@@ -13,6 +13,7 @@
 
 mod hub;
 mod keeper;
+mod pages;
 mod web;
 
 use std::fs::File;
@@ -61,6 +62,9 @@ pub struct Config {
     /// Whether a proxy stands in front, whose `X-Forwarded-For` tells from where somebody comes. Without one, anybody
     /// could claim to come from elsewhere.
     pub behind_proxy: bool,
+    /// A directory with pages of an application's own, read at the start and served below `/app/`: at most 64 MiB. They may
+    /// import the modules that the viewer's page is made of, such as `/room.js`.
+    pub pages: Option<PathBuf>,
     /// Bounds.
     pub limits: rendezvous::Config,
     /// How long it waits for whoever connects.
@@ -96,6 +100,7 @@ impl Default for Config {
             state: None,
             metrics: None,
             behind_proxy: false,
+            pages: None,
             limits: rendezvous::Config::default(),
             patience: Patience::default(),
         }
@@ -125,6 +130,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
+        let pages = config.pages.as_deref().map(pages::read).transpose()?;
         let state = config.state.as_deref().map(state::lock).transpose()?;
         let (tls, certificate) = match &config.tls {
             Some(files) => (tls::signed(files)?, None),
@@ -149,6 +155,7 @@ impl Server {
             max_connections: config.limits.max_connections,
             max_per_address: config.limits.max_connections_per_address,
             patience: config.patience,
+            pages: pages.map(Arc::new),
             shell: Arc::clone(&shell),
         };
         let machine = machine(&config, stun.port())?;

@@ -31,8 +31,52 @@ use subscriber::Subscriber;
 /// What a client calls the host.
 pub const THE_HOST: ViewerId = ViewerId(0);
 
-/// All streams of a machine.
-pub(crate) struct Streams {
+/// All streams of a machine: part of [`Host`](crate::host::Host) and [`Client`](crate::client::Client), and usable over any
+/// two channels of one's own, one ordered and one not.
+///
+/// ```
+/// use lllsi_core::host::ViewerId;
+/// use lllsi_core::streams::{Action, Audience, Event, Item, Offer, StreamId, Streams, SubscriptionId, THE_HOST, Wish};
+/// use lllsi_proto::rtsmp::{Kind, Mode};
+/// use std::time::{Duration, Instant};
+///
+/// # let now = Instant::now();
+/// let (ada, mut host, mut client) = (ViewerId(1), Streams::new(1), Streams::new(2));
+/// let offer = Offer {
+///     kind: Kind::Vector,
+///     mode: Mode::Reliable,
+///     name: "log".into(),
+///     format: "bytes".into(),
+///     of: None,
+///     audience: Audience::All,
+///     capacity: 1 << 20,
+///     patience: Duration::from_secs(10),
+/// };
+/// host.act(now, Action::Publish(StreamId(1), offer), |_| 0);
+/// let wish = Wish { peer: THE_HOST, kind: Kind::Vector, name: "log".into(), window: 1 << 20 };
+/// client.act(now, Action::Subscribe(SubscriptionId(1), wish), |_| 0);
+///
+/// host.join(now, ada, None);
+/// client.join(now, THE_HOST, None);
+/// let carry = |host: &mut Streams, client: &mut Streams| loop {
+///     match (host.poll_ordered(ada), client.poll_ordered(THE_HOST)) {
+///         (None, None) => break,
+///         (down, up) => {
+///             down.into_iter().for_each(|m| client.receive(now, THE_HOST, m.into(), &|_| None));
+///             up.into_iter().for_each(|m| host.receive(now, ada, m.into(), &|_| None));
+///         }
+///     }
+/// };
+/// carry(&mut host, &mut client);
+/// host.act(now, Action::Push(StreamId(1), Item::new(now, b"hello".to_vec().into())), |_| 0);
+/// carry(&mut host, &mut client);
+/// let got = std::iter::from_fn(|| client.poll_event()).any(|event| match event {
+///     Event::Frame(_, frame) => &frame.payload[..] == b"hello",
+///     _ => false,
+/// });
+/// assert!(got);
+/// ```
+pub struct Streams {
     publisher: Publisher,
     subscribers: BTreeMap<ViewerId, Subscriber>,
     /// One entry for each peer that is to be told something, or to be forgotten.
@@ -46,7 +90,7 @@ pub(crate) struct Streams {
 
 impl Streams {
     /// `run` is drawn at random.
-    pub(crate) fn new(run: u32) -> Self {
+    pub fn new(run: u32) -> Self {
         Self {
             publisher: Publisher::new(run),
             subscribers: BTreeMap::new(),
@@ -59,7 +103,7 @@ impl Streams {
     }
 
     /// A link is up, and the other side has confirmed it.
-    pub(crate) fn join(&mut self, now: Instant, id: ViewerId, ticket: Option<TicketId>) {
+    pub fn join(&mut self, now: Instant, id: ViewerId, ticket: Option<TicketId>) {
         let was = self.publisher.join(now, id, ticket);
         if let Some(was) = was.filter(|was| *was != id) {
             if let Some(mut subscriber) = self.subscribers.remove(&was) {
@@ -73,7 +117,7 @@ impl Streams {
     }
 
     /// A link is gone.
-    pub(crate) fn lost(&mut self, now: Instant, id: ViewerId) {
+    pub fn lost(&mut self, now: Instant, id: ViewerId) {
         self.publisher.lost(now, id);
         if let Some(subscriber) = self.subscribers.get_mut(&id) {
             subscriber.lost();
@@ -82,7 +126,7 @@ impl Streams {
     }
 
     /// A peer has left, and will not come back.
-    pub(crate) fn leave(&mut self, now: Instant, id: ViewerId) {
+    pub fn leave(&mut self, now: Instant, id: ViewerId) {
         self.lost(now, id);
         self.forget(id);
         self.settle(id);
@@ -99,7 +143,7 @@ impl Streams {
 
     /// Takes a message that arrived on one of the two channels. `age_us` tells how long ago a time on the host's clock was,
     /// if that is known.
-    pub(crate) fn receive(
+    pub fn receive(
         &mut self,
         now: Instant,
         id: ViewerId,
@@ -130,7 +174,7 @@ impl Streams {
     }
 
     /// Does what the application wants. `host_us` tells what the host's clock showed at a time, 0 if that is not known.
-    pub(crate) fn act(&mut self, now: Instant, action: Action, host_us: impl Fn(Instant) -> u64) {
+    pub fn act(&mut self, now: Instant, action: Action, host_us: impl Fn(Instant) -> u64) {
         match action {
             Action::Publish(id, offer) => {
                 self.publisher.publish(id, offer);
@@ -206,12 +250,14 @@ impl Streams {
         }
     }
 
-    pub(crate) fn timeout(&self) -> Option<Instant> {
+    /// When [`Self::handle_timeout`] is due.
+    pub fn timeout(&self) -> Option<Instant> {
         let peers = self.deadlines.first().map(|(at, _)| *at);
         [peers, self.publisher.impatient_at()].into_iter().flatten().min()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             if let Some(subscriber) = self.subscribers.get_mut(&id) {
                 subscriber.handle_timeout(now);
@@ -229,32 +275,34 @@ impl Streams {
     }
 
     /// A peer for which there may be something to send.
-    pub(crate) fn take_stirred(&mut self) -> Option<ViewerId> {
+    pub fn take_stirred(&mut self) -> Option<ViewerId> {
         self.stirred.pop_first()
     }
 
     /// A peer's link is being served.
-    pub(crate) fn calm(&mut self, id: ViewerId) {
+    pub fn calm(&mut self, id: ViewerId) {
         self.stirred.remove(&id);
     }
 
     /// The next message for a peer on the ordered channel.
-    pub(crate) fn poll_ordered(&mut self, id: ViewerId) -> Option<Vec<u8>> {
+    pub fn poll_ordered(&mut self, id: ViewerId) -> Option<Vec<u8>> {
         let subscriber = self.subscribers.get_mut(&id);
         subscriber.and_then(Subscriber::poll).or_else(|| self.publisher.poll_ordered(id))
     }
 
     /// The next message for a peer on the channel for real-time frames.
-    pub(crate) fn poll_live(&mut self, now: Instant, id: ViewerId) -> Option<Vec<u8>> {
+    pub fn poll_live(&mut self, now: Instant, id: ViewerId) -> Option<Vec<u8>> {
         self.publisher.poll_live(now, id)
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+    /// What happened next.
+    pub fn poll_event(&mut self) -> Option<Event> {
         self.events.append(&mut self.publisher.events);
         self.events.pop_front()
     }
 
-    pub(crate) fn status(&self) -> Status {
+    /// Figures.
+    pub fn status(&self) -> Status {
         let subscribed = self.subscribers.iter().flat_map(|(id, s)| s.figures(*id)).collect();
         let too_many: u64 = self.subscribers.values().map(|s| s.ignored).sum();
         let published = self.publisher.figures();

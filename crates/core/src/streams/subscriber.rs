@@ -60,6 +60,8 @@ struct Ordered {
     /// The newest frame that it has consumed, and that the publisher knows of.
     consumed: u32,
     told: u32,
+    /// The publisher counts from behind this frame on, since the link was made.
+    floor: u32,
     /// What counts as consumed since then.
     untold: usize,
 }
@@ -163,7 +165,8 @@ impl Subscriber {
             };
             if ordered.consumed > ordered.told {
                 (ordered.told, ordered.untold) = (ordered.consumed, 0);
-                let (stream, number, window) = (*stream, ordered.consumed, wish.window);
+                let (number, held) = ordered.progress();
+                let (stream, window) = (*stream, wish.window.saturating_sub(held as u32));
                 self.messages.push_back(Message::Consumed { stream, number, window }.to_bytes());
             }
         }
@@ -280,6 +283,10 @@ impl Subscriber {
         events: &mut VecDeque<Event>,
     ) -> Result<(), EndReason> {
         let Some(announcement) = self.remote.get(&stream).cloned() else { return Ok(()) };
+        if next == 0 {
+            self.end(stream, Some(EndReason::Protocol), events);
+            return Err(EndReason::Protocol);
+        }
         let is_map = announcement.kind == Kind::Map;
         for (id, Subscription { source, .. }) in self.on(stream) {
             let Some(Source { frames: Frames::InOrder(ordered), .. }) = source else {
@@ -376,8 +383,15 @@ impl Ordered {
             waits: 0,
             consumed: due - 1,
             told: due - 1,
+            floor: due - 1,
             untold: 0,
         }
+    }
+
+    /// What the publisher is told: a frame that it counts, and what still waits here of those before.
+    fn progress(&self) -> (u32, usize) {
+        let before = self.floor.saturating_sub(self.consumed) as usize;
+        (self.consumed.max(self.floor), self.waiting.iter().take(before).sum())
     }
 
     /// Over a new link: from where on, and what the frames count as that wait here.
@@ -388,7 +402,7 @@ impl Ordered {
             return (0, 0);
         }
         let due = self.assembly.due();
-        self.assembly = InOrder::new(due);
+        (self.assembly, self.floor) = (InOrder::new(due), due - 1);
         (due, self.waits)
     }
 
@@ -398,6 +412,10 @@ impl Ordered {
         window: usize,
         fragment: Fragment,
     ) -> Result<Option<Frame>, Violation> {
+        // One that was under way when we subscribed again.
+        if !self.has_begun {
+            return Ok(None);
+        }
         if kind == Kind::Map && fragment.head.flags & SNAPSHOT != 0 {
             return self.push_snapshot(fragment);
         }

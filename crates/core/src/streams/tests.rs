@@ -360,6 +360,35 @@ fn hostile_publishers_are_bounded() {
     assert_eq!(net.told[&ada].last(), Some(&broken));
 }
 
+#[test]
+fn what_was_under_way_to_an_earlier_subscription_is_not_taken_for_this_one() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.push(1, vec![1]);
+    net.act(ada, Action::Unsubscribe(SubscriptionId(1)));
+    net.wish(ada, Kind::Vector, "s");
+    net.carry(ada, 100);
+    net.push(1, vec![2]);
+    net.carry(ada, 100);
+    assert_eq!(net.frames(ada).iter().map(|f| f.payload[0]).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_beginning_before_the_first_frame_breaks_the_protocol() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    let began = Message::Began { stream: 1, next: 0, snapshot: 0 };
+    let peer = net.peers.get_mut(&ada).unwrap();
+    peer.receive(net.now, THE_HOST, began.to_bytes().into(), &|_| None);
+    net.carry(ada, 100);
+    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
+    assert_eq!(net.told[&ada].last(), Some(&broken));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push(usize),

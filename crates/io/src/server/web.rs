@@ -30,6 +30,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::Patience;
 use super::hub::Told;
+use super::pages::{self, Pages};
 use crate::metrics::{Shell, count};
 use crate::{SIGNALLING_PATH, metrics, page};
 
@@ -60,6 +61,8 @@ pub(super) struct Web {
     pub(super) max_connections: usize,
     pub(super) max_per_address: u32,
     pub(super) patience: Patience,
+    /// An application's own.
+    pub(super) pages: Option<Arc<Pages>>,
     pub(super) shell: Arc<Shell>,
 }
 
@@ -73,7 +76,7 @@ pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>)
     let shared =
         Shared { told, next: Arc::default(), behind_proxy: web.behind_proxy, patience, shell };
     let waits = Waits { patience, shell: Arc::clone(&web.shell) };
-    let router = page::add_to(Router::new())
+    let router = pages::add_to(page::add_to(Router::new()), web.pages.clone())
         .route("/healthz", get(|| async { "ok\n" }))
         .route(SIGNALLING_PATH, get(upgrade))
         .with_state(shared);
@@ -385,6 +388,7 @@ mod tests {
         let (told, hub) = mpsc::channel(16);
         let shell = Arc::<Shell>::default();
         let web = Web {
+            pages: None,
             tls: crate::tls::self_signed(None).expect("it can be made").0,
             https_only: false,
             behind_proxy: false,

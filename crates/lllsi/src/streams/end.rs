@@ -10,8 +10,11 @@ use lllsi_core::streams::{self as machine, Action, Item, StreamId, SubscriptionI
 use lllsi_proto::rtsmp::{EndReason, FRAME, FrameHead, Kind, Mode};
 use lllsi_stream::{Overflow, Pushed, StreamContainer, StreamVectorContainer};
 
-use super::StreamError;
 use super::hub::Hub;
+use super::{StreamError, WINDOW};
+
+/// How often the net thread is woken for what the application has taken, if that is little.
+const TELL_EVERY: Duration = Duration::from_millis(20);
 
 /// Whose end it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +46,14 @@ impl Coded {
     }
 }
 
+/// Whether the publisher is to be told that something was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tell {
+    Nothing,
+    Later,
+    Now,
+}
+
 /// Figures of one end of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamCounts {
@@ -67,6 +78,9 @@ pub(super) struct State {
     /// The last item that the application has taken, and that the machine knows of.
     pub(super) taken: u32,
     told_taken: u32,
+    /// What it has taken since, and since when.
+    taken_bytes: usize,
+    told_at: Option<Instant>,
     /// How often it has begun.
     epoch: u32,
     pub(super) is_stopped: bool,
@@ -115,6 +129,8 @@ impl End {
             told: false,
             taken: 0,
             told_taken: 0,
+            taken_bytes: 0,
+            told_at: None,
             epoch: 0,
             is_stopped: false,
             mode,
@@ -143,6 +159,16 @@ impl End {
     /// The net thread looks again.
     pub(super) fn nudge(self: &Arc<Self>) {
         self.hub.nudge(self);
+    }
+
+    /// Something has been taken. The net thread is not woken for each of many: it looks by itself whenever it is awake, twice a
+    /// second at least.
+    pub(super) fn tell(self: &Arc<Self>, tell: Tell) {
+        match tell {
+            Tell::Now => self.nudge(),
+            Tell::Later => self.hub.note_dirty(self),
+            Tell::Nothing => {}
+        }
     }
 
     /// Waits until something is so, at most until `deadline`; a result at last.
@@ -212,18 +238,18 @@ impl End {
             let item = if at_back { state.queue.pop_back() } else { state.queue.pop_front() };
             match item {
                 Some(item) => {
-                    // A place for whoever waits; the publisher is told in time.
-                    state.took(&item);
-                    Some(Ok(item))
+                    let tell = state.took(&item);
+                    Some(Ok((item, tell)))
                 }
                 None => state.over().map(Err),
             }
         });
         match result {
-            Some(Ok(item)) => {
-                self.stir();
-                if matches!(self.role, Role::Subscriber(_)) {
-                    self.nudge();
+            Some(Ok((item, tell))) => {
+                match self.role {
+                    // There is a place for whoever waits.
+                    Role::Publisher(_) => self.stir(),
+                    Role::Subscriber(_) => self.tell(tell),
                 }
                 Ok(Some(item))
             }
@@ -239,7 +265,8 @@ impl End {
         let mut state = self.lock();
         match self.role {
             Role::Subscriber(id) => (state.taken > state.told_taken).then(|| {
-                state.told_taken = state.taken;
+                (state.told_taken, state.taken_bytes) = (state.taken, 0);
+                state.told_at = Some(Instant::now());
                 Action::Consumed(id, state.taken)
             }),
             Role::Publisher(id) if self.kind == Kind::Map => {
@@ -322,15 +349,27 @@ impl End {
 }
 
 impl State {
-    /// The application has an item; the publisher is told in time.
-    pub(super) fn took(&mut self, item: &Coded) {
-        if item.epoch == self.epoch {
-            self.taken = self.taken.max(item.number);
+    /// The application has an item. Tells how soon the publisher is to be told.
+    pub(super) fn took(&mut self, item: &Coded) -> Tell {
+        if item.epoch != self.epoch || matches!(self.mode, Some(Mode::RealTime(_))) {
+            return Tell::Nothing;
         }
+        self.taken = self.taken.max(item.number);
+        self.taken_bytes += cost(&item.payload);
+        let is_much = self.taken_bytes >= WINDOW as usize / 8;
+        let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
+        if is_much || is_due { Tell::Now } else { Tell::Later }
     }
 
-    /// The stream begins, or begins anew: with other numbers.
+    /// The stream begins, or begins anew: with other numbers. Of what was not taken of it before, a window's worth stays.
     pub(super) fn begin(&mut self) {
+        let mut bytes: usize = self.queue.iter().map(|item| cost(&item.payload)).sum();
+        while bytes > WINDOW as usize
+            && let Some(item) = self.queue.pop_front()
+        {
+            bytes -= cost(&item.payload);
+            self.counts.dropped += 1;
+        }
         self.epoch += 1;
         (self.taken, self.told_taken, self.ended) = (0, 0, None);
     }

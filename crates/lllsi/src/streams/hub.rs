@@ -86,14 +86,12 @@ impl Hub {
         self.nudge.nudge();
     }
 
-    /// The same on the net thread, which looks anyhow.
+    /// The same on the net thread, which looks whenever it is awake.
     pub(super) fn note_dirty(&self, end: &Arc<End>) {
         let mut inner = self.lock();
         if inner.dirty_roles.insert(end.role) {
             inner.dirty.push_back(Arc::downgrade(end));
         }
-        drop(inner);
-        self.nudge.nudge();
     }
 
     pub(super) fn act(&self, action: Action) {

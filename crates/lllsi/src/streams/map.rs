@@ -15,7 +15,7 @@ use lllsi_stream::{Format, MapChange, MapReplica, StreamContainer, StreamData};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::end::{Coded, State};
+use super::end::{Coded, State, Tell};
 use super::publish::Publish;
 use super::{Hub, Stream, StreamError, WINDOW, check_size};
 
@@ -300,29 +300,26 @@ impl<K: Key, V: Value> Inner<K, V> {
             return map;
         }
         let end = &self.stream.0;
-        let mut took = false;
+        let mut took = Tell::Nothing;
         loop {
             let mut state = end.lock();
             if !has_mail(&state) {
                 break;
             }
-            took = true;
             if let Some((_, parts)) = state.snapshots.pop_front() {
                 drop(state);
                 map.replace(&parts);
                 continue;
             }
             let Some(item) = state.queue.pop_front() else { break };
-            state.took(&item);
+            took = took.max(state.took(&item));
             drop(state);
             match MapChange::read_all(&item.payload) {
                 Ok(changes) => map.apply(changes),
                 Err(error) => tracing::warn!(%error, "a change of a map was left out"),
             }
         }
-        if took {
-            end.nudge();
-        }
+        end.tell(took);
         map
     }
 }

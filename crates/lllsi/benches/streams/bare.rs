@@ -1,0 +1,233 @@
+//! Data channels of str0m and nothing else: one socket and thread for the publisher, one each for the subscribers.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use str0m::channel::{ChannelConfig, ChannelId, Reliability};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+use crate::figures::{Delays, age, memory, stamp};
+use crate::{Measured, Plan};
+
+/// As much as our links let channels hold.
+const BUFFER: usize = 256 << 10;
+
+struct Peer {
+    rtc: Rtc,
+    channel: ChannelId,
+    is_open: bool,
+    wake: Instant,
+    remote: SocketAddr,
+}
+
+fn socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").expect("a socket")
+}
+
+fn rtc() -> Rtc {
+    RtcConfig::new().set_sctp_max_buffered_amount(1 << 20).build(Instant::now())
+}
+
+/// Both ends of a link.
+fn pair(host: SocketAddr, client: SocketAddr, reliability: Reliability) -> [Peer; 2] {
+    let config = ChannelConfig {
+        label: "bare".into(),
+        ordered: matches!(reliability, Reliability::Reliable),
+        reliability,
+        negotiated: Some(1),
+        ..ChannelConfig::default()
+    };
+    let (mut offerer, mut answerer) = (rtc(), rtc());
+    let candidate = |addr| Candidate::host(addr, "udp").expect("an address");
+    offerer.add_local_candidate(candidate(client));
+    answerer.add_local_candidate(candidate(host));
+    let mut changes = offerer.sdp_api();
+    let offered = changes.add_channel_with_config(config.clone());
+    let (offer, pending) = changes.apply().expect("an offer");
+    let answer = answerer.sdp_api().accept_offer(offer).expect("an answer");
+    let answered = answerer.direct_api().create_data_channel(config);
+    offerer.sdp_api().accept_answer(pending, answer).expect("it is taken");
+    let peer =
+        |rtc, channel, remote| Peer { rtc, channel, is_open: false, wake: Instant::now(), remote };
+    [peer(answerer, answered, client), peer(offerer, offered, host)]
+}
+
+impl Peer {
+    /// Sends what is to be sent; `take` gets what has come.
+    fn drain(&mut self, socket: &UdpSocket, mut take: impl FnMut(&[u8])) {
+        loop {
+            match self.rtc.poll_output().expect("it goes on") {
+                Output::Timeout(at) => return self.wake = at,
+                Output::Transmit(transmit) => {
+                    let _ = socket.send_to(&transmit.contents, transmit.destination);
+                }
+                Output::Event(Event::ChannelOpen(..)) => self.is_open = true,
+                Output::Event(Event::ChannelData(data)) => take(&data.data),
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    fn input(&mut self, local: SocketAddr, source: SocketAddr, data: &[u8]) {
+        let receive = Receive::new(Protocol::Udp, source, local, data).expect("of ours");
+        self.rtc.handle_input(Input::Receive(Instant::now(), receive)).expect("it goes on");
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> bool {
+        let Some(mut channel) = self.rtc.channel(self.channel).filter(|_| self.is_open) else {
+            return false;
+        };
+        let taken =
+            channel.buffered_amount() < BUFFER && channel.write(true, bytes).expect("it is open");
+        self.rtc.handle_input(Input::Timeout(Instant::now())).expect("it goes on");
+        taken
+    }
+
+    fn wake(&mut self) {
+        if Instant::now() >= self.wake {
+            self.rtc.handle_input(Input::Timeout(Instant::now())).expect("it goes on");
+        }
+    }
+}
+
+/// Waits for a datagram until `at`.
+fn receive(socket: &UdpSocket, at: Instant, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    let left = at.saturating_duration_since(Instant::now());
+    socket.set_read_timeout(Some(left.max(Duration::from_micros(50)))).expect("a timeout");
+    socket.recv_from(buffer).ok()
+}
+
+/// A subscriber's thread; the delays of what came while it was on.
+fn subscriber(
+    mut peer: Peer,
+    socket: UdpSocket,
+    epoch: Instant,
+    up_every: Duration,
+    [is_on, ends]: [Arc<AtomicBool>; 2],
+) -> Vec<f64> {
+    let (mut delays, mut buffer) = (Vec::new(), vec![0; 2048]);
+    let local = socket.local_addr().expect("it is bound");
+    let mut up_at = Instant::now();
+    while !ends.load(Ordering::Relaxed) {
+        peer.drain(&socket, |frame| {
+            if is_on.load(Ordering::Relaxed) {
+                delays.push(age(epoch, frame));
+            }
+        });
+        let at = peer.wake.min(up_at).min(Instant::now() + Duration::from_millis(100));
+        if let Some((length, source)) = receive(&socket, at, &mut buffer) {
+            peer.input(local, source, &buffer[..length]);
+        }
+        peer.wake();
+        if Instant::now() >= up_at {
+            up_at += up_every;
+            peer.write(&stamp(epoch));
+        }
+    }
+    delays
+}
+
+pub(crate) fn fanout(plan: Plan) -> Measured {
+    let epoch = Instant::now();
+    let socket_of_host = socket();
+    let local = socket_of_host.local_addr().expect("it is bound");
+    let flags = [Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default()];
+    let (mut peers, mut threads) = (Vec::new(), Vec::new());
+    for _ in 0..plan.subscribers {
+        let theirs = socket();
+        let at = theirs.local_addr().expect("it is bound");
+        let reliability = Reliability::MaxRetransmits { retransmits: 0 };
+        let [host, client] = pair(local, at, reliability);
+        peers.push(host);
+        let (flags, every) = (flags.clone(), Duration::from_secs(1) / plan.up_per_second);
+        threads.push(std::thread::spawn(move || subscriber(client, theirs, epoch, every, flags)));
+    }
+    let [is_on, ends] = flags.clone();
+    let publisher = std::thread::spawn(move || {
+        let (mut delays, mut buffer) = (Vec::new(), vec![0; 2048]);
+        let every = Duration::from_secs(1) / plan.down_per_second;
+        let mut push_at = Instant::now();
+        while !ends.load(Ordering::Relaxed) {
+            let mut take = |frame: &[u8]| {
+                if is_on.load(Ordering::Relaxed) {
+                    delays.push(age(epoch, frame));
+                }
+            };
+            let next =
+                peers.iter().map(|peer| peer.wake).min().expect("there are some").min(push_at);
+            if let Some((length, source)) = receive(&socket_of_host, next, &mut buffer) {
+                let peer = peers.iter_mut().find(|peer| peer.remote == source).expect("of ours");
+                peer.input(local, source, &buffer[..length]);
+                peer.drain(&socket_of_host, &mut take);
+            }
+            for peer in &mut peers {
+                if Instant::now() >= peer.wake {
+                    peer.wake();
+                    peer.drain(&socket_of_host, &mut take);
+                }
+            }
+            if Instant::now() >= push_at {
+                push_at += every;
+                let frame = stamp(epoch);
+                for peer in &mut peers {
+                    peer.write(&frame);
+                    peer.drain(&socket_of_host, &mut take);
+                }
+            }
+        }
+        delays
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    flags[0].store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_secs(plan.seconds));
+    flags[0].store(false, Ordering::Relaxed);
+    let memory = [memory(), memory()];
+    flags[1].store(true, Ordering::Relaxed);
+    let down = threads.into_iter().flat_map(|thread| thread.join().expect("it ends well"));
+    let down = Delays::new(down.collect());
+    Measured { down, up: Delays::new(publisher.join().expect("it ends well")), memory }
+}
+
+/// Bytes a second through one reliable channel.
+pub(crate) fn bulk(time: Duration) -> f64 {
+    let sockets = [socket(), socket()];
+    let [local, remote] =
+        sockets.each_ref().map(|socket| socket.local_addr().expect("it is bound"));
+    let [mut host, mut client] = pair(local, remote, Reliability::Reliable);
+    let [out, into] = sockets;
+    let ends = Arc::<AtomicBool>::default();
+    let theirs = Arc::clone(&ends);
+    let sender = std::thread::spawn(move || {
+        let (piece, mut buffer) = (vec![7; 16 << 10], vec![0; 2048]);
+        while !theirs.load(Ordering::Relaxed) {
+            while host.write(&piece) {
+                host.drain(&out, |_| {});
+            }
+            host.drain(&out, |_| {});
+            if let Some((length, source)) = receive(&out, host.wake, &mut buffer) {
+                host.input(local, source, &buffer[..length]);
+            }
+            host.wake();
+        }
+    });
+    let (mut buffer, mut bytes) = (vec![0; 2048], 0);
+    let mut run = |until: Instant, bytes: &mut usize| {
+        while Instant::now() < until {
+            client.drain(&into, |data| *bytes += data.len());
+            if let Some((length, source)) = receive(&into, client.wake.min(until), &mut buffer) {
+                client.input(remote, source, &buffer[..length]);
+            }
+            client.wake();
+        }
+    };
+    run(Instant::now() + Duration::from_secs(3), &mut 0);
+    let began = Instant::now();
+    run(began + time, &mut bytes);
+    let rate = bytes as f64 / began.elapsed().as_secs_f64();
+    ends.store(true, Ordering::Relaxed);
+    sender.join().expect("it ends well");
+    rate
+}

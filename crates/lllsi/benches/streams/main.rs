@@ -1,0 +1,134 @@
+//! Streams beside bare data channels of the library below (str0m), in one run on one machine, over loopback.
+//!
+//! ```text
+//! cargo bench -p lllsi --bench streams -- fanout     one publisher, 50 subscribers, 100 frames a second down, 10 up each
+//! cargo bench -p lllsi --bench streams -- rate       the highest rate at which 99 % arrive within 20 ms
+//! cargo bench -p lllsi --bench streams -- bulk       how much goes through one link
+//! cargo bench -p lllsi --bench streams -- stopped    what a stopped subscriber costs the others
+//! ```
+//!
+//! `--seconds N` sets how long each part is measured, `--subscribers N` how many there are.
+
+mod bare;
+mod figures;
+mod ours;
+
+use std::time::Duration;
+
+use figures::{Delays, megabytes};
+
+/// What is to be measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) subscribers: usize,
+    pub(crate) down_per_second: u32,
+    pub(crate) up_per_second: u32,
+    pub(crate) seconds: u64,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let number = |name: &str, default: u64| {
+        let at = args.iter().position(|arg| arg == name);
+        at.and_then(|at| args.get(at + 1)?.parse().ok()).unwrap_or(default)
+    };
+    let plan = Plan {
+        subscribers: number("--subscribers", 50) as usize,
+        down_per_second: 100,
+        up_per_second: 10,
+        seconds: number("--seconds", 10),
+    };
+    match args.first().map(String::as_str) {
+        Some("fanout") => fanout(plan),
+        Some("rate") => rate(plan),
+        Some("bulk") => bulk(Duration::from_secs(plan.seconds)),
+        Some("stopped") => stopped(plan),
+        Some("subscriber") => ours::subscriber(&args[1]),
+        _ => println!("One of: fanout, rate, bulk, stopped"),
+    }
+}
+
+fn fanout(plan: Plan) {
+    println!(
+        "{} subscribers, {} frames a second down, {} up each, {} s each",
+        plan.subscribers, plan.down_per_second, plan.up_per_second, plan.seconds
+    );
+    let bare = bare::fanout(plan);
+    let ours = ours::fanout(plan);
+    println!("                 bare channel         streams        difference of p99");
+    for (what, bare, ours) in [("down", &bare.down, &ours.down), ("up", &bare.up, &ours.up)] {
+        println!(
+            "{what:5} p50 / p99  {:6.2} / {:6.2} ms   {:6.2} / {:6.2} ms   {:+.2} ms",
+            bare.percentile(0.5),
+            bare.percentile(0.99),
+            ours.percentile(0.5),
+            ours.percentile(0.99),
+            ours.percentile(0.99) - bare.percentile(0.99)
+        );
+        println!("      delivered  {:13}       {:13}", bare.len(), ours.len());
+    }
+    let [first, last] = ours.memory;
+    println!(
+        "memory of publisher and subscribers: {} MB after a quarter, {} MB at the end",
+        megabytes(first),
+        megabytes(last)
+    );
+}
+
+fn rate(plan: Plan) {
+    let highest = |name: &str, run: fn(Plan) -> Measured| {
+        let mut best = None;
+        for down_per_second in [100, 150, 200, 300, 400, 600, 800, 1200, 1600] {
+            let measured = run(Plan { down_per_second, seconds: plan.seconds.min(5), ..plan });
+            let p99 = measured.down.percentile(0.99);
+            let due = u64::from(down_per_second) * plan.seconds.min(5) * plan.subscribers as u64;
+            let share = measured.down.len() as f64 / due as f64;
+            println!(
+                "{name}: {down_per_second} a second: 99 % within {p99:.2} ms, {:.1} % delivered",
+                share * 100.0
+            );
+            if p99 >= 20.0 || share < 0.97 {
+                break;
+            }
+            best = Some(down_per_second);
+        }
+        best
+    };
+    let bare = highest("bare channel", bare::fanout);
+    let ours = highest("streams", ours::fanout);
+    println!(
+        "Highest with 99 % within 20 ms: bare {bare:?}, streams {ours:?}, to each of {} subscribers",
+        plan.subscribers
+    );
+}
+
+fn bulk(time: Duration) {
+    let bare = bare::bulk(time);
+    println!("bare channel, reliable: {:.1} MB/s", bare / 1e6);
+    let ours = ours::bulk(time);
+    println!("reliable stream:        {:.1} MB/s, {:.2} of it", ours / 1e6, ours / bare);
+}
+
+fn stopped(plan: Plan) {
+    let plan = Plan { subscribers: plan.subscribers.min(10), ..plan };
+    let [before, after] = ours::stopped(plan);
+    let show = |what: &str, delays: &Delays, memory: u64| {
+        println!(
+            "{what}: p50 {:.2}, p99 {:.2}, longest {:.2} ms, publisher and others {} MB",
+            delays.percentile(0.5),
+            delays.percentile(0.99),
+            delays.percentile(1.0),
+            megabytes(memory)
+        );
+    };
+    show("all take what comes ", &before.down, before.memory[1]);
+    show("one has been stopped", &after.down, after.memory[1]);
+}
+
+/// What came of it.
+pub(crate) struct Measured {
+    pub(crate) down: Delays,
+    pub(crate) up: Delays,
+    /// After a quarter of the time, and at the end.
+    pub(crate) memory: [u64; 2],
+}
