@@ -1,3 +1,5 @@
+//! The speed of a race car, live.
+
 use std::time::{Duration, Instant};
 
 use lllsi::{Client, Host, Publish, Server, ServerConfig, Source};

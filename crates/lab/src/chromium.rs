@@ -155,6 +155,8 @@ impl Tab {
     ///
     /// If the file cannot be written.
     pub fn screenshot(&self, path: &Path) {
+        // A tab behind others is not painted after a while.
+        self.call("Page.bringToFront", json!({}));
         let answer = self.call("Page.captureScreenshot", json!({"format": "png"}));
         let data = STANDARD.decode(answer["data"].as_str().unwrap_or_default());
         let written = fs::write(path, data.expect("a screenshot is base64"));

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::lenient;
+
 /// How the bytes of a stream's items are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -29,7 +31,8 @@ pub enum DataError {
     },
 }
 
-/// Anything that a stream can carry: whatever serde can write and read, and [`Raw`] bytes without a copy.
+/// Anything that a stream can carry: whatever serde can write and read, and [`Raw`] bytes without a copy. Where a float is wanted
+/// an integer will do, since browsers know one kind of number.
 ///
 /// ```
 /// use lllsi_stream::{Raw, StreamData};
@@ -74,8 +77,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> StreamData for T {
     }
 
     fn from_bytes(bytes: Bytes) -> Result<Self, DataError> {
-        ciborium::from_reader(bytes.as_ref())
-            .map_err(|e| DataError::Decode { bytes: bytes.len(), detail: e.to_string() })
+        lenient::read(&mut bytes.as_ref())
+            .map_err(|detail| DataError::Decode { bytes: bytes.len(), detail })
     }
 }
 

@@ -13,6 +13,7 @@
 mod container;
 mod data;
 mod handoff;
+mod lenient;
 mod mediator;
 mod replica;
 mod stop;

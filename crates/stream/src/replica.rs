@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::DataError;
+use crate::{DataError, lenient};
 
 /// A change of a map.
 ///
@@ -83,9 +83,8 @@ impl<K: DeserializeOwned, V: DeserializeOwned> MapChange<K, V> {
     pub fn read_all(mut bytes: &[u8]) -> Result<Vec<Self>, DataError> {
         let (length, mut changes) = (bytes.len(), Vec::new());
         while !bytes.is_empty() {
-            let change = ciborium::from_reader(&mut bytes)
-                .map_err(|e| DataError::Decode { bytes: length, detail: e.to_string() })?;
-            changes.push(change);
+            let change = lenient::read(&mut bytes);
+            changes.push(change.map_err(|detail| DataError::Decode { bytes: length, detail })?);
         }
         Ok(changes)
     }

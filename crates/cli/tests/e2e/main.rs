@@ -6,6 +6,7 @@ mod hostile;
 mod networks;
 mod rooms;
 mod screen;
+mod streams;
 #[path = "../util/mod.rs"]
 mod util;
 mod window;
