@@ -389,6 +389,27 @@ fn a_beginning_before_the_first_frame_breaks_the_protocol() {
     assert_eq!(net.told[&ada].last(), Some(&broken));
 }
 
+#[test]
+fn snapshots_have_a_bound() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Map, "m");
+    net.host_acts(Action::Publish(StreamId(1), offer(Kind::Map, Mode::Reliable, "m")));
+    net.carry(ada, 100);
+    let peer = net.peers.get_mut(&ada).unwrap();
+    let began = Message::Began { stream: 1, next: 2, snapshot: 1000 };
+    peer.receive(net.now, THE_HOST, began.to_bytes().into(), &|_| None);
+    let payload = vec![0; 1 << 20];
+    for number in 1..=65 {
+        let head = FrameHead { stream: 1, number, flags: SNAPSHOT, ..FrameHead::default() };
+        let (message, _) = cut(&head, &payload, 0, payload.len());
+        peer.receive(net.now, THE_HOST, message.into(), &|_| None);
+    }
+    net.carry(ada, 100);
+    assert_eq!(net.frames(ada).len(), 63);
+    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
+    assert_eq!(net.told[&ada].last(), Some(&broken));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push(usize),

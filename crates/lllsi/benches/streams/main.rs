@@ -3,13 +3,14 @@
 //! ```text
 //! cargo bench -p lllsi --bench streams -- fanout     one publisher, 50 subscribers, 100 frames a second down, 10 up each
 //! cargo bench -p lllsi --bench streams -- rate       the highest rate at which 99 % arrive within 20 ms
-//! cargo bench -p lllsi --bench streams -- bulk       how much goes through one link
+//! cargo bench -p lllsi --bench streams -- bulk       how much goes through one link; needs Chromium
 //! cargo bench -p lllsi --bench streams -- stopped    what a stopped subscriber costs the others
 //! ```
 //!
 //! `--seconds N` sets how long each part is measured, `--subscribers N` how many there are.
 
 mod bare;
+mod chromium;
 mod figures;
 mod ours;
 
@@ -107,6 +108,12 @@ fn bulk(time: Duration) {
     println!("bare channel, reliable: {:.1} MB/s", bare / 1e6);
     let ours = ours::bulk(time);
     println!("reliable stream:        {:.1} MB/s, {:.2} of it", ours / 1e6, ours / bare);
+    let chromium = ours::with_a_page(|url| chromium::bulk(url, time));
+    println!(
+        "Chromium, page to page: {:.1} MB/s; the stream is {:.2} of it",
+        chromium / 1e6,
+        ours / chromium
+    );
 }
 
 fn stopped(plan: Plan) {

@@ -153,6 +153,13 @@ fn measure(is_on: &AtomicBool, seconds: u64) -> [u64; 2] {
     [first, memory()]
 }
 
+/// With the address of a page that browsers may be on.
+pub(crate) fn with_a_page<T>(act: impl FnOnce(&str) -> T) -> T {
+    let listen = ([127, 0, 0, 1], 0).into();
+    let server = Server::start(ServerConfig { listen, ..Default::default() }).expect("it starts");
+    act(&format!("http://{}/healthz", server.http()))
+}
+
 /// Bytes a second through one link.
 pub(crate) fn bulk(time: Duration) -> f64 {
     let (_server, host) = host(1);
