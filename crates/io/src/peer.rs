@@ -217,6 +217,8 @@ where
     /// Hands in what the inlet has: a few at a time, so that the network gets its turn. Drained after each; what it wants
     /// sent goes out at the end.
     async fn take_in(&mut self) {
+        // What the machine has told may be what the inlet waits for.
+        self.drain().await;
         for _ in 0..ACTIONS {
             let Some(action) = self.inlet.take() else { return };
             self.input(Input::Action(action));

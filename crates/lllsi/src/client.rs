@@ -404,11 +404,14 @@ impl Outbox<machine::Event> for ToApplication {
             machine::Event::PathChanged(path) => ClientEvent::PathChanged(path),
             machine::Event::Restarting => ClientEvent::Restarting,
             machine::Event::Away => ClientEvent::Away,
-            machine::Event::Stream(event) => match self.hub.take(event) {
-                Some(Told::Announced(stream)) => ClientEvent::Announced(stream),
-                Some(Told::Withdrawn(stream)) => ClientEvent::Withdrawn(stream),
-                Some(Told::Returned { .. }) | None => return Ok(()),
-            },
+            machine::Event::Stream(event) => {
+                match self.hub.take(event) {
+                    Some(Told::Announced(s)) => self.mailbox.put_minor(ClientEvent::Announced(s)),
+                    Some(Told::Withdrawn(s)) => self.mailbox.put_minor(ClientEvent::Withdrawn(s)),
+                    Some(Told::Returned { .. }) | None => {}
+                }
+                return Ok(());
+            }
             machine::Event::ServerLost => ClientEvent::ServerLost,
         };
         self.mailbox.put_event(event);

@@ -62,6 +62,13 @@ impl<E, F> Mailbox<E, F> {
         self.notify();
     }
 
+    /// Puts an event of which there may be very many: it never takes the place of others.
+    pub(crate) fn put_minor(&self, event: E) {
+        if self.lock().events.len() < MAX_EVENTS / 2 {
+            self.put_event(event);
+        }
+    }
+
     /// Puts the last event there will be.
     pub(crate) fn close(&self, event: E) {
         let mut inner = self.lock();

@@ -151,6 +151,69 @@ fn a_map_that_clients_may_not_write_stays_as_it_is() {
 }
 
 #[test]
+fn what_is_over_a_bound_is_not_written_to_a_map() {
+    let session = session();
+    let map = session.host.publish_map::<u32, String>("notes").unwrap();
+    map.allow_writes();
+    let client = session.join();
+    let copy = client.map::<u32, String>("notes").unwrap();
+    let long = "x".repeat(64 << 10);
+    assert!(matches!(copy.insert(1, long), Err(StreamError::TooLarge(_))));
+    copy.insert(2, "short".into()).unwrap();
+    let deadline = soon();
+    while copy
+        .next_event(deadline)
+        .unwrap()
+        .is_some_and(|e| e != MapEvent::Inserted(2, "short".into()))
+    {}
+    assert_eq!((map.len(), copy.len()), (1, 1));
+    assert_eq!(
+        client.map::<u32, String>("notes").map(drop),
+        Err(StreamError::Taken("notes".into()))
+    );
+    drop(copy);
+    let again = client.map::<u32, String>("notes").unwrap();
+    assert_eq!(again.next_event(soon()), Ok(Some(MapEvent::Reset)));
+    again.insert(3, "again".into()).unwrap();
+    while map.get(&3).is_none() {
+        assert!(Instant::now() < deadline, "what is written by a later handle comes too");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_map_is_written_by_those_alone_for_whom_it_is() {
+    let session = session();
+    let clients = [session.join(), session.join()];
+    let connected = |_| {
+        wait(&session.host, |event| match event {
+            HostEvent::Connected { id, .. } => Some(id),
+            _ => None,
+        })
+    };
+    let [chosen, _] = [(); 2].map(connected);
+    let map = session.host.publish_map::<u32, u32>(Publish::from("ours").to([chosen])).unwrap();
+    map.allow_writes();
+    let copies = clients.each_ref().map(|client| client.map::<u32, u32>("ours").unwrap());
+    for (n, copy) in (0..).zip(&copies) {
+        copy.insert(n, n).unwrap();
+    }
+    for _ in 0..2 {
+        wait(&session.host, |event| match event {
+            HostEvent::Announced(stream) => (stream.kind == Kind::Writes).then_some(()),
+            _ => None,
+        });
+    }
+    let deadline = soon();
+    while map.is_empty() {
+        assert!(Instant::now() < deadline, "the chosen one may write");
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(map.len(), 1, "and nobody else");
+}
+
+#[test]
 fn a_client_publishes_to_the_host_which_passes_it_on() {
     let session = session();
     let [ada, bob] = [session.join(), session.join()];

@@ -9,11 +9,18 @@ use serde::forward_to_deserialize_any;
 pub(crate) fn read<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, String> {
     let whole = *bytes;
     ciborium::from_reader(&mut *bytes).or_else(|error| {
+        // Values take many times the memory of their bytes.
+        if whole.len() > MAX_BYTES {
+            return Err(error.to_string());
+        }
         *bytes = whole;
         let value = ciborium::from_reader(bytes).map_err(|_| error.to_string())?;
         T::deserialize(Lenient(value)).map_err(|_| error.to_string())
     })
 }
+
+/// Larger items are read strictly.
+const MAX_BYTES: usize = 1 << 20;
 
 struct Lenient(Value);
 

@@ -80,9 +80,21 @@ impl<K: DeserializeOwned, V: DeserializeOwned> MapChange<K, V> {
     ///
     /// # Errors
     /// [`DataError::Decode`] if they make no sense.
-    pub fn read_all(mut bytes: &[u8]) -> Result<Vec<Self>, DataError> {
+    pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, DataError> {
+        Self::read_some(bytes, usize::MAX)
+    }
+
+    /// The same for at most so many.
+    ///
+    /// # Errors
+    /// [`DataError::Decode`] if they make no sense, or are more.
+    pub fn read_some(mut bytes: &[u8], most: usize) -> Result<Vec<Self>, DataError> {
         let (length, mut changes) = (bytes.len(), Vec::new());
         while !bytes.is_empty() {
+            if changes.len() >= most {
+                let detail = format!("more than {most} changes");
+                return Err(DataError::Decode { bytes: length, detail });
+            }
             let change = lenient::read(&mut bytes);
             changes.push(change.map_err(|detail| DataError::Decode { bytes: length, detail })?);
         }

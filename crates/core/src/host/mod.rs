@@ -38,6 +38,7 @@ use std::time::{Duration, Instant};
 use lllsi_proto::h264::packetize;
 use lllsi_proto::invite::TicketId;
 use lllsi_proto::rendezvous::{ClientId, Request};
+use lllsi_proto::rtsmp::EndReason;
 use lllsi_proto::sealed::PartReason;
 
 use crate::link::MAX_PAYLOAD;
@@ -211,6 +212,13 @@ impl Host {
             }
             Action::Kick(id) => self.kick(id),
             Action::Send(frame) => self.send(&frame),
+            // Whoever is gone has no streams.
+            Action::Stream(streams::Action::Subscribe(id, wish))
+                if !self.viewers.contains_key(&wish.peer) && !self.streams.knows(wish.peer) =>
+            {
+                let gone = streams::Event::Ended(id, Some(EndReason::Gone));
+                self.event(Event::Stream(gone));
+            }
             Action::Stream(action) => {
                 let epoch = self.epoch;
                 self.streams.act(self.now, action, |at| micros_since(epoch, at));

@@ -511,20 +511,17 @@ impl Viewer {
         limits: Limits,
         streams: &mut Streams,
     ) -> Step {
-        let mut step = Step::Stay;
-        while let Some(event) = self.poll_link() {
-            let step_of = self.link_event(now, epoch, limits, streams, event);
-            if let Step::Leave(reason) = step_of {
-                step = Step::Leave(reason);
-                break;
-            }
-        }
+        let mut step = self.take_events(now, epoch, limits, streams);
         streams.calm(self.id);
         if let Stage::Linked(link, _) = &mut self.stage {
             link.send_streams(now, |lane| match lane {
                 Lane::Ordered => streams.poll_ordered(self.id),
                 Lane::Live => streams.poll_live(now, self.id),
             });
+        }
+        // To send takes time to the link too: it may have found that it is over.
+        if matches!(step, Step::Stay) {
+            step = self.take_events(now, epoch, limits, streams);
         }
         self.collect();
         let link = match &self.stage {
@@ -533,6 +530,22 @@ impl Viewer {
         };
         self.deadline = link.unwrap_or(now + FAR_FUTURE);
         step
+    }
+
+    fn take_events(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        limits: Limits,
+        streams: &mut Streams,
+    ) -> Step {
+        while let Some(event) = self.poll_link() {
+            let step = self.link_event(now, epoch, limits, streams, event);
+            if let Step::Leave(_) = step {
+                return step;
+            }
+        }
+        Step::Stay
     }
 
     fn poll_link(&mut self) -> Option<LinkEvent> {
@@ -587,7 +600,8 @@ impl Viewer {
             LinkEvent::Ready => streams.join(now, self.id, self.ticket),
             LinkEvent::Stream(bytes) => {
                 let host_us = micros_since(epoch, now);
-                let age_us = |made_us| host_us.checked_sub(made_us);
+                // Clocks agree to within a round trip: it may seem not to be made yet.
+                let age_us = |made_us| Some(host_us.saturating_sub(made_us));
                 streams.receive(now, self.id, bytes, &age_us);
             }
             LinkEvent::Down(error) => return Step::Leave(error.into()),

@@ -118,6 +118,8 @@ impl Cursor {
             let of = map.checkpoint();
             (self.next, self.consumed, self.under_way) = (of.next, of.next - 1, 0);
             self.sent.clear();
+            // Half of a frame that is not kept any more may have been sent: the subscriber forgets it.
+            self.offset = 0;
             let began =
                 Message::Began { stream: number, next: of.next, snapshot: of.frames.len() as u32 };
             self.snapshot = (!of.frames.is_empty()).then_some(Snapshot { of, frame: 0, offset: 0 });

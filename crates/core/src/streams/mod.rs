@@ -108,6 +108,9 @@ impl Streams {
         if let Some(was) = was.filter(|was| *was != id) {
             if let Some(mut subscriber) = self.subscribers.remove(&was) {
                 subscriber.lost();
+                if let Some(early) = self.subscribers.remove(&id) {
+                    subscriber.absorb(early);
+                }
                 self.subscribers.insert(id, subscriber);
             }
             self.events.push_back(Event::Returned { was, is: id });
@@ -122,6 +125,10 @@ impl Streams {
         if let Some(subscriber) = self.subscribers.get_mut(&id) {
             subscriber.lost();
         }
+        // It never came so far that something could be kept for it.
+        if id != THE_HOST && !self.publisher.knows(id) {
+            self.forget(id);
+        }
         self.settle(id);
     }
 
@@ -131,6 +138,11 @@ impl Streams {
         self.forget(id);
         self.settle(id);
         self.stirred.remove(&id);
+    }
+
+    /// Whether a peer is here, or may come back.
+    pub fn knows(&self, id: ViewerId) -> bool {
+        self.publisher.knows(id)
     }
 
     fn forget(&mut self, id: ViewerId) {

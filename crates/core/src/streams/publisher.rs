@@ -196,6 +196,7 @@ impl Publisher {
         let was = self.peers.iter().find_map(same);
         if let Some(was) = was {
             self.lost(now, was);
+            self.streams.values_mut().for_each(|stream| stream.audience.rename(was, id));
         }
         let before = was.and_then(|was| self.peers.remove(&was)).unwrap_or_default();
         let (kept, kept_until) = (before.kept, Some(now + KEPT_FOR));
@@ -318,8 +319,13 @@ impl Publisher {
             }
         };
         if stream.log().is_some() {
-            peer.cursors.insert(number, Cursor::new(now, next, window));
-            peer.kept.remove(&number);
+            let mut cursor = Cursor::new(now, next, window);
+            // Coming back to where it was takes nothing.
+            let before = peer.kept.remove(&number).or(peer.cursors.remove(&number));
+            if let Some(before) = before.filter(|b| b.consumed + 1 == next && next > 0) {
+                cursor.moved_at = before.moved_at;
+            }
+            peer.cursors.insert(number, cursor);
         }
         if is_new {
             self.events.push_back(Event::Subscribed(StreamId(number), id));
@@ -365,7 +371,10 @@ impl Publisher {
         if consumed >= cursor.consumed {
             let taken = cursor.sent.drain(..(consumed - cursor.consumed) as usize);
             cursor.under_way -= taken.sum::<usize>();
-            (cursor.consumed, cursor.window, cursor.moved_at) = (consumed, window, now);
+            if consumed > cursor.consumed {
+                cursor.moved_at = now;
+            }
+            (cursor.consumed, cursor.window) = (consumed, window);
             self.free(number);
         }
         Ok(())
@@ -454,6 +463,11 @@ impl Publisher {
         }
     }
 
+    /// Whether a peer is here, or something is kept for it.
+    pub(super) fn knows(&self, id: ViewerId) -> bool {
+        self.peers.contains_key(&id)
+    }
+
     /// Who gets what is pushed into a stream.
     pub(super) fn subscribers(&self, id: StreamId) -> impl Iterator<Item = ViewerId> + '_ {
         let has =
@@ -477,6 +491,15 @@ impl Publisher {
 }
 
 impl Audience {
+    /// Who was called so is called so now.
+    fn rename(&mut self, was: ViewerId, is: ViewerId) {
+        if let Self::Only(ids) = self
+            && ids.remove(&was)
+        {
+            ids.insert(is);
+        }
+    }
+
     fn has(&self, id: ViewerId) -> bool {
         match self {
             Self::All => true,

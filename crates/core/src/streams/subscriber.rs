@@ -14,6 +14,8 @@ use crate::host::ViewerId;
 
 /// How long after a frame was taken the publisher is told at the latest.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
+/// Messages that wait for the peer's link. Whoever makes us say more without listening is not answered.
+const MAX_MESSAGES: usize = 4 * MAX_STREAMS;
 /// The largest snapshot of a map that is taken.
 const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
 
@@ -40,6 +42,8 @@ struct Source {
     stream: u16,
     run: u32,
     is_on: bool,
+    /// Over this link.
+    has_begun: bool,
     frames: Frames,
 }
 
@@ -179,6 +183,10 @@ impl Subscriber {
         let Some((&stream, announcement)) = self.remote.iter().find(|(_, a)| matches(a)) else {
             return;
         };
+        // Of these every change counts.
+        if matches!(wish.kind, Kind::Map | Kind::Writes) && announcement.mode != Mode::Reliable {
+            return;
+        }
         let (run, window) = (announcement.run, wish.window);
         let same = source.take().filter(|s| (s.stream, s.run) == (stream, run));
         let (frames, from, window) = match (same.map(|s| s.frames), announcement.mode) {
@@ -192,8 +200,8 @@ impl Subscriber {
                 (Frames::Loose(Loose::new(window as usize), deadline), 0, window)
             }
         };
-        *source = Some(Source { stream, run, is_on: true, frames });
-        self.messages.push_back(Message::Subscribe { stream, from, window }.to_bytes());
+        *source = Some(Source { stream, run, is_on: true, has_begun: false, frames });
+        self.say(&Message::Subscribe { stream, from, window });
     }
 
     // --- The publisher ---
@@ -215,14 +223,18 @@ impl Subscriber {
                 let twin = |(n, a): (&u16, &Announcement)| {
                     *n != stream && a.kind == announcement.kind && a.name == announcement.name
                 };
-                if self.remote.len() >= MAX_STREAMS && !self.remote.contains_key(&stream)
-                    || self.remote.iter().any(twin)
-                {
+                match self.remote.get(&stream) {
+                    Some(known) if *known == announcement => return Ok(()),
+                    // A number is for one stream.
+                    Some(_) => return Err(EndReason::Protocol),
+                    None => {}
+                }
+                if self.remote.len() >= MAX_STREAMS || self.remote.iter().any(twin) {
                     self.ignored += 1;
                     return Ok(());
                 }
                 if announcement.kind == Kind::Video && !self.wants_pictures {
-                    self.messages.push_back(Message::Unsubscribe(stream).to_bytes());
+                    self.say(&Message::Unsubscribe(stream));
                 }
                 self.remote.insert(stream, announcement.clone());
                 let wanted = |s: &Subscription| {
@@ -231,7 +243,11 @@ impl Subscriber {
                 let wishes: Vec<_> =
                     self.wishes.iter().filter(|(_, s)| wanted(s)).map(|(id, _)| *id).collect();
                 events.push_back(Event::Announced(peer, announcement));
-                wishes.into_iter().for_each(|id| self.begin(id));
+                for id in wishes {
+                    self.begin(id);
+                    // If it is stopped, that is said next.
+                    events.push_back(Event::Continued(id));
+                }
             }
             Message::Withdraw(stream) => {
                 if let Some(announcement) = self.remote.remove(&stream) {
@@ -289,6 +305,9 @@ impl Subscriber {
         }
         let is_map = announcement.kind == Kind::Map;
         for (id, Subscription { source, .. }) in self.on(stream) {
+            if let Some(source) = source {
+                source.has_begun = true;
+            }
             let Some(Source { frames: Frames::InOrder(ordered), .. }) = source else {
                 events.push_back(Event::Began(id, announcement.clone()));
                 continue;
@@ -322,6 +341,10 @@ impl Subscriber {
         let Subscription { wish, source: Some(source), figures } = subscription else {
             return Ok(());
         };
+        // One that was under way when we subscribed again.
+        if !source.has_begun {
+            return Ok(());
+        }
         let frame = match &mut source.frames {
             Frames::InOrder(ordered) => ordered.push(wish.kind, wish.window as usize, fragment),
             Frames::Loose(loose, deadline) => Ok(figures.take(loose, *deadline, fragment, age_us)),
@@ -337,7 +360,7 @@ impl Subscriber {
             Ok(None) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, stream, "a stream is broken");
-                self.messages.push_back(Message::Unsubscribe(stream).to_bytes());
+                self.say(&Message::Unsubscribe(stream));
                 self.end(stream, Some(EndReason::Protocol), events);
                 Err(EndReason::Protocol)
             }
@@ -354,7 +377,21 @@ impl Subscriber {
 
     /// The peer is gone for good.
     pub(super) fn end_all(self, events: &mut VecDeque<Event>) {
-        events.extend(self.wishes.into_keys().map(|id| Event::Ended(id, None)));
+        let gone = Some(EndReason::Gone);
+        events.extend(self.wishes.into_keys().map(|id| Event::Ended(id, gone)));
+    }
+
+    /// Takes over what was wished of the same peer under another name.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.wishes.extend(other.wishes);
+    }
+
+    fn say(&mut self, message: &Message) {
+        if self.messages.len() < MAX_MESSAGES {
+            self.messages.push_back(message.to_bytes());
+        } else {
+            self.ignored += 1;
+        }
     }
 
     pub(super) fn figures(&self, peer: ViewerId) -> impl Iterator<Item = Subscribed> + '_ {
@@ -381,9 +418,9 @@ impl Ordered {
             snapshot: None,
             waiting: VecDeque::new(),
             waits: 0,
-            consumed: due - 1,
-            told: due - 1,
-            floor: due - 1,
+            consumed: due.saturating_sub(1),
+            told: due.saturating_sub(1),
+            floor: due.saturating_sub(1),
             untold: 0,
         }
     }
@@ -402,7 +439,7 @@ impl Ordered {
             return (0, 0);
         }
         let due = self.assembly.due();
-        (self.assembly, self.floor) = (InOrder::new(due), due - 1);
+        (self.assembly, self.floor) = (InOrder::new(due), due.saturating_sub(1));
         (due, self.waits)
     }
 
@@ -412,10 +449,6 @@ impl Ordered {
         window: usize,
         fragment: Fragment,
     ) -> Result<Option<Frame>, Violation> {
-        // One that was under way when we subscribed again.
-        if !self.has_begun {
-            return Ok(None);
-        }
         if kind == Kind::Map && fragment.head.flags & SNAPSHOT != 0 {
             return self.push_snapshot(fragment);
         }

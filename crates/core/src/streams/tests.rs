@@ -390,6 +390,87 @@ fn a_beginning_before_the_first_frame_breaks_the_protocol() {
 }
 
 #[test]
+fn who_comes_back_under_another_name_is_still_meant() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let audience = Audience::Only([ada].into());
+    let offer = Offer { audience, ..offer(Kind::Vector, Mode::Reliable, "s") };
+    net.host_acts(Action::Publish(StreamId(1), offer));
+    net.carry(ada, 100);
+    net.push(1, vec![1]);
+    net.lose(ada);
+    // The same ticket, another number.
+    let again = ViewerId(11);
+    let peer = net.peers.remove(&ada).unwrap();
+    net.peers.insert(again, peer);
+    net.join(again);
+    net.carry(again, 100);
+    assert_eq!(net.frames(again).iter().map(|f| f.payload[0]).collect::<Vec<_>>(), [1]);
+    assert!(net.host_told.contains(&Event::Returned { was: ada, is: again }));
+}
+
+#[test]
+fn a_number_is_for_one_stream_and_telling_again_changes_nothing() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let (kind, mode, format) = (Kind::Vector, Mode::Reliable, String::new());
+    for n in 0..1000 {
+        let (name, format) = (format!("n{}", n / 2), format.clone());
+        let announcement = Announcement { run: 1, kind, mode, name, format, of: None };
+        let message = Message::Announce(1, announcement).to_bytes();
+        net.peers.get_mut(&ada).unwrap().receive(net.now, THE_HOST, message.into(), &|_| None);
+    }
+    net.carry(ada, 10);
+    assert_eq!(net.told[&ada].len(), 1);
+    assert_eq!(net.peers[&ada].status().ignored, 998);
+}
+
+#[test]
+fn who_takes_nothing_is_not_waited_for_whatever_it_says() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.carry(ada, 100);
+    for _ in 0..4 {
+        net.pass(Duration::from_secs(2));
+        for message in [
+            Message::Consumed { stream: 1, number: 0, window: WINDOW },
+            Message::Subscribe { stream: 1, from: 1, window: WINDOW },
+        ] {
+            net.host.receive(net.now, ada, message.to_bytes().into(), &|_| None);
+        }
+        net.host_acts(Action::Wait(StreamId(1)));
+    }
+    net.carry(ada, 100);
+    let parted = Event::Unsubscribed(StreamId(1), ada, Some(EndReason::TooSlow));
+    assert!(net.host_told.contains(&parted));
+}
+
+/// A frame is half sent when it is not kept any more: a snapshot follows, and what comes after it is whole.
+#[test]
+fn a_map_outruns_a_frame_that_is_half_sent() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Map, "m");
+    let offer = Offer { capacity: 50_000, ..offer(Kind::Map, Mode::Reliable, "m") };
+    net.host_acts(Action::Publish(StreamId(1), offer));
+    net.carry(ada, 100);
+    let change = |key: u8, length: usize| {
+        let value = vec![7; length].into();
+        Action::Change(StreamId(1), vec![MapChange::Insert { key: vec![key].into(), value }])
+    };
+    net.host_acts(change(1, 40_000));
+    net.carry(ada, 1);
+    net.host_acts(change(2, 40_000));
+    net.carry(ada, 100);
+    net.host_acts(change(3, 1));
+    net.carry(ada, 100);
+    assert!(!net.told[&ada].iter().any(|e| matches!(e, Event::Ended(..))), "{:?}", net.told[&ada]);
+    assert_eq!(net.frames(ada).last().unwrap().payload.len(), 3);
+}
+
+#[test]
 fn snapshots_have_a_bound() {
     let mut net = Net::new();
     let ada = net.add(1, Kind::Map, "m");

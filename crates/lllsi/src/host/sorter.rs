@@ -73,12 +73,17 @@ impl Outbox<machine::Event> for Sorter {
             machine::Event::WrongPassword => HostEvent::WrongPassword,
             machine::Event::NameLost => HostEvent::NameLost,
             machine::Event::Replaced => HostEvent::Replaced,
-            machine::Event::Stream(event) => match self.hub.take(event) {
-                Some(Told::Announced(stream)) => HostEvent::Announced(stream),
-                Some(Told::Withdrawn(stream)) => HostEvent::Withdrawn(stream),
-                Some(Told::Returned { was, is }) => HostEvent::Returned { was, is },
-                None => return Ok(()),
-            },
+            machine::Event::Stream(event) => {
+                match self.hub.take(event) {
+                    Some(Told::Announced(s)) => self.mailbox.put_minor(HostEvent::Announced(s)),
+                    Some(Told::Withdrawn(s)) => self.mailbox.put_minor(HostEvent::Withdrawn(s)),
+                    Some(Told::Returned { was, is }) => {
+                        self.mailbox.put_event(HostEvent::Returned { was, is });
+                    }
+                    None => {}
+                }
+                return Ok(());
+            }
         };
         self.mailbox.put_event(event);
         Ok(())

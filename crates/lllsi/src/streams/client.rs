@@ -12,7 +12,7 @@ impl Client {
     /// Subscribes to a stream of items of the host's, now or as soon as it is there.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] after the session's end.
+    /// [`StreamError::Taken`] while there is a subscription to it; [`StreamError::Closed`] after the session's end.
     pub fn vector<T: StreamData>(&self, name: &str) -> Result<VectorStream<T>, StreamError> {
         vector(&self.hub, THE_HOST, Kind::Vector, name)
     }
@@ -20,7 +20,7 @@ impl Client {
     /// Subscribes to a stream of a kind of the application's own.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] after the session's end.
+    /// [`StreamError::Taken`] while there is a subscription to it; [`StreamError::Closed`] after the session's end.
     pub fn own_kind<T: StreamData>(
         &self,
         kind: u8,
@@ -32,7 +32,7 @@ impl Client {
     /// Subscribes to a map of the host's, now or as soon as it is there.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] after the session's end.
+    /// [`StreamError::Taken`] while there is a subscription to it; [`StreamError::Closed`] after the session's end.
     pub fn map<K: Key, V: Value>(&self, name: &str) -> Result<MapStream<K, V>, StreamError> {
         MapStream::subscribe(&self.hub, THE_HOST, name)
     }

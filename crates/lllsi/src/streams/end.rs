@@ -11,7 +11,7 @@ use lllsi_proto::rtsmp::{EndReason, FRAME, FrameHead, Kind, Mode};
 use lllsi_stream::{Overflow, Pushed, StreamContainer, StreamVectorContainer};
 
 use super::hub::Hub;
-use super::{StreamError, WINDOW};
+use super::{StreamError, WAITING, WINDOW};
 
 /// How often the net thread is woken for what the application has taken, if that is little.
 const TELL_EVERY: Duration = Duration::from_millis(20);
@@ -325,6 +325,11 @@ impl End {
                 coded.made_at.checked_sub(age.unwrap_or_default()).unwrap_or(coded.made_at);
             let epoch = self.lock().epoch;
             let mut state = to.lock();
+            // It was reliable when this began.
+            if state.mode == Some(Mode::Reliable) && self.lock().mode != Some(Mode::Reliable) {
+                state.counts.dropped += 1;
+                return;
+            }
             let _ = state.queue.push_back(Coded { from, made_at, epoch, ..coded });
             state.counts.items += 1;
             drop(state);
@@ -337,6 +342,13 @@ impl End {
         match state.queue.push_back(Coded { epoch, ..coded }) {
             Pushed::Kept { dropped } => state.counts.dropped += dropped as u64,
             Pushed::Dropped | Pushed::Full(_) => state.counts.dropped += 1,
+        }
+        // Whatever the queue was made for.
+        while matches!(state.mode, Some(Mode::RealTime(_)))
+            && state.queue.len() > WAITING
+            && state.queue.pop_front().is_some()
+        {
+            state.counts.dropped += 1;
         }
         drop(state);
         self.stir();
@@ -354,7 +366,10 @@ impl State {
         if item.epoch != self.epoch || matches!(self.mode, Some(Mode::RealTime(_))) {
             return Tell::Nothing;
         }
-        self.taken = self.taken.max(item.number);
+        // What is in front of it still waits, if it was taken from behind.
+        let front = self.queue.iter().next().filter(|front| front.epoch == self.epoch);
+        let before = front.map_or(item.number, |front| front.number.saturating_sub(1));
+        self.taken = self.taken.max(before.min(item.number));
         self.taken_bytes += cost(&item.payload);
         let is_much = self.taken_bytes >= WINDOW as usize / 8;
         let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);

@@ -1,7 +1,7 @@
 //! What a host does with streams.
 
 use lllsi_core::host::ViewerId;
-use lllsi_proto::rtsmp::Kind;
+use lllsi_proto::rtsmp::{EndReason, Kind};
 use lllsi_stream::StreamData;
 
 use super::{
@@ -36,7 +36,7 @@ impl Host {
     /// Subscribes to a client's stream of items, now or as soon as it is there.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] after the session's end.
+    /// [`StreamError::Taken`] while there is a subscription to it; [`StreamError::Closed`] after the session's end.
     pub fn vector_from<T: StreamData>(
         &self,
         viewer: ViewerId,
@@ -48,7 +48,7 @@ impl Host {
     /// Subscribes to a client's stream of a kind of the application's own.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] after the session's end.
+    /// [`StreamError::Taken`] while there is a subscription to it; [`StreamError::Closed`] after the session's end.
     pub fn own_kind_from<T: StreamData>(
         &self,
         viewer: ViewerId,
@@ -61,7 +61,7 @@ impl Host {
     /// Subscribes to a client's map, now or as soon as it is there.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] after the session's end.
+    /// [`StreamError::Taken`] while there is a subscription to it; [`StreamError::Closed`] after the session's end.
     pub fn map_from<K: Key, V: Value>(
         &self,
         viewer: ViewerId,
@@ -70,24 +70,27 @@ impl Host {
         MapStream::subscribe(&self.hub, viewer, name)
     }
 
-    /// Passes a client's stream of items on to all others, or to those whom `to` names, under another name: nobody else can see
+    /// Passes a client's stream of items on to everybody, or to those whom `to` names, under another name: nobody else can see
     /// it on the way, and it is not decoded here. How it is delivered and coded stays as it is.
     ///
     /// # Errors
-    /// Those of [`Self::publish`].
+    /// [`StreamError::Ended`] for what is not a stream of items; those of [`Self::publish`] and [`Self::vector_from`].
     pub fn pass_on(
         &self,
         stream: &RemoteStream,
         name: &str,
         to: Option<&[ViewerId]>,
     ) -> Result<PassedOn, StreamError> {
-        let publish = same(name, stream.mode, &stream.format);
+        if !matches!(stream.kind, Kind::Vector | Kind::Other(_)) {
+            return Err(StreamError::Ended(Some(EndReason::Refused)));
+        }
+        let publish = same(name, stream.kind, stream.mode, &stream.format);
         let publish = match to {
             Some(viewers) => publish.to(viewers.iter().copied()),
             None => publish,
         };
         let of = self.hub.name_of(stream.peer);
-        PassedOn::start(&self.hub, (stream.peer, of), &stream.name, publish)
+        PassedOn::start(&self.hub, (stream.peer, of), (stream.kind, &stream.name), publish)
     }
 
     /// The streams that clients have.

@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lllsi_core::host::ViewerId;
-use lllsi_core::streams::{Action, Event, Offer, StreamId, SubscriptionId, THE_HOST, Wish};
+use lllsi_core::streams::{
+    Action, Audience, Event, Offer, StreamId, SubscriptionId, THE_HOST, Wish,
+};
 use lllsi_io::peer::{Inlet, Nudge};
 use lllsi_proto::rtsmp::{Announcement, Kind, MAX_STREAMS, Mode, SNAPSHOT};
 use lllsi_stream::StreamContainer;
 
-use super::StreamError;
 use super::end::{Coded, End, Role, arrivals};
 use super::map::Writes;
-
-/// Items of a real-time stream that wait for a subscriber; the oldest goes.
-const WAITING: usize = 16;
+use super::{StreamError, WAITING};
 
 /// A stream that somebody else has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +53,10 @@ struct Inner {
     /// Maps that clients may write, and the subscriptions to what they write.
     writable: BTreeMap<String, Weak<dyn Writes>>,
     writers: BTreeMap<SubscriptionId, (ViewerId, String)>,
-    /// Whose streams we subscribe to.
-    owners: BTreeMap<SubscriptionId, ViewerId>,
+    /// What we subscribe to.
+    subscribed: BTreeMap<SubscriptionId, (ViewerId, Kind, String)>,
+    /// Who may write which map.
+    audiences: BTreeMap<String, Audience>,
     /// What viewers call themselves.
     viewers: BTreeMap<ViewerId, String>,
     next_stream: u16,
@@ -131,6 +132,9 @@ impl Hub {
         inner.next_stream += 1;
         let id = StreamId(inner.next_stream);
         inner.names.insert(key, id);
+        if kind == Kind::Map {
+            inner.audiences.insert(offer.name.clone(), offer.audience.clone());
+        }
         let role = Role::Publisher(id);
         let end = End::new(self, (role, kind, offer.name.clone()), Some(mode), capacity, queue);
         let end = Arc::new(end);
@@ -147,6 +151,10 @@ impl Hub {
         if inner.is_closed {
             return Err(StreamError::Closed);
         }
+        let key = (wish.peer, wish.kind, wish.name.clone());
+        if inner.subscribed.values().any(|other| *other == key) {
+            return Err(StreamError::Taken(wish.name));
+        }
         inner.next_subscription += 1;
         let id = SubscriptionId(inner.next_subscription);
         let role = Role::Subscriber(id);
@@ -155,7 +163,7 @@ impl Hub {
         let queue = arrivals(mode, WAITING);
         let end = Arc::new(End::new(self, (role, wish.kind, wish.name.clone()), mode, 0, queue));
         inner.ends.insert(role, Arc::downgrade(&end));
-        inner.owners.insert(id, wish.peer);
+        inner.subscribed.insert(id, key);
         inner.actions.push_back(Action::Subscribe(id, wish));
         drop(inner);
         self.nudge.nudge();
@@ -183,7 +191,7 @@ impl Hub {
                 Action::Withdraw(id)
             }
             Role::Subscriber(id) => {
-                inner.owners.remove(&id);
+                inner.subscribed.remove(&id);
                 Action::Unsubscribe(id)
             }
         };
@@ -196,7 +204,7 @@ impl Hub {
 
     /// Whose stream a subscription is about.
     pub(super) fn owner(&self, id: SubscriptionId) -> ViewerId {
-        self.lock().owners.get(&id).copied().unwrap_or(THE_HOST)
+        self.lock().subscribed.get(&id).map_or(THE_HOST, |(peer, ..)| *peer)
     }
 
     /// Takes pictures, or does without.
@@ -257,7 +265,14 @@ impl Hub {
                 let mut inner = self.lock();
                 inner.remote.retain(|remote| remote.peer != was);
                 inner.writers.values_mut().filter(|(peer, _)| *peer == was).for_each(|w| w.0 = is);
-                inner.owners.values_mut().filter(|peer| **peer == was).for_each(|peer| *peer = is);
+                inner.subscribed.values_mut().filter(|s| s.0 == was).for_each(|s| s.0 = is);
+                for audience in inner.audiences.values_mut() {
+                    if let Audience::Only(ids) = audience
+                        && ids.remove(&was)
+                    {
+                        ids.insert(is);
+                    }
+                }
                 return Some(Told::Returned { was, is });
             }
             Event::Began(id, announcement) => self.at(Role::Subscriber(id), |end| {
@@ -289,7 +304,12 @@ impl Hub {
                 end.stir();
             }),
             Event::Ended(id, reason) => {
-                self.lock().writers.remove(&id);
+                // A stream that is withdrawn may come back, and is wished for still.
+                let mut inner = self.lock();
+                if reason.is_some() && inner.writers.remove(&id).is_some() {
+                    inner.actions.push_back(Action::Unsubscribe(id));
+                }
+                drop(inner);
                 self.at(Role::Subscriber(id), |end| {
                     end.lock().ended = Some(reason);
                     end.stir();
@@ -366,7 +386,12 @@ impl Inner {
     /// Subscribes to what a client writes, if there is such a map.
     fn subscribe_to_writer(&mut self, peer: ViewerId, name: &str) {
         let is_known = self.writers.values().any(|(who, map)| *who == peer && map == name);
-        if is_known || !self.writable.contains_key(name) {
+        let may = match self.audiences.get(name) {
+            Some(Audience::All) => true,
+            Some(Audience::Only(ids)) => ids.contains(&peer),
+            None => false,
+        };
+        if is_known || !may || !self.writable.contains_key(name) {
             return;
         }
         self.next_subscription += 1;

@@ -17,12 +17,15 @@ use serde::de::DeserializeOwned;
 
 use super::end::{Coded, State, Tell};
 use super::publish::Publish;
-use super::{Hub, Stream, StreamError, WINDOW, check_size};
+use super::{Hub, Stream, StreamError, WINDOW};
 
 /// Bytes of changes that wait for the net thread.
 const MAX_CHANGES: usize = 1 << 20;
 /// A key and its value: together with what else is in a frame they fit.
 const MAX_ENTRY: usize = MAX_FRAME_BYTES - 2 * MAX_CHANGES;
+/// What a client may write at once: it is applied on the net thread.
+const MAX_WRITE_BYTES: usize = 64 << 10;
+const MAX_WRITES: usize = 256;
 /// How long a client's change may wait for the host.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// Events that are not read. More become a single [`MapEvent::Reset`].
@@ -280,7 +283,9 @@ impl<K: Key, V: Value> Inner<K, V> {
     /// The map is the host's: sends the change there.
     fn ask_for(&self, change: &MapChange<K, V>) -> Result<(), StreamError> {
         let payload = change.to_bytes()?;
-        check_size(&payload)?;
+        if payload.len() > MAX_WRITE_BYTES {
+            return Err(StreamError::TooLarge(payload.len()));
+        }
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = match &mut *writes {
             Some(stream) => stream,
@@ -362,7 +367,10 @@ impl<K: Key, V: Value> Map<K, V> {
 
 impl<K: Key, V: Value> Writes for Inner<K, V> {
     fn write(&self, changes: &[u8]) {
-        match MapChange::read_all(changes) {
+        if changes.len() > MAX_WRITE_BYTES {
+            return tracing::warn!(bytes = changes.len(), "what a client wrote is too much");
+        }
+        match MapChange::read_some(changes, MAX_WRITES) {
             Ok(changes) => {
                 changes.into_iter().for_each(|change| drop(self.change_ours(change, false)))
             }

@@ -31,6 +31,9 @@ pub use vector::{Item, VectorStream};
 /// Bytes of a reliable stream that may be under way to us, or wait here.
 const WINDOW: u32 = 1 << 20;
 
+/// Items of a real-time stream that wait for a subscriber; the oldest goes.
+const WAITING: usize = 16;
+
 /// Why a stream could not be had, or an item not brought or taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,7 +41,7 @@ pub enum StreamError {
     /// A stream cannot be called so.
     #[error(transparent)]
     Name(lllsi_proto::Error),
-    /// We have a stream of this kind and name.
+    /// We have a stream of this kind and name, or have subscribed to it: clone what there is.
     #[error("there is a stream with the name `{0}` already")]
     Taken(String),
     /// Nobody may have more than 256 streams at once.
@@ -47,8 +50,8 @@ pub enum StreamError {
     /// An item has no bytes, or bytes are no item.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// An item is larger than a frame can be.
-    #[error("an item of {0} bytes is too large: 16 MiB at most")]
+    /// An item is larger than 16 MiB; or what a client writes to a map, than 64 KiB.
+    #[error("an item of {0} bytes is too large")]
     TooLarge(usize),
     /// There was no place in time.
     #[error("there is no place at present: subscribers have not taken what is there")]

@@ -21,11 +21,11 @@ impl PassedOn {
     pub(crate) fn start(
         hub: &Arc<Hub>,
         (peer, of): (ViewerId, String),
-        name: &str,
+        (kind, name): (Kind, &str),
         publish: Publish,
     ) -> Result<Self, StreamError> {
         let to = publish.start(hub, Format::Bytes, Some(of))?;
-        let wish = Wish { peer, kind: Kind::Vector, name: name.into(), window: WINDOW };
+        let wish = Wish { peer, kind, name: name.into(), window: WINDOW };
         let from = hub.subscribe(wish)?;
         Hub::pass_on(&from, &to);
         Ok(Self { _from: Stream(from), to: Stream(to) })
@@ -38,7 +38,7 @@ impl PassedOn {
 }
 
 /// How a stream that is passed on is published: as it came.
-pub(crate) fn same(name: &str, mode: Mode, format: &str) -> Publish {
+pub(crate) fn same(name: &str, kind: Kind, mode: Mode, format: &str) -> Publish {
     let publish = match mode {
         // What waits here is what the client's window lets it send.
         Mode::Reliable => Publish::reliable(name).queue(usize::MAX, Overflow::Block),
@@ -46,5 +46,8 @@ pub(crate) fn same(name: &str, mode: Mode, format: &str) -> Publish {
             Publish::real_time(name, std::time::Duration::from_micros(micros.into()))
         }
     };
-    publish.format(format)
+    match kind {
+        Kind::Other(kind) => publish.own_kind(kind).format(format),
+        _ => publish.format(format),
+    }
 }
