@@ -50,6 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
             locals: vec![here],
             certificate: certificate(),
             random_seed: [choices.one(255); 32],
+            patience: std::time::Duration::from_secs(30),
         },
     );
     loop {
