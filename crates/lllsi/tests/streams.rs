@@ -182,6 +182,25 @@ fn what_is_over_a_bound_is_not_written_to_a_map() {
 }
 
 #[test]
+fn a_map_has_a_bound() {
+    let session = session();
+    let map = session.host.publish_map::<u32, String>("large").unwrap();
+    let large = || "x".repeat(12 << 20);
+    for key in 0..3 {
+        map.insert(key, large()).unwrap();
+    }
+    assert_eq!(map.insert(3, large()), Err(StreamError::Full));
+    map.insert(0, large()).unwrap();
+    map.remove(1).unwrap();
+    map.insert(3, large()).unwrap();
+    assert_eq!(map.len(), 3);
+    let client = session.join();
+    let copy = client.map::<u32, String>("large").unwrap();
+    assert_eq!(copy.next_event(soon()), Ok(Some(MapEvent::Reset)));
+    assert_eq!(copy.len(), 3);
+}
+
+#[test]
 fn a_map_is_written_by_those_alone_for_whom_it_is() {
     let session = session();
     let clients = [session.join(), session.join()];

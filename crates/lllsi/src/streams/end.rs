@@ -1,6 +1,6 @@
 //! One end of a stream, between the application and the net thread.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ use super::{StreamError, WAITING, WINDOW};
 
 /// How often the net thread is woken for what the application has taken, if that is little.
 const TELL_EVERY: Duration = Duration::from_millis(20);
+
+/// All entries of a map, coded: whoever comes late takes a snapshot of 64 MiB at most.
+const MAX_MAP_BYTES: usize = 48 << 20;
 
 /// Whose end it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,8 +98,10 @@ pub(super) struct State {
     /// Changes of a map that wait to be sent.
     pub(super) changes: Vec<machine::MapChange>,
     pub(super) changes_bytes: usize,
-    /// How often a map of ours was changed.
+    /// How often a map of ours was changed, and how large its entries are, coded; each by its key, and all of them.
     pub(super) changed: u64,
+    pub(super) sizes: HashMap<Bytes, usize>,
+    pub(super) size: usize,
 }
 
 /// One end of a stream. Dropped with the application's last handle: then it is withdrawn, or unsubscribed.
@@ -141,6 +146,8 @@ impl End {
             changes: Vec::new(),
             changes_bytes: 0,
             changed: 0,
+            sizes: HashMap::new(),
+            size: 0,
         };
         let (hub, state, stirred) = (Arc::clone(hub), Mutex::new(state), Condvar::new());
         Self { role, kind, name, hub, capacity, state, stirred, passed_to: Mutex::new(None) }
@@ -374,6 +381,24 @@ impl State {
         let is_much = self.taken_bytes >= WINDOW as usize / 8;
         let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         if is_much || is_due { Tell::Now } else { Tell::Later }
+    }
+
+    /// A map of ours changes. `false` if it would be too large.
+    pub(super) fn grow(&mut self, change: &machine::MapChange) -> bool {
+        match change {
+            machine::MapChange::Insert { key, value } => {
+                let before = self.sizes.get(key).copied().unwrap_or(0);
+                let now = key.len() + value.len();
+                if self.size - before + now > MAX_MAP_BYTES {
+                    return false;
+                }
+                self.size = self.size - before + now;
+                self.sizes.insert(key.clone(), now);
+            }
+            machine::MapChange::Remove { key } => self.size -= self.sizes.remove(key).unwrap_or(0),
+            machine::MapChange::Clear => (self.sizes, self.size) = (HashMap::new(), 0),
+        }
+        true
     }
 
     /// The stream begins, or begins anew: with other numbers. Of what was not taken of it before, a window's worth stays.

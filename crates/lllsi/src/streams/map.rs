@@ -144,7 +144,8 @@ impl<K: Key, V: Value> MapStream<K, V> {
     /// clients write. Waits while too much is under way.
     ///
     /// # Errors
-    /// [`StreamError::Data`] and [`StreamError::TooLarge`] for what cannot be sent; [`StreamError::Full`] at a client's end, if the host
+    /// [`StreamError::Data`] and [`StreamError::TooLarge`] for what cannot be sent; [`StreamError::Full`] if the map would hold more
+    /// than 48 MiB, what a client writes over that being left out; and at a client's end, if the host
     /// takes nothing for ten seconds, as it does where clients may not write; [`StreamError::Closed`] after the session's end.
     pub fn insert(&self, key: K, value: V) -> Result<(), StreamError> {
         self.0.change(MapChange::Insert(key, value))
@@ -260,7 +261,12 @@ impl<K: Key, V: Value> Inner<K, V> {
                 return Err(over);
             }
             if !may_wait || state.changes_bytes < MAX_CHANGES {
-                state.changes.extend(coded.take());
+                if let Some(coded) = coded.take() {
+                    if !state.grow(&coded) {
+                        return Err(StreamError::Full);
+                    }
+                    state.changes.push(coded);
+                }
                 state.changes_bytes += bytes;
                 state.changed += 1;
                 break;

@@ -53,8 +53,10 @@ pub enum StreamError {
     /// An item is larger than 16 MiB; or what a client writes to a map, than 64 KiB.
     #[error("an item of {0} bytes is too large")]
     TooLarge(usize),
-    /// There was no place in time.
-    #[error("there is no place at present: subscribers have not taken what is there")]
+    /// There was no place in time; or a map is full.
+    #[error(
+        "there is no place at present: subscribers have not taken what is there, or the map is full"
+    )]
     Full,
     /// Nothing more comes, for this reason; or since the stream was withdrawn.
     #[error("{}", .0.as_ref().map_or("the stream was withdrawn".into(), ToString::to_string))]
