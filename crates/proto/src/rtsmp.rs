@@ -185,6 +185,8 @@ pub enum Message {
     },
     /// The publisher sends no more of it.
     Ended(u16, EndReason),
+    /// The publisher has announced all that it has, over this link.
+    AllTold,
 }
 
 const ANNOUNCE: u8 = 16;
@@ -196,6 +198,7 @@ const UNSUBSCRIBE: u8 = 21;
 const CONSUMED: u8 = 22;
 const BEGAN: u8 = 23;
 const ENDED: u8 = 24;
+const ALL_TOLD: u8 = 25;
 
 impl Message {
     /// Reads one message of either channel; `None` for a type that this version does not know.
@@ -217,6 +220,7 @@ impl Message {
             CONSUMED => Self::Consumed { stream, number, window: fields.u32()?.min(MAX_WINDOW) },
             BEGAN => Self::Began { stream, next: number, snapshot: fields.u32()? },
             ENDED => Self::Ended(stream, reason_from(flags)),
+            ALL_TOLD => Self::AllTold,
             _ => return Ok(None),
         };
         Ok(Some(message))
@@ -240,6 +244,7 @@ impl Message {
             }
             Self::Began { stream, next, snapshot } => (BEGAN, 0, stream, *next, Some(snapshot)),
             Self::Ended(stream, reason) => (ENDED, code_of(*reason), stream, 0, None),
+            Self::AllTold => (ALL_TOLD, 0, &0, 0, None),
         };
         let mut out = Vec::with_capacity(12);
         Header { kind, flags, stream: *stream, number }.write(&mut out);
@@ -333,6 +338,7 @@ mod tests {
             Message::Unsubscribe(stream),
             Message::Consumed { stream, number: 3, window: 1 },
             Message::Began { stream, next: 4, snapshot: 2 },
+            Message::AllTold,
         ];
         samples.extend((0..=4).map(|code| Message::Ended(stream, reason_from(code))));
         samples

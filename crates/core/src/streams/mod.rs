@@ -219,6 +219,9 @@ impl Streams {
                 let peer = wish.peer;
                 let subscriber = self.subscribers.entry(peer).or_insert_with(Subscriber::new);
                 subscriber.subscribe(id, wish);
+                if subscriber.is_stopped(id) {
+                    self.events.push_back(Event::Stopped(id));
+                }
                 self.settle(peer);
             }
             Action::Unsubscribe(id) => self.at_subscription(id, |s| s.unsubscribe(id)),

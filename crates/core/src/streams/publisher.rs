@@ -208,6 +208,7 @@ impl Publisher {
                 peer.answers.push_back(Message::Pause(*number).to_bytes());
             }
         }
+        peer.answers.push_back(Message::AllTold.to_bytes());
         self.peers.insert(id, peer);
         was
     }

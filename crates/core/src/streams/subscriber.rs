@@ -1,6 +1,6 @@
 //! What a peer has announced, and what we have of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use lllsi_proto::rtsmp::{
@@ -21,6 +21,10 @@ const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
 
 pub(super) struct Subscriber {
     remote: BTreeMap<u16, Announcement>,
+    /// What it had over the link before, until it has told all that it has now.
+    before: BTreeMap<u16, Announcement>,
+    /// Those of which nothing comes at present.
+    stopped: BTreeSet<u16>,
     wishes: BTreeMap<SubscriptionId, Subscription>,
     messages: VecDeque<Vec<u8>>,
     /// When the publisher is told what has been consumed.
@@ -81,6 +85,8 @@ impl Subscriber {
     pub(super) fn new() -> Self {
         Self {
             remote: BTreeMap::new(),
+            before: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             wishes: BTreeMap::new(),
             messages: VecDeque::new(),
             tell_at: None,
@@ -98,7 +104,10 @@ impl Subscriber {
     pub(super) fn lost(&mut self) {
         (self.is_up, self.tell_at) = (false, None);
         self.messages.clear();
-        self.remote.clear();
+        if !self.remote.is_empty() {
+            self.before = std::mem::take(&mut self.remote);
+        }
+        self.stopped.clear();
         for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
             source.is_on = false;
         }
@@ -110,6 +119,12 @@ impl Subscriber {
         let figures = Subscribed { id, peer: wish.peer, frames: 0, bytes: 0, lost: 0, late: 0 };
         self.wishes.insert(id, Subscription { wish, source: None, figures });
         self.begin(id);
+    }
+
+    /// Whether nothing comes of what a subscription is to, at present.
+    pub(super) fn is_stopped(&self, id: SubscriptionId) -> bool {
+        let source = self.wishes.get(&id).and_then(|s| s.source.as_ref());
+        source.is_some_and(|source| self.stopped.contains(&source.stream))
     }
 
     pub(super) fn unsubscribe(&mut self, id: SubscriptionId) {
@@ -250,6 +265,7 @@ impl Subscriber {
                 }
             }
             Message::Withdraw(stream) => {
+                self.stopped.remove(&stream);
                 if let Some(announcement) = self.remote.remove(&stream) {
                     let Announcement { kind, name, .. } = announcement;
                     events.push_back(Event::Withdrawn(peer, kind, name));
@@ -257,14 +273,39 @@ impl Subscriber {
                 self.end(stream, None, events);
             }
             Message::Ended(stream, reason) => self.end(stream, Some(reason), events),
-            Message::Pause(stream) => self.tell(stream, Event::Stopped, events),
-            Message::Resume(stream) => self.tell(stream, Event::Continued, events),
+            Message::Pause(stream) => {
+                if self.remote.contains_key(&stream) {
+                    self.stopped.insert(stream);
+                }
+                self.tell(stream, Event::Stopped, events);
+            }
+            Message::Resume(stream) => {
+                self.stopped.remove(&stream);
+                self.tell(stream, Event::Continued, events);
+            }
+            Message::AllTold => self.all_told(peer, events),
             Message::Began { stream, next, snapshot } => {
                 return self.began(stream, next, snapshot, events);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// What it had before and has not announced again was withdrawn while the link was lost.
+    fn all_told(&mut self, peer: ViewerId, events: &mut VecDeque<Event>) {
+        for Announcement { kind, name, .. } in std::mem::take(&mut self.before).into_values() {
+            if self.remote.values().any(|a| a.kind == kind && a.name == name) {
+                continue;
+            }
+            for (id, Subscription { wish, source, .. }) in &mut self.wishes {
+                if wish.kind == kind && wish.name == name {
+                    *source = None;
+                    events.push_back(Event::Ended(*id, None));
+                }
+            }
+            events.push_back(Event::Withdrawn(peer, kind, name));
+        }
     }
 
     /// The subscriptions to a stream that are on.

@@ -410,6 +410,34 @@ fn who_comes_back_under_another_name_is_still_meant() {
 }
 
 #[test]
+fn what_was_withdrawn_while_a_peer_was_away_is_told_when_it_is_back() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.lose(ada);
+    net.host_acts(Action::Withdraw(StreamId(1)));
+    net.join(ada);
+    net.carry(ada, 100);
+    let told = &net.told[&ada];
+    assert!(told.contains(&Event::Ended(SubscriptionId(1), None)), "{told:?}");
+    assert!(told.contains(&Event::Withdrawn(THE_HOST, Kind::Vector, "s".into())));
+}
+
+#[test]
+fn whoever_subscribes_to_a_stopped_stream_is_told_that_it_is() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "other");
+    publish(&mut net, Mode::Reliable);
+    net.host_acts(Action::Stop(StreamId(1)));
+    net.carry(ada, 100);
+    net.act(ada, Action::Unsubscribe(SubscriptionId(1)));
+    net.wish(ada, Kind::Vector, "s");
+    net.carry(ada, 100);
+    assert!(net.told[&ada].contains(&Event::Stopped(SubscriptionId(1))), "{:?}", net.told[&ada]);
+}
+
+#[test]
 fn a_number_is_for_one_stream_and_telling_again_changes_nothing() {
     let mut net = Net::new();
     let ada = net.add(1, Kind::Vector, "s");
