@@ -139,6 +139,7 @@ export class Publisher {
   join(clock) {
     this.clock = clock;
     for (const [stream, { announcement }] of this.#streams) this.#answer({ type: "announce", stream, announcement });
+    this.#answer({ type: "all_told", stream: 0 });
   }
 
   lost() {

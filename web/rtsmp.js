@@ -27,8 +27,8 @@ export const KIND = Object.freeze({ vector: 1, map: 2, video: 3, writes: 4 });
 
 /** Types of frames: ours, and the first of an application's own. */
 const [FRAME, OWN_TYPES] = [1, 128];
-/** @type {["announce", "withdraw", "pause", "resume", "subscribe", "unsubscribe", "consumed", "began", "ended"]} */
-const TYPES = ["announce", "withdraw", "pause", "resume", "subscribe", "unsubscribe", "consumed", "began", "ended"];
+/** @type {["announce", "withdraw", "pause", "resume", "subscribe", "unsubscribe", "consumed", "began", "ended", "all_told"]} */
+const TYPES = ["announce", "withdraw", "pause", "resume", "subscribe", "unsubscribe", "consumed", "began", "ended", "all_told"];
 /** The number of the first of them. */
 const FIRST_TYPE = 16;
 /** @type {EndReason[]} */
@@ -81,7 +81,7 @@ export const SNAPSHOT = 4;
 
 /**
  * @typedef {{ type: "announce", stream: number, announcement: Announcement }
- *   | { type: "withdraw" | "pause" | "resume" | "unsubscribe", stream: number }
+ *   | { type: "withdraw" | "pause" | "resume" | "unsubscribe" | "all_told", stream: number }
  *   | { type: "subscribe" | "consumed", stream: number, number: number, window: number }
  *   | { type: "began", stream: number, number: number, snapshot: number }
  *   | { type: "ended", stream: number, reason: EndReason }} Control

@@ -24,7 +24,7 @@ import { KIND, MAX_STREAMS, write } from "./rtsmp.js";
 
 /** How long after an item was taken the host is told at the latest. */
 const TELL_MS = 50;
-/** After so long over a new link, what has not been announced again is not there any more. */
+/** After so long over a new link, what has not been announced again is not there any more, if the host does not say so. */
 const FORGET_MS = 5000;
 /** Messages that wait for the link. A host that brings about more without taking them gets none. */
 const MAX_MESSAGES = 4 * MAX_STREAMS;
@@ -195,9 +195,13 @@ export class Subscriber {
   /** @param {ClockSync} clock the host's, over a new link */
   join(clock) {
     this.#clock = clock;
-    this.#forgetting = setTimeout(() => {
-      for (const [stream, { isHere }] of this.#remote) if (!isHere) this.#withdraw(stream);
-    }, FORGET_MS);
+    this.#forgetting = setTimeout(() => this.#forget(), FORGET_MS);
+  }
+
+  /** What has not been announced again was withdrawn meanwhile. */
+  #forget() {
+    clearTimeout(this.#forgetting);
+    for (const [stream, { isHere }] of this.#remote) if (!isHere) this.#withdraw(stream);
   }
 
   lost() {
@@ -283,6 +287,7 @@ export class Subscriber {
   receive(message) {
     if (message.type === "announce") return this.#announce(message.stream, message.announcement);
     if (message.type === "withdraw") return this.#withdraw(message.stream);
+    if (message.type === "all_told") return this.#forget();
     for (const wish of [...this.#wishes].filter(({ stream }) => stream === message.stream)) {
       if (message.type === "ended") return this.#end(wish, message.reason);
       try {

@@ -694,6 +694,7 @@ test("a host that asks without end and takes nothing gets nothing any more", asy
   net.join();
   net.client.receive(ask.slice().buffer);
   await settled();
-  const [answer] = net.wire.streams.messages.map((message) => parse(message.slice().buffer));
+  const [first, answer] = net.wire.streams.messages.map((message) => parse(message.slice().buffer));
+  assert.deepEqual(first, { type: "all_told", stream: 0 });
   assert.deepEqual(answer, { type: "ended", stream: 77, reason: "refused" });
 });
