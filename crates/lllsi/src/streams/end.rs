@@ -1,6 +1,7 @@
 //! One end of a stream, between the application and the net thread.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ pub(super) struct State {
     pub(super) size: usize,
 }
 
-/// One end of a stream. Dropped with the application's last handle: then it is withdrawn, or unsubscribed.
+/// One end of a stream.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) role: Role,
@@ -168,8 +169,8 @@ impl End {
         self.hub.nudge(self);
     }
 
-    /// Something has been taken. The net thread is not woken for each of many: it looks by itself whenever it is awake, twice a
-    /// second at least.
+    /// Something has been taken. The net thread is not woken for each of many: it looks by itself whenever it is awake, which pings
+    /// make it twice a second.
     pub(super) fn tell(self: &Arc<Self>, tell: Tell) {
         match tell {
             Tell::Now => self.nudge(),
@@ -424,7 +425,19 @@ impl State {
     }
 }
 
-impl Drop for End {
+/// What the application holds. The net thread may hold an end for a moment longer; with the last of these it is over all the same.
+#[derive(Debug)]
+pub(super) struct Handle(pub(super) Arc<End>);
+
+impl Deref for Handle {
+    type Target = Arc<End>;
+
+    fn deref(&self) -> &Arc<End> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
         self.hub.closed_end(self.role);
     }

@@ -115,7 +115,7 @@ impl<K: Key, V: Value> MapStream<K, V> {
     }
 
     pub(crate) fn publish(hub: &Arc<Hub>, publish: Publish) -> Result<Self, StreamError> {
-        Ok(Self::new(Stream(publish.of_map().start(hub, Format::Cbor, None)?)))
+        Ok(Self::new(Stream::new(publish.of_map().start(hub, Format::Cbor, None)?)))
     }
 
     pub(crate) fn subscribe(
@@ -124,7 +124,7 @@ impl<K: Key, V: Value> MapStream<K, V> {
         name: &str,
     ) -> Result<Self, StreamError> {
         let wish = Wish { peer, kind: Kind::Map, name: name.into(), window: WINDOW };
-        Ok(Self::new(Stream(hub.subscribe(wish)?)))
+        Ok(Self::new(Stream::new(hub.subscribe(wish)?)))
     }
 
     /// What it has in common with all streams.
@@ -297,7 +297,7 @@ impl<K: Key, V: Value> Inner<K, V> {
             Some(stream) => stream,
             none => {
                 let publish = Publish::reliable(self.stream.name()).of_writes();
-                none.insert(Stream(publish.start(&self.stream.0.hub, Format::Cbor, None)?))
+                none.insert(Stream::new(publish.start(&self.stream.0.hub, Format::Cbor, None)?))
             }
         };
         // It waits until the host has subscribed: for ever, where clients may not write.

@@ -19,7 +19,7 @@ use lllsi_proto::rtsmp::{EndReason, Kind, MAX_FRAME_BYTES, Mode};
 use lllsi_stream::{DataError, StreamContainer};
 
 pub use end::StreamCounts;
-use end::{End, Role};
+use end::{End, Handle, Role};
 pub use hub::RemoteStream;
 pub(crate) use hub::{FromHub, Hub, Told};
 pub use map::{Key, MapEvent, MapStream, Value};
@@ -87,9 +87,13 @@ pub enum StreamError {
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Stream(Arc<End>);
+pub struct Stream(Arc<Handle>);
 
 impl Stream {
+    fn new(end: Arc<End>) -> Self {
+        Self(Arc::new(Handle(end)))
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.0.name
@@ -197,12 +201,12 @@ pub(crate) fn vector<T: lllsi_stream::StreamData>(
     name: &str,
 ) -> Result<VectorStream<T>, StreamError> {
     let wish = Wish { peer, kind, name: name.into(), window: WINDOW };
-    Ok(VectorStream::new(Stream(hub.subscribe(wish)?)))
+    Ok(VectorStream::new(Stream::new(hub.subscribe(wish)?)))
 }
 
 /// Pictures stand in the catalogue too.
 pub(crate) fn pictures(hub: &Arc<Hub>) -> Result<Stream, StreamError> {
-    Ok(Stream(Publish::pictures().start(hub, lllsi_stream::Format::Bytes, None)?))
+    Ok(Stream::new(Publish::pictures().start(hub, lllsi_stream::Format::Bytes, None)?))
 }
 
 /// Refuses what no frame can hold.

@@ -28,7 +28,7 @@ impl PassedOn {
         let wish = Wish { peer, kind, name: name.into(), window: WINDOW };
         let from = hub.subscribe(wish)?;
         Hub::pass_on(&from, &to);
-        Ok(Self { _from: Stream(from), to: Stream(to) })
+        Ok(Self { _from: Stream::new(from), to: Stream::new(to) })
     }
 
     /// As the others have it.

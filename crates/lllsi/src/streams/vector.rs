@@ -71,7 +71,7 @@ impl<T: StreamData> VectorStream<T> {
     }
 
     pub(crate) fn publish(hub: &Arc<Hub>, publish: Publish) -> Result<Self, StreamError> {
-        Ok(Self::new(Stream(publish.start(hub, T::FORMAT, None)?)))
+        Ok(Self::new(Stream::new(publish.start(hub, T::FORMAT, None)?)))
     }
 
     /// What it has in common with all streams.
