@@ -190,10 +190,10 @@ impl Streams {
         match action {
             Action::Publish(id, offer) => {
                 self.publisher.publish(id, offer);
-                self.stirred.extend(self.publisher.audience());
+                self.stirred.extend(self.publisher.everybody());
             }
             Action::Withdraw(id) => {
-                self.stirred.extend(self.publisher.audience());
+                self.stirred.extend(self.publisher.everybody());
                 self.publisher.withdraw(id);
             }
             Action::Stop(id) => self.stop(id, true),
@@ -213,7 +213,7 @@ impl Streams {
             }
             Action::Wait(id) => {
                 self.publisher.wait(now, id);
-                self.stirred.extend(self.publisher.audience());
+                self.stirred.extend(self.publisher.everybody());
             }
             Action::Subscribe(id, wish) => {
                 let peer = wish.peer;
@@ -239,7 +239,7 @@ impl Streams {
 
     fn stop(&mut self, id: StreamId, is_stopped: bool) {
         self.publisher.stop(id, is_stopped);
-        self.stirred.extend(self.publisher.audience());
+        self.stirred.extend(self.publisher.everybody());
     }
 
     fn at_subscription(&mut self, id: SubscriptionId, act: impl Fn(&mut Subscriber)) {
@@ -285,7 +285,7 @@ impl Streams {
         if self.publisher.impatient_at().is_some_and(|at| now >= at) {
             self.publisher.part_with_all_slow(now);
             self.events.append(&mut self.publisher.events);
-            self.stirred.extend(self.publisher.audience());
+            self.stirred.extend(self.publisher.everybody());
         }
     }
 

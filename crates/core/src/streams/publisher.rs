@@ -476,8 +476,8 @@ impl Publisher {
         self.peers.iter().filter(move |(_, peer)| has(peer)).map(|(id, _)| *id)
     }
 
-    /// Who is to be told about a stream.
-    pub(super) fn audience(&self) -> impl Iterator<Item = ViewerId> + '_ {
+    /// All whose links are up.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = ViewerId> + '_ {
         self.peers.iter().filter(|(_, peer)| peer.is_up).map(|(id, _)| *id)
     }
 
