@@ -6,7 +6,7 @@
 import { concat, utf8 } from "./bytes.js";
 import { hkdf } from "./noise.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/** @import { Bytes } from "./shapes.js" */
 
 const INFO = utf8("LLLSI transport binding");
 /** Of the sender: six bytes. */

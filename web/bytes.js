@@ -3,7 +3,7 @@
  * @module
  */
 
-/** @typedef {Uint8Array<ArrayBuffer>} Bytes */
+/** @import { Bytes } from "./shapes.js" */
 
 /**
  * One after the other.

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/** @import { Bytes } from "./shapes.js" */
 
 const [UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE] = [0, 1, 2, 3, 4, 5, 6, 7];
 const [FALSE, TRUE, NULL, UNDEFINED, HALF, SINGLE, DOUBLE] = [20, 21, 22, 23, 25, 26, 27];

@@ -3,7 +3,7 @@
  * @module
  */
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/** @import { Bytes, ControlMessage, Report, SentFrame } from "./shapes.js" */
 
 const [CONFIRM, PING, PONG, REPORT, GOODBYE] = [1, 2, 3, 4, 5];
 const MAX_BYTES = 1024;
@@ -11,37 +11,6 @@ const MAC_BYTES = 32;
 
 /** Why a side parts: the byte of `goodbye`, and the text of `part`. */
 const REASONS = ["unknown", "room_full", "kicked", "host_closed", "client_left", "protocol", "source_lost", "invite_expired", "replaced"];
-
-/**
- * A frame as the host knows it. Times in microseconds.
- * @typedef {object} SentFrame
- * @property {number} timestamp RTP: 90 kHz
- * @property {number} number 0: there was none yet
- * @property {number} capturedUs on the host's clock
- * @property {number} captureWaitUs
- * @property {number} captureUs
- * @property {number} convertUs
- * @property {number} encodeWaitUs
- * @property {number} encodeUs
- * @property {number} sendQueueUs
- */
-
-/**
- * @typedef {{ type: "confirm", mac: Bytes, verified: boolean }
- *   | { type: "pong", sentUs: number, receivedUs: number, newest: SentFrame }
- *   | { type: "goodbye", reason: string }} Message
- */
-
-/**
- * What arrived since the link was up. Counters wrap.
- * @typedef {object} Report
- * @property {number} frame number of the newest complete frame
- * @property {number} packets RTP packets received, repairs included
- * @property {number} missed RTP packets that were missing when a later one came
- * @property {number} bytes RTP payload
- * @property {number} queuedUs how much longer a frame was under way than the shortest, microseconds
- * @property {number} latencyUs of the newest frame, microseconds
- */
 
 /**
  * @param {number} length
@@ -118,7 +87,7 @@ function sentFrame(pong) {
 
 /**
  * @param {ArrayBuffer} data
- * @returns {Message | null} null for what a client does not know or need
+ * @returns {ControlMessage | null} null for what a client does not know or need
  */
 export function parseControl(data) {
   if (data.byteLength === 0 || data.byteLength > MAX_BYTES) return null;

@@ -5,8 +5,9 @@
  */
 
 import { concat, utf8 } from "./bytes.js";
+import { multiply } from "./noise.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/** @import { Bytes } from "./shapes.js" */
 
 const GENERATOR = utf8("CPace255");
 const KEY = utf8("CPace255_ISK");
@@ -77,17 +78,6 @@ function withLengths(...parts) {
 /** @param {Bytes} data @returns {Promise<Bytes>} */
 async function sha512(data) {
   return new Uint8Array(await crypto.subtle.digest("SHA-512", data));
-}
-
-/**
- * @param {CryptoKey} scalar
- * @param {Bytes} point
- * @returns {Promise<Bytes>}
- * @throws {DOMException} for points of small order, whose products are all the same
- */
-async function multiply(scalar, point) {
-  const key = await crypto.subtle.importKey("raw", point, "X25519", false, []);
-  return new Uint8Array(await crypto.subtle.deriveBits({ name: "X25519", public: key }, scalar, 256));
 }
 
 /** One exchange. */

@@ -8,48 +8,15 @@ import { concat, utf8 } from "./bytes.js";
 import { KIND, envelope } from "./envelope.js";
 import { Failure } from "./failure.js";
 import { WIRE_VERSION } from "./invite.js";
-import { hkdf } from "./noise.js";
+
+/**
+ * @import { Server } from "./server.js"
+ * @import { Basis, Bytes, Entry, NamedRoom, Place } from "./shapes.js"
+ */
 
 /** The longest name and password, in bytes of UTF-8. */
 const MAX_NAME = 64;
 const MAX_PASSWORD = 256;
-
-/**
- * @typedef {import("./bytes.js").Bytes} Bytes
- * @typedef {import("./failure.js").Code} Code
- * @typedef {import("./invite.js").Invite} Invite
- * @typedef {import("./server.js").Server} Server
- * @typedef {{ room: Bytes } | { name: string }} Place how the server knows a room: by its id or its name
- */
-
-/**
- * A room that is found by its name.
- * @typedef {object} NamedRoom
- * @property {string} server base URL without a slash at its end
- * @property {string} name
- * @property {string} password
- */
-
-/**
- * What a host gives to whom it lets in, to come back with while the stream lives.
- * @typedef {object} Pass
- * @property {string} server
- * @property {Bytes} hostKey
- * @property {Ticket} ticket
- */
-
-/** @typedef {{ room: Bytes, id: Bytes, secret: Bytes }} Ticket */
-/** @typedef {Invite | NamedRoom | Pass} Entry */
-
-/**
- * What a handshake rests on.
- * @typedef {object} Basis
- * @property {Bytes} hostKey
- * @property {Bytes} psk
- * @property {Bytes} prologue
- * @property {(message: Bytes) => Bytes} wrap puts the first message into its envelope
- * @property {Code} refused what it means that the host does not know our secret
- */
 
 /**
  * A text as both sides use it, however it was typed.
@@ -116,16 +83,4 @@ export async function basisOf(server, entry) {
     wrap: (message) => envelope(KIND.ticket, id, message),
     refused: "wrong_ticket",
   };
-}
-
-/**
- * @param {import("./cpace.js").Exchange} exchange
- * @param {Bytes} share the host's
- * @param {Bytes} hostKey
- * @returns {Promise<Bytes>}
- * @throws {DOMException} for a share that no honest host sends
- */
-export async function pskOf(exchange, share, hostKey) {
-  const isk = await exchange.finish(share, [new Uint8Array(0), hostKey]);
-  return hkdf(new Uint8Array(0), isk, utf8("LLLSI room psk"), 32);
 }

@@ -7,8 +7,7 @@ import { concat } from "./bytes.js";
 import { Failure } from "./failure.js";
 import { WIRE_VERSION } from "./invite.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
-/** @typedef {import("./failure.js").Code} Code */
+/** @import { Bytes, Code } from "./shapes.js" */
 
 export const KIND = Object.freeze({ handshake: 1, sealed: 2, rejected: 3, clientShare: 4, hostShare: 5, ticket: 6 });
 /** Why a host rejects a client, by number. @type {Map<number, Code>} */

@@ -3,6 +3,8 @@
  * @module
  */
 
+/** @import { Code } from "./shapes.js" */
+
 /** Code: what happened, and what to do about it. */
 export const FAILURES = Object.freeze({
   unexpected: ["Something went wrong on this page", "Load it again. If that does not help, please report it."],
@@ -33,8 +35,6 @@ export const FAILURES = Object.freeze({
   server: ["The server says things this page does not understand", "Load the page again: it may be of another time than the server."],
   protocol: ["The host says things this page does not understand", "Ask the host to install the newest lllsi."],
 });
-
-/** @typedef {keyof typeof FAILURES} Code */
 
 /** Of what others say, so much is shown: a message, not a page of theirs. */
 const MAX_DETAIL = 64;

@@ -8,8 +8,10 @@
 
 import { DelayWindow } from "./clock.js";
 
-/** @typedef {import("./control.js").SentFrame} SentFrame */
-/** @typedef {import("./link.js").Link} Link */
+/**
+ * @import { Link } from "./link.js"
+ * @import { Second, SentFrame, Stages } from "./shapes.js"
+ */
 
 /** Frames of which it is remembered when they came. */
 const MAX_RECEIVED = 60;
@@ -17,35 +19,6 @@ const MAX_RECEIVED = 60;
 const MAX_SAMPLES = 300;
 /** Ticks of RTP's clock in a millisecond. */
 const TICKS = 90;
-
-/**
- * Milliseconds by stage, in their order, as everywhere in LLLSI.
- * @typedef {object} Stages
- * @property {number} capture_wait
- * @property {number} capture
- * @property {number} convert
- * @property {number} encode_wait
- * @property {number} encode
- * @property {number} send_queue
- * @property {number} network until all of the frame had come
- * @property {number} decode with waiting for the decoder
- * @property {number} present until the browser expects it to be seen
- */
-
-/**
- * Figures of one second.
- * @typedef {object} Second
- * @property {number} fps frames decoded: a tab in the background shows none
- * @property {number} bitrate bits a second
- * @property {number | null} latency median milliseconds from the change of the host's screen until the picture is seen
- * @property {Stages | null} stages their medians
- * @property {number} lost packets given up since the beginning
- * @property {number} width of the picture
- * @property {number} height of the picture
- * @property {number | null} rtt milliseconds
- * @property {string} path between which kinds of addresses, such as `host – srflx`
- * @property {string} remote the host's address
- */
 
 /** @param {number[]} values */
 function median(values) {
@@ -79,7 +52,7 @@ export class Figures {
   /** @param {Link} link */
   constructor(link) {
     this.#link = link;
-    link.addEventListener("sample", (event) => this.#sampled(/** @type {CustomEvent} */ (event).detail));
+    link.on("sample", (frame) => this.#sampled(frame));
   }
 
   /** @param {HTMLVideoElement} video where the stream is shown */

@@ -3,18 +3,10 @@
  * @module
  */
 
-/** @typedef {import("./rtsmp.js").Fragment} Fragment */
+/** @import { Fragment, Frame } from "./shapes.js" */
 
 /** Frames of a real-time stream that are put together at the same time. */
 const LOOSE_FRAMES = 4;
-
-/**
- * @typedef {object} Frame
- * @property {number} flags
- * @property {number} number
- * @property {number} capturedUs
- * @property {Uint8Array} payload
- */
 
 /** The publisher broke the protocol. */
 export class Broken extends Error {}

@@ -6,17 +6,11 @@
 import { fromBase64 } from "./bytes.js";
 import { Failure } from "./failure.js";
 
+/** @import { Invite } from "./shapes.js" */
+
 /** The version of all formats. */
 export const WIRE_VERSION = 1;
 const MAX_LENGTH = 2048;
-
-/**
- * @typedef {object} Invite
- * @property {string} server base URL without a slash at its end
- * @property {import("./bytes.js").Bytes} room its id
- * @property {import("./bytes.js").Bytes} hostKey the host's X25519 public key
- * @property {import("./bytes.js").Bytes} secret known to holders of the link only
- */
 
 /**
  * @param {string} text
@@ -32,10 +26,9 @@ export function parseInvite(text) {
   if (!/^v\d{1,3}$/.test(version)) throw new Failure("bad_link");
   if (Number(version.slice(1)) !== WIRE_VERSION) throw new Failure("version", `the link's is ${version}`);
   // The fourth is the hash of the server's certificate, which only programs can look at.
-  const [room, hostKey, secret] = parts.map(fromBase64);
-  if (parts.length < 3 || parts.length > 4 || parts.some((part) => fromBase64(part)?.length !== 32)) {
-    throw new Failure("bad_link");
-  }
-  if (!room || !hostKey || !secret || (parts.length === 4 && !server.startsWith("https:"))) throw new Failure("bad_link");
+  const known = parts.map(fromBase64);
+  const [room, hostKey, secret, pin] = known;
+  const isWhole = known.length <= 4 && known.every((part) => part?.length === 32);
+  if (!isWhole || !room || !hostKey || !secret || (pin && !server.startsWith("https:"))) throw new Failure("bad_link");
   return { server, room, hostKey, secret };
 }

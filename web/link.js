@@ -5,10 +5,13 @@
 
 import { ClockSync, nowUs } from "./clock.js";
 import { confirm, goodbye, parseControl, ping, report } from "./control.js";
+import { Teller } from "./events.js";
 import { Failure, parted } from "./failure.js";
 
-/** @typedef {import("./binding.js").Binding} Binding */
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/**
+ * @import { Binding } from "./binding.js"
+ * @import { Bytes, ControlMessage } from "./shapes.js"
+ */
 
 const PUNCH_MS = 15_000;
 const CONFIRM_MS = 15_000;
@@ -75,7 +78,7 @@ export function codecs() {
  * `stream` (detail: a message about streams), `sample` (detail: a frame as the host knows it), `restart` (a new path is
  * needed), `path` (the path that was thought dead lives), `down` (detail: a {@link Failure}).
  */
-export class Link extends EventTarget {
+export class Link extends Teller {
   #pc;
   #control;
   #pulse;
@@ -131,7 +134,7 @@ export class Link extends EventTarget {
     this.#pc.onicecandidate = ({ candidate }) => {
       // Names of machines that hide their addresses mean nothing to the host, and TCP it does not speak.
       const line = candidate?.candidate ?? "";
-      if (/ 1 udp /i.test(line) && !/\.local /i.test(line)) this.#tell("candidate", line);
+      if (/ 1 udp /i.test(line) && !/\.local /i.test(line)) this.tell("candidate", line);
     };
     this.#pc.onconnectionstatechange = () => {
       if (this.#pc.sctp?.transport.state === "failed") this.#fail(new Failure("tampered", "the encryption of the link failed"));
@@ -241,14 +244,14 @@ export class Link extends EventTarget {
     return channel;
   }
 
-  /** @param {import("./control.js").Message} message */
+  /** @param {ControlMessage} message */
   async #receive(message) {
     if (message.type === "confirm") return this.#confirmed(message.mac, message.verified);
     if (!this.#isUp) return;
     this.#ready();
     if (message.type === "pong") {
       this.clock.sample(message.sentUs, message.receivedUs, nowUs());
-      if (message.newest.number > 0) this.#tell("sample", message.newest);
+      if (message.newest.number > 0) this.tell("sample", message.newest);
     }
     if (message.type === "goodbye") this.#fail(parted(message.reason));
   }
@@ -268,7 +271,7 @@ export class Link extends EventTarget {
     this.#isUp = true;
     this.#setLimit(null);
     this.#heardAt = performance.now();
-    this.#tell("up");
+    this.tell("up");
     if (this.#isKnownUp) this.#ready();
     this.#tick();
   }
@@ -277,7 +280,7 @@ export class Link extends EventTarget {
   #stream(data) {
     if (!this.#isUp) return;
     this.#ready();
-    this.#tell("stream", data);
+    this.tell("stream", data);
   }
 
   /** They speak, so they have verified us, and take what we send. */
@@ -285,7 +288,7 @@ export class Link extends EventTarget {
     this.#isKnownUp = true;
     if (this.#isReady) return;
     this.#isReady = true;
-    this.#tell("ready", { streams: this.#streams, live: this.#live, clock: this.clock });
+    this.tell("ready", { streams: this.#streams, live: this.#live, clock: this.clock });
   }
 
   /**
@@ -362,10 +365,10 @@ export class Link extends EventTarget {
     if (quiet >= RESTART_MS && now >= this.#restartAt) {
       this.#restartAt = now + RESTART_MS;
       this.#isRestarting = true;
-      this.#tell("restart");
+      this.tell("restart");
     } else if (quiet < RESTART_MS && this.#isRestarting) {
       this.#isRestarting = false;
-      this.#tell("path");
+      this.tell("path");
     }
   }
 
@@ -386,11 +389,6 @@ export class Link extends EventTarget {
     if (this.#isDown) return;
     this.#stop();
     this.#pc.close();
-    this.#tell("down", failure);
-  }
-
-  /** @param {string} type @param {unknown} [detail] */
-  #tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.tell("down", failure);
   }
 }

@@ -8,9 +8,8 @@ import { Queue } from "./queue.js";
 import { FRAGMENT_BYTES, LIVE_FRAGMENT_BYTES, cost, cut } from "./rtsmp.js";
 
 /**
- * @typedef {import("./bytes.js").Bytes} Bytes
- * @typedef {import("./clock.js").ClockSync} ClockSync
- * @typedef {import("./rtsmp.js").EndReason} EndReason
+ * @import { ClockSync } from "./clock.js"
+ * @import { Bytes, EndReason } from "./shapes.js"
  */
 
 /** What is kept of a reliable stream. */

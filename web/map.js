@@ -6,19 +6,12 @@
 import { Decoder, encode } from "./cbor.js";
 import { Broken } from "./fragments.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
-/** @typedef {import("./rtsmp.js").EndReason} EndReason */
+/** @import { Bytes, Change, EndReason } from "./shapes.js" */
 
 /** The largest map that is taken, in bytes of keys and values. */
 const MAX_BYTES = 64 << 20;
 /** Entries cost something besides their bytes. */
 const ENTRY_BYTES = 64;
-
-/**
- * @typedef {{ type: "insert", key: any, value: any }
- *   | { type: "remove", key: any }
- *   | { type: "reset" }} Change after a reset all may be different
- */
 
 /**
  * Keys are equal if their bytes are.

@@ -6,7 +6,7 @@
 
 import { concat, utf8 } from "./bytes.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/** @import { Bytes, Keys } from "./shapes.js" */
 
 const PROTOCOL = "Noise_NKpsk0_25519_AESGCM_SHA256";
 const KEY_BYTES = 32;
@@ -36,18 +36,19 @@ export async function hkdf(salt, secret, info, length) {
 }
 
 /**
- * @param {CryptoKey} privateKey
- * @param {Bytes} publicKey
+ * X25519 (RFC 7748, section 5).
+ * @param {CryptoKey} scalar
+ * @param {Bytes} point
  * @returns {Promise<Bytes>}
+ * @throws {DOMException} for points of small order, whose products are all the same
  */
-async function dh(privateKey, publicKey) {
-  const theirs = await crypto.subtle.importKey("raw", publicKey, "X25519", false, []);
-  // A public key of small order is refused by WebCrypto.
-  return new Uint8Array(await crypto.subtle.deriveBits({ name: "X25519", public: theirs }, privateKey, 256));
+export async function multiply(scalar, point) {
+  const key = await crypto.subtle.importKey("raw", point, "X25519", false, []);
+  return new Uint8Array(await crypto.subtle.deriveBits({ name: "X25519", public: key }, scalar, 256));
 }
 
 /** A key, and how many messages it has sealed or opened. */
-class CipherState {
+export class CipherState {
   #key;
   #count = 0;
 
@@ -64,11 +65,11 @@ class CipherState {
     return new CipherState(await crypto.subtle.importKey("raw", key, "AES-GCM", false, ["encrypt", "decrypt"]));
   }
 
-  /** Four zero bytes and the counter (Noise, section 12.4). */
-  #nonce() {
-    const nonce = new Uint8Array(12);
-    new DataView(nonce.buffer).setBigUint64(4, BigInt(this.#count++));
-    return nonce;
+  /** With a nonce of four zero bytes and the counter (Noise, section 12.4). @param {Bytes} bound */
+  #next(bound) {
+    const iv = new Uint8Array(12);
+    new DataView(iv.buffer).setBigUint64(4, BigInt(this.#count++));
+    return { name: "AES-GCM", iv, additionalData: bound };
   }
 
   /**
@@ -77,8 +78,7 @@ class CipherState {
    * @returns {Promise<Bytes>}
    */
   async seal(plaintext, bound = EMPTY) {
-    const algorithm = { name: "AES-GCM", iv: this.#nonce(), additionalData: bound };
-    return new Uint8Array(await crypto.subtle.encrypt(algorithm, this.#key, plaintext));
+    return new Uint8Array(await crypto.subtle.encrypt(this.#next(bound), this.#key, plaintext));
   }
 
   /**
@@ -88,8 +88,7 @@ class CipherState {
    * @throws {DOMException} if it was altered, repeated or reordered
    */
   async open(sealed, bound = EMPTY) {
-    const algorithm = { name: "AES-GCM", iv: this.#nonce(), additionalData: bound };
-    return new Uint8Array(await crypto.subtle.decrypt(algorithm, this.#key, sealed));
+    return new Uint8Array(await crypto.subtle.decrypt(this.#next(bound), this.#key, sealed));
   }
 }
 
@@ -99,20 +98,6 @@ class CipherState {
  */
 export async function ephemeral() {
   return /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey("X25519", false, ["deriveBits"]));
-}
-
-/** What both ends know after the handshake. */
-export class Session {
-  /**
-   * @param {Bytes} hash of the whole handshake
-   * @param {CipherState} sealer
-   * @param {CipherState} opener
-   */
-  constructor(hash, sealer, opener) {
-    this.hash = hash;
-    this.sealer = sealer;
-    this.opener = opener;
-  }
 }
 
 /** The one who knows the other's key. Each message can be made and read once. */
@@ -165,7 +150,7 @@ export class Initiator {
     const own = new Uint8Array(await crypto.subtle.exportKey("raw", this.#pair.publicKey));
     await this.#mixHash(own);
     await this.#mixKey(own);
-    await this.#mixKey(await dh(this.#pair.privateKey, this.#hostKey));
+    await this.#mixKey(await multiply(this.#pair.privateKey, this.#hostKey));
     const sealed = await this.#cipher.seal(payload, this.#hash);
     await this.#mixHash(sealed);
     return concat(own, sealed);
@@ -174,7 +159,7 @@ export class Initiator {
   /**
    * `<- e, ee`
    * @param {Bytes} message
-   * @returns {Promise<{ payload: Bytes, session: Session }>}
+   * @returns {Promise<{ payload: Bytes, session: Keys }>}
    * @throws if it is not the answer of the host to our message
    */
   async read(message) {
@@ -182,12 +167,12 @@ export class Initiator {
     const [theirs, sealed] = [message.slice(0, KEY_BYTES), message.slice(KEY_BYTES)];
     await this.#mixHash(theirs);
     await this.#mixKey(theirs);
-    const cipher = await this.#mixKey(await dh(this.#pair.privateKey, theirs));
+    const cipher = await this.#mixKey(await multiply(this.#pair.privateKey, theirs));
     const payload = await cipher.open(sealed, this.#hash);
     await this.#mixHash(sealed);
     const [toHost, toClient] = await this.#derive(EMPTY);
-    const session = new Session(this.#hash, await CipherState.of(toHost), await CipherState.of(toClient));
-    return { payload, session };
+    const [sealer, opener] = [await CipherState.of(toHost), await CipherState.of(toClient)];
+    return { payload, session: { hash: this.#hash, sealer, opener } };
   }
 
   /** @param {Bytes} data */

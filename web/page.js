@@ -5,10 +5,7 @@
 
 import { Failure, Room, checkBrowser, namedRoom, parseInvite } from "./room.js";
 
-/** @typedef {import("./invite.js").Invite} Invite */
-/** @typedef {import("./entry.js").Entry} Entry */
-/** @typedef {import("./entry.js").Pass} Pass */
-/** @typedef {import("./figures.js").Second} Second */
+/** @import { Entry, Invite, Pass, Second } from "./shapes.js" */
 
 /** The bar leaves the picture when nobody moves for so long. */
 const IDLE_MS = 3000;
@@ -45,6 +42,8 @@ const link = element("link", HTMLInputElement);
 const room = element("room", HTMLInputElement);
 const password = element("password", HTMLInputElement);
 const name = element("name", HTMLInputElement);
+/** What the form asks for: a link or a room. */
+const way = /** @type {RadioNodeList} */ (form.elements.namedItem("way"));
 const again = element("again", HTMLButtonElement);
 const back = element("back", HTMLButtonElement);
 const showFigures = element("show-figures", HTMLButtonElement);
@@ -95,22 +94,10 @@ function showForm() {
     ? `You are invited to a stream by way of ${new URL(invite.server).host}. It comes straight from the host, encrypted.`
     : "It comes straight from the host, encrypted. The server that introduces you cannot see it.";
   show("form", invite ? "Join the stream" : "Watch a live stream", words);
-  document.body.dataset.way = invite ? "invited" : way();
+  document.body.dataset.way = invite ? "invited" : way.value;
   if (invite) name.focus();
-  else if (way() === "link") link.focus();
+  else if (way.value === "link") link.focus();
   else (room.value ? password : room).focus();
-}
-
-/** What the form asks for. */
-function way() {
-  return new FormData(form).get("way") === "room" ? "room" : "link";
-}
-
-/** @param {string} value */
-function setWay(value) {
-  for (const choice of form.querySelectorAll("input[type=radio]")) {
-    if (choice instanceof HTMLInputElement) choice.checked = choice.value === value;
-  }
 }
 
 /** @param {string} step the present one */
@@ -146,7 +133,7 @@ function invited(href) {
  */
 function entered() {
   if (invite) return invite;
-  if (way() === "link") {
+  if (way.value === "link") {
     invite = invited(link.value);
     link.value = "";
     return invite;
@@ -190,27 +177,26 @@ function join(entry) {
   session = joined;
   showStep("entering");
   for (const step of ["entering", "asking", "waiting", "connecting"]) {
-    joined.addEventListener(step, () => showStep(step));
+    joined.on(step, () => showStep(step));
   }
-  joined.addEventListener("waiting", (event) => {
-    text.textContent = `The host sees these digits too, and may ask you for them: ${/** @type {CustomEvent} */ (event).detail}`;
+  joined.on("waiting", (digits) => {
+    text.textContent = `The host sees these digits too, and may ask you for them: ${digits}`;
   });
-  joined.addEventListener("playing", () => {
+  joined.on("playing", () => {
     notice.textContent = "";
     if (document.body.dataset.state === "playing") return;
     show("playing", "Live");
     watch(joined);
     stir();
   });
-  joined.addEventListener("back", () => watch(joined));
-  joined.addEventListener("away", () => (notice.textContent = "The host is not heard; trying to come back"));
-  joined.addEventListener("restarting", () => (notice.textContent = "The path is dead; looking for another"));
-  joined.addEventListener("end", (event) => {
+  joined.on("back", () => watch(joined));
+  joined.on("away", () => (notice.textContent = "The host is not heard; trying to come back"));
+  joined.on("restarting", () => (notice.textContent = "The path is dead; looking for another"));
+  joined.on("end", (reason) => {
     session = null;
     video.srcObject = null;
     if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
     pass = joined.pass ?? pass;
-    const { detail: reason } = /** @type {CustomEvent<Failure | null>} */ (event);
     showEnd(judged(entry, reason, joined));
   });
 }
@@ -266,7 +252,7 @@ function stir() {
 
 /** A room's name in the address, for whom the host has told the password. @param {string} hash */
 function takeRoom(hash) {
-  setWay("room");
+  way.value = "room";
   try {
     room.value = decodeURIComponent(hash.slice("#room=".length));
   } catch {

@@ -5,15 +5,21 @@
 
 import { utf8 } from "./bytes.js";
 import { Exchange } from "./cpace.js";
-import { context, pskOf, wrap } from "./entry.js";
+import { context, wrap } from "./entry.js";
 import { KIND, envelope, openAnswer } from "./envelope.js";
 import { Failure } from "./failure.js";
+import { hkdf } from "./noise.js";
+
+/**
+ * @import { Server } from "./server.js"
+ * @import { Basis, Bytes, NamedRoom } from "./shapes.js"
+ */
 
 /**
  * Exchanges shares with whoever answers under the room's name.
- * @param {import("./server.js").Server} server
- * @param {import("./entry.js").NamedRoom} room
- * @returns {Promise<import("./entry.js").Basis>}
+ * @param {Server} server
+ * @param {NamedRoom} room
+ * @returns {Promise<Basis>}
  */
 export async function askFor(server, { name, password }) {
   const session = crypto.getRandomValues(new Uint8Array(16));
@@ -27,4 +33,16 @@ export async function askFor(server, { name, password }) {
     throw new Failure("tampered");
   });
   return { hostKey: body.slice(32, 64), psk, prologue, wrap, refused: "wrong_password" };
+}
+
+/**
+ * @param {Exchange} exchange
+ * @param {Bytes} share the host's
+ * @param {Bytes} hostKey
+ * @returns {Promise<Bytes>}
+ * @throws {DOMException} for a share that no honest host sends
+ */
+export async function pskOf(exchange, share, hostKey) {
+  const isk = await exchange.finish(share, [new Uint8Array(0), hostKey]);
+  return hkdf(new Uint8Array(0), isk, utf8("LLLSI room psk"), 32);
 }

@@ -10,12 +10,8 @@ import { Queue } from "./queue.js";
 import { MAX_FRAME_BYTES, MAX_STREAMS, isName, write } from "./rtsmp.js";
 
 /**
- * @typedef {import("./bytes.js").Bytes} Bytes
- * @typedef {import("./clock.js").ClockSync} ClockSync
- * @typedef {import("./rtsmp.js").Announcement} Announcement
- * @typedef {import("./rtsmp.js").Control} Control
- * @typedef {import("./rtsmp.js").EndReason} EndReason
- * @typedef {import("./rtsmp.js").Mode} Mode
+ * @import { ClockSync } from "./clock.js"
+ * @import { Announcement, Bytes, Control, Mode } from "./shapes.js"
  */
 
 /** Answers that wait for the link. A host that asks for more without taking them gets none. */

@@ -6,8 +6,7 @@
 import { Broken, InOrder } from "./fragments.js";
 import { SNAPSHOT, cost } from "./rtsmp.js";
 
-/** @typedef {import("./fragments.js").Frame} Frame */
-/** @typedef {import("./rtsmp.js").Fragment} Fragment */
+/** @import { Fragment, Frame } from "./shapes.js" */
 
 /** The largest snapshot of a map that is taken. */
 const MAX_SNAPSHOT_BYTES = 64 << 20;

@@ -12,6 +12,7 @@
  * @module
  */
 
+import { Teller } from "./events.js";
 import { Failure } from "./failure.js";
 import { parseInvite } from "./invite.js";
 import { Session } from "./session.js";
@@ -22,10 +23,8 @@ export { parseInvite } from "./invite.js";
 export { checkBrowser } from "./session.js";
 
 /**
- * @typedef {import("./entry.js").Entry} Entry
- * @typedef {import("./entry.js").Pass} Pass
- * @typedef {import("./failure.js").Code} Code
- * @typedef {import("./streams.js").Streams} Streams
+ * @import { Code, Entry, Pass, Wire } from "./shapes.js"
+ * @import { Streams } from "./streams.js"
  */
 
 /** How long coming back is tried, and between two attempts. */
@@ -41,7 +40,7 @@ const MAX_EARLY = 1024;
  * `restarting`; `away` (the link is lost, and coming back is tried) and `back`; `announce` and `withdraw` (detail: a stream of
  * the host's); and last `end`, with a {@link Failure}, or null if we left.
  */
-export class Room extends EventTarget {
+export class Room extends Teller {
   #name;
   #patience;
   /** @type {Session} */
@@ -53,7 +52,7 @@ export class Room extends EventTarget {
   #isOver = false;
   /** @type {Streams | null} */
   #streams = null;
-  /** @type {import("./streams.js").Wire | null} */
+  /** @type {Wire | null} */
   #wire = null;
   /** @type {ArrayBuffer[]} */
   #early = [];
@@ -116,7 +115,7 @@ export class Room extends EventTarget {
   async load() {
     const { Streams } = await import("./streams.js");
     if (this.#streams) return;
-    this.#streams = new Streams((type, stream) => this.#tell(type, stream));
+    this.#streams = new Streams((type, stream) => this.tell(type, stream));
     if (this.#wire) this.#streams.connect(this.#wire);
     for (const message of this.#early.splice(0)) this.#streams.receive(message);
     if (this.#isOver) this.#streams.end(null);
@@ -125,18 +124,16 @@ export class Room extends EventTarget {
   /** @param {Entry} entry */
   #visit(entry) {
     const session = new Session(entry, this.#name);
-    const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ act) =>
-      session.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
     for (const step of ["entering", "asking", "waiting", "connecting", "restarting"]) {
-      on(step, (detail) => this.#away || this.#tell(step, detail));
+      session.on(step, (detail) => this.#away || this.tell(step, detail));
     }
-    on("playing", () => this.#playing());
-    on("ready", (wire) => {
+    session.on("playing", () => this.#playing());
+    session.on("ready", (wire) => {
       this.#wire = wire;
       this.#streams?.connect(wire);
     });
-    on("stream", (message) => this.#receive(message));
-    on("end", (failure) => this.#lost(failure));
+    session.on("stream", (message) => this.#receive(message));
+    session.on("end", (failure) => this.#lost(failure));
     return session;
   }
 
@@ -144,8 +141,8 @@ export class Room extends EventTarget {
     const wasAway = this.#away;
     clearTimeout(wasAway ?? undefined);
     this.#away = null;
-    if (wasAway) this.#tell("back");
-    this.#tell("playing");
+    if (wasAway) this.tell("back");
+    this.tell("playing");
   }
 
   /** @param {ArrayBuffer} message */
@@ -167,7 +164,7 @@ export class Room extends EventTarget {
       setTimeout(() => this.#away && (this.#session = this.#visit(pass)), PAUSE_MS);
     } else if (failure?.code === "host_vanished" && pass && this.#patience > 0) {
       this.#away = setTimeout(() => this.#end(failure), this.#patience);
-      this.#tell("away");
+      this.tell("away");
       this.#session = this.#visit(pass);
     } else {
       // While away: nobody else would find it.
@@ -184,12 +181,7 @@ export class Room extends EventTarget {
     this.#away = null;
     this.#session.leave();
     this.#streams?.end(failure);
-    this.#tell("end", failure);
-  }
-
-  /** @param {string} type @param {unknown} [detail] */
-  #tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.tell("end", failure);
   }
 }
 
@@ -203,8 +195,8 @@ export class Room extends EventTarget {
 export async function join(link, options) {
   const room = new Room(typeof link === "string" ? parseInvite(link) : link, options);
   const up = new Promise((resolve, reject) => {
-    room.addEventListener("playing", resolve, { once: true });
-    room.addEventListener("end", (event) => reject(/** @type {CustomEvent} */ (event).detail), { once: true });
+    room.on("playing", resolve);
+    room.on("end", reject);
   });
   await Promise.all([up, room.load()]).catch((error) => {
     room.leave();

@@ -6,7 +6,7 @@
 
 import { concat, utf8 } from "./bytes.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
+/** @import { Announcement, Bytes, Control, EndReason, Fragment, FrameHead, Message } from "./shapes.js" */
 
 /** The largest frame. */
 export const MAX_FRAME_BYTES = 16 << 20;
@@ -38,55 +38,6 @@ const HEADER_BYTES = 8;
 /** Flags of a frame's fragments: its first, its last, of a map's snapshot. */
 const [FIRST, LAST] = [1, 2];
 export const SNAPSHOT = 4;
-
-/**
- * @typedef {"unknown" | "too_slow" | "gone" | "refused" | "protocol"} EndReason why a subscriber gets no more
- * @typedef {"reliable" | { realTime: number }} Mode how frames are delivered; the deadline is in milliseconds
- */
-
-/**
- * What a publisher tells of a stream.
- * @typedef {object} Announcement
- * @property {number} run drawn by the publisher when it began
- * @property {number} kind one of {@link KIND}, or an application's own from 128 on
- * @property {Mode} mode
- * @property {string} name unique among the publisher's streams of a kind
- * @property {string} format how the payload is to be read: `cbor`, `bytes`, or an application's own word
- * @property {string | null} of of whose stream it is a copy, if the host passes on a client's
- */
-
-/**
- * A frame but for its payload.
- * @typedef {object} FrameHead
- * @property {number} [type] ours, if it is not told
- * @property {number} [flags]
- * @property {number} stream the publisher's number of it
- * @property {number} number of the frame in the stream, from 1 on
- * @property {number} capturedUs when it was made, on the host's clock; 0 if that is not known
- */
-
-/**
- * A part of a frame. Its time of capture is only in the first.
- * @typedef {object} Fragment
- * @property {"fragment"} type
- * @property {number} kind the type of its frame
- * @property {number} flags
- * @property {number} stream
- * @property {number} number
- * @property {number} capturedUs
- * @property {number} total bytes of the whole frame
- * @property {number} offset where in the frame this part begins
- * @property {Uint8Array} data
- */
-
-/**
- * @typedef {{ type: "announce", stream: number, announcement: Announcement }
- *   | { type: "withdraw" | "pause" | "resume" | "unsubscribe" | "all_told", stream: number }
- *   | { type: "subscribe" | "consumed", stream: number, number: number, window: number }
- *   | { type: "began", stream: number, number: number, snapshot: number }
- *   | { type: "ended", stream: number, reason: EndReason }} Control
- * @typedef {Fragment | Control} Message
- */
 
 /**
  * What a frame counts as, wherever bytes are bounded: so that small ones have a bound too.

@@ -9,21 +9,12 @@ import { KIND, envelope, openAnswer, openSealed } from "./envelope.js";
 import { Failure, parted } from "./failure.js";
 import { Initiator, ephemeral, hkdf } from "./noise.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
-/** @typedef {import("./entry.js").Entry} Entry */
-/** @typedef {import("./entry.js").Pass} Pass */
-/** @typedef {import("./entry.js").Ticket} Ticket */
-/** @typedef {import("./server.js").Server} Server */
-
-const MAX_PLAINTEXT = 45_056;
 /**
- * @typedef {{ state: "admitted", answer: string, ticket: Ticket | null } | { state: "waiting" }} Admission
- * @typedef {{ type: "admission", admission: Admission }
- *   | { type: "candidate", candidate: string }
- *   | { type: "restarted", answer: string }
- *   | { type: "part", failure: Failure }} HostMessage
+ * @import { Server } from "./server.js"
+ * @import { Admission, Bytes, Entry, HostMessage, Keys, Pass, Ticket } from "./shapes.js"
  */
 
+const MAX_PLAINTEXT = 45_056;
 /**
  * @param {Bytes} plaintext
  * @returns {any} whatever JSON it holds
@@ -92,7 +83,7 @@ export class SealedChannel {
    * @param {Server} server
    * @param {Entry} entry
    * @param {Bytes} hostKey
-   * @param {import("./noise.js").Session} session
+   * @param {Keys} session
    * @param {Bytes} hostNonce
    * @param {Admission} first
    */

@@ -7,8 +7,7 @@ import { fromBase64, toBase64 } from "./bytes.js";
 import { Failure } from "./failure.js";
 import { WIRE_VERSION } from "./invite.js";
 
-/** @typedef {import("./bytes.js").Bytes} Bytes */
-/** @typedef {import("./failure.js").Code} Code */
+/** @import { Bytes, Code, Place, ServerMessage } from "./shapes.js" */
 
 const PATH = "/v1/rendezvous";
 const MAX_MESSAGE = 65_536;
@@ -18,14 +17,6 @@ const CONNECT_MS = 10_000;
 
 /** @type {Code[]} */
 const REFUSALS = ["unknown_room", "room_full", "version"];
-
-/**
- * @typedef {{ type: "entered", stunPort: number }
- *   | { type: "relay", blob: Bytes }
- *   | { type: "closed" }
- *   | { type: "dismissed" }
- *   | { type: "refused", reason: string }} ServerMessage
- */
 
 /**
  * @param {string} text
@@ -105,7 +96,7 @@ export class Server {
 
   /**
    * Enters a room; answers the server's STUN port, 0 if it has none.
-   * @param {import("./entry.js").Place} place
+   * @param {Place} place
    * @returns {Promise<number>}
    */
   async enter(place) {

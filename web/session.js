@@ -6,14 +6,14 @@
 
 import { Binding } from "./binding.js";
 import { placeOf } from "./entry.js";
+import { Teller } from "./events.js";
 import { Failure } from "./failure.js";
 import { Figures } from "./figures.js";
 import { Link, codecs } from "./link.js";
 import { SealedChannel } from "./sealed.js";
 import { Server } from "./server.js";
 
-/** @typedef {import("./entry.js").Entry} Entry */
-/** @typedef {import("./entry.js").Pass} Pass */
+/** @import { Entry, Pass } from "./shapes.js" */
 
 /** How long a host may take to answer an offer of a new path. */
 const RESTART_MS = 5000;
@@ -50,7 +50,7 @@ export async function checkBrowser() {
  * that it sees too), `connecting`, `playing` (`stream` may be shown), `ready` and `stream` (as those of {@link Link}),
  * `restarting` and `playing` again, and last `end` with a {@link Failure}, or null if we left.
  */
-export class Session extends EventTarget {
+export class Session extends Teller {
   #entry;
   #name;
   /** @type {Server | null} */
@@ -144,15 +144,13 @@ export class Session extends EventTarget {
 
   /** @param {Link} link @param {SealedChannel} channel @param {(candidate: string) => void} trickle */
   #follow(link, channel, trickle) {
-    const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ act) =>
-      link.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
-    on("candidate", trickle);
-    on("up", () => this.#tell("playing"));
-    on("ready", (wire) => this.#tell("ready", wire));
-    on("stream", (message) => this.#tell("stream", message));
-    on("restart", () => this.#restart(link, channel).catch((error) => console.debug(error)));
-    on("path", () => this.#tell("playing"));
-    on("down", (failure) => this.#end(failure));
+    link.on("candidate", trickle);
+    link.on("up", () => this.#tell("playing"));
+    link.on("ready", (wire) => this.#tell("ready", wire));
+    link.on("stream", (message) => this.#tell("stream", message));
+    link.on("restart", () => this.#restart(link, channel).catch((error) => console.debug(error)));
+    link.on("path", () => this.#tell("playing"));
+    link.on("down", (failure) => this.#end(failure));
   }
 
   /** @param {Link} link @param {SealedChannel} channel */
@@ -211,7 +209,7 @@ export class Session extends EventTarget {
 
   /** @param {string} type @param {unknown} [detail] */
   #tell(type, detail) {
-    if (!this.#isOver) this.dispatchEvent(new CustomEvent(type, { detail }));
+    if (!this.#isOver) this.tell(type, detail);
   }
 
   /** @param {Failure | null} failure */
@@ -221,7 +219,7 @@ export class Session extends EventTarget {
     this.#figures?.stop();
     this.#link?.close();
     this.#part(failure);
-    this.dispatchEvent(new CustomEvent("end", { detail: failure }));
+    this.tell("end", failure);
   }
 
   /**

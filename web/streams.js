@@ -15,12 +15,8 @@ export { Publication } from "./publisher.js";
 export { StreamEnded, VectorStream } from "./vector.js";
 
 /**
- * @typedef {import("./bytes.js").Bytes} Bytes
- * @typedef {import("./clock.js").ClockSync} ClockSync
- * @typedef {import("./map.js").Change} Change
- * @typedef {import("./rtsmp.js").Announcement} Announcement
- * @typedef {import("./rtsmp.js").Mode} Mode
- * @typedef {import("./vector.js").Counts} Counts
+ * @import { Publication } from "./publisher.js"
+ * @import { Announcement, Bytes, Mode, Stream, Wire } from "./shapes.js"
  */
 
 /** Bytes that the channels may hold: docs/rtsmp.md, section 2. */
@@ -32,24 +28,6 @@ const FRONT_BYTES = 24;
 const WINDOW = 1 << 20;
 /** What kinds are called. @type {(string | undefined)[]} */
 const KINDS = ["", ...Object.keys(KIND)];
-
-/**
- * A link that the host has confirmed.
- * @typedef {object} Wire
- * @property {RTCDataChannel} streams
- * @property {RTCDataChannel} live
- * @property {ClockSync} clock the host's
- */
-
-/**
- * A stream of the host's.
- * @typedef {object} Stream
- * @property {string | number} kind `vector`, `map`, `video`, or the number of another
- * @property {string} name
- * @property {Mode} mode
- * @property {string} format how the payload is to be read: `cbor`, `bytes`, or an application's own word
- * @property {string | null} of of whose stream it is a copy, if the host passes on a client's
- */
 
 /** @param {Announcement} announcement @returns {Stream} */
 function streamOf({ kind, name, mode, format, of }) {
@@ -66,7 +44,7 @@ export class Streams {
   #isOver = false;
   /** @type {Map<string, MapStream<any, any>>} */
   #maps = new Map();
-  /** Clients' wishes for maps. @type {Map<string, import("./publisher.js").Publication<any>>} */
+  /** Clients' wishes for maps. @type {Map<string, Publication<any>>} */
   #writes = new Map();
   /** Messages that made no sense. */
   #senseless = 0;
@@ -197,7 +175,7 @@ export class Streams {
    * @template [T=any]
    * @param {string} name
    * @param {{ mode?: Mode, format?: string }} [options]
-   * @returns {import("./publisher.js").Publication<T>}
+   * @returns {Publication<T>}
    */
   publish(name, { mode = "reliable", format = "cbor" } = {}) {
     return this.#publisher.publish(KIND.vector, name, mode, format);

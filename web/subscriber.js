@@ -10,16 +10,8 @@ import { Reliable } from "./reliable.js";
 import { KIND, MAX_STREAMS, write } from "./rtsmp.js";
 
 /**
- * @typedef {import("./bytes.js").Bytes} Bytes
- * @typedef {import("./clock.js").ClockSync} ClockSync
- * @typedef {import("./fragments.js").Frame} Frame
- * @typedef {import("./map.js").Mirror} Mirror
- * @typedef {import("./rtsmp.js").Announcement} Announcement
- * @typedef {import("./rtsmp.js").Control} Control
- * @typedef {import("./rtsmp.js").EndReason} EndReason
- * @typedef {import("./rtsmp.js").Fragment} Fragment
- * @typedef {import("./rtsmp.js").Message} Message
- * @typedef {import("./vector.js").Inbox} Inbox
+ * @import { ClockSync } from "./clock.js"
+ * @import { Announcement, Bytes, Control, EndReason, Fragment, Frame, Message } from "./shapes.js"
  */
 
 /** How long after an item was taken the host is told at the latest. */

@@ -7,7 +7,7 @@ import { decode } from "./cbor.js";
 import { nowUs } from "./clock.js";
 import { Queue } from "./queue.js";
 
-/** @typedef {import("./rtsmp.js").EndReason} EndReason */
+/** @import { Counts, EndReason } from "./shapes.js" */
 
 /** Items of a real-time stream that wait for the program. */
 const MAX_WAITING = 16;
@@ -20,14 +20,6 @@ export class StreamEnded extends Error {
     this.reason = reason;
   }
 }
-
-/**
- * @typedef {object} Counts
- * @property {number} received items that came whole and in time
- * @property {number} lost those of a real-time stream that did not come, or not whole
- * @property {number} late those that were past their deadline when they came, or when they would have been taken
- * @property {number} dropped those that the program had not taken when newer ones came
- */
 
 /**
  * An item that waits.

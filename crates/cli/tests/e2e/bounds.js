@@ -1,8 +1,8 @@
 // Runs in the page: goes past each bound that the page's modules have. Becomes how many were tried; throws at the first
 // that does not hold.
 (async () => {
-  const modules = ["invite", "entry", "control", "server", "link", "figures"];
-  const [{ parseInvite }, { namedRoom }, { parseControl }, { Server }, { Link }, { Figures }] = await Promise.all(
+  const modules = ["invite", "entry", "control", "server", "link", "figures", "events"];
+  const [{ parseInvite }, { namedRoom }, { parseControl }, { Server }, { Link }, { Figures }, { Teller }] = await Promise.all(
     modules.map((name) => import(`/${name}.js`)),
   );
   let tried = 0;
@@ -62,7 +62,7 @@
   one.close();
   same("candidates", added, 20);
 
-  const told = Object.assign(new EventTarget(), {
+  const told = Object.assign(new Teller(), {
     clock: { ageUs: () => 1000, rttUs: null },
     newest: {},
     stats: async () => new Map(),
@@ -70,7 +70,7 @@
   const figures = new Figures(told);
   const sample = (number, captureWaitUs) => {
     const times = { captureUs: 0, convertUs: 0, encodeWaitUs: 0, encodeUs: 0, sendQueueUs: 0, capturedUs: 0 };
-    told.dispatchEvent(new CustomEvent("sample", { detail: { number, timestamp: number, captureWaitUs, ...times } }));
+    told.tell("sample", { number, timestamp: number, captureWaitUs, ...times });
   };
   for (let i = 0; i < 601; i += 1) sample(i, i < 301 ? 1000 : 2000);
   let shown = 0;

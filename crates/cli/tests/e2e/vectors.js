@@ -1,7 +1,7 @@
 // Runs in the page: published vectors, and those of this project's documents, against the page's own modules.
 // Becomes how many were checked; throws at the first that differs.
 (async () => {
-  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace", "sealed", "entry"];
+  const modules = ["noise", "binding", "invite", "bytes", "control", "cpace", "sealed", "password"];
   const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace, { shortCode }, { pskOf }] =
     await Promise.all(modules.map((name) => import(`/${name}.js`)));
   const hex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (byte) => parseInt(byte, 16));
