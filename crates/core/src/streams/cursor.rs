@@ -62,8 +62,9 @@ pub(super) struct Cursor {
     pub(super) sent: VecDeque<usize>,
     pub(super) under_way: usize,
     pub(super) window: usize,
-    /// When it last took something, or had nothing to take.
+    /// When it last had taken enough to be waited for, or had nothing to take; and what it took since.
     pub(super) moved_at: Instant,
+    pub(super) moved: usize,
     snapshot: Option<Snapshot>,
 }
 
@@ -82,9 +83,9 @@ pub(super) struct LiveCursor {
 impl Cursor {
     pub(super) fn new(now: Instant, next: u32, window: usize) -> Self {
         let consumed = next.saturating_sub(1);
-        let (sent, offset, under_way) = (VecDeque::new(), 0, 0);
+        let (sent, offset, under_way, moved) = (VecDeque::new(), 0, 0, 0);
         let (start, moved_at, snapshot) = (next, now, None);
-        Self { start, next, offset, consumed, sent, under_way, window, moved_at, snapshot }
+        Self { start, next, offset, consumed, sent, under_way, window, moved_at, moved, snapshot }
     }
 
     pub(super) fn is_ready(&self, stream: &Stream) -> bool {

@@ -15,6 +15,8 @@ use crate::host::ViewerId;
 
 /// What a peer that has lost its link had not consumed is kept for so long.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Whoever takes less than this part of what a stream keeps, as long as the stream is patient, counts as taking nothing.
+const LEAST_PART: usize = 100;
 /// Answers that wait for a peer's link. Whoever asks for more without taking them breaks the protocol.
 const MAX_ANSWERS: usize = 4 * MAX_STREAMS;
 
@@ -173,7 +175,7 @@ impl Publisher {
         }
     }
 
-    /// Somebody waits for a place: whoever has taken nothing for too long makes it.
+    /// Somebody waits for a place: whoever has taken too little for too long makes it.
     pub(super) fn wait(&mut self, now: Instant, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id.0) {
             stream.is_awaited = true;
@@ -324,7 +326,7 @@ impl Publisher {
             // Coming back to where it was takes nothing.
             let before = peer.kept.remove(&number).or(peer.cursors.remove(&number));
             if let Some(before) = before.filter(|b| b.consumed + 1 == next && next > 0) {
-                cursor.moved_at = before.moved_at;
+                (cursor.moved_at, cursor.moved) = (before.moved_at, before.moved);
             }
             peer.cursors.insert(number, cursor);
         }
@@ -361,7 +363,8 @@ impl Publisher {
     ) -> Result<(), EndReason> {
         // It may have crossed a withdrawal, or an end.
         let peer = self.peers.get_mut(&id);
-        let Some(cursor) = peer.and_then(|peer| peer.cursors.get_mut(&number)) else {
+        let cursor = peer.and_then(|peer| peer.cursors.get_mut(&number));
+        let (Some(cursor), Some(stream)) = (cursor, self.streams.get(&number)) else {
             return Ok(());
         };
         if consumed >= cursor.next {
@@ -370,10 +373,13 @@ impl Publisher {
         }
         // What was consumed before the last beginning counts no more.
         if consumed >= cursor.consumed {
-            let taken = cursor.sent.drain(..(consumed - cursor.consumed) as usize);
-            cursor.under_way -= taken.sum::<usize>();
-            if consumed > cursor.consumed {
-                cursor.moved_at = now;
+            let taken = cursor.sent.drain(..(consumed - cursor.consumed) as usize).sum::<usize>();
+            cursor.under_way -= taken;
+            cursor.moved += taken;
+            if cursor.moved >= (stream.capacity / LEAST_PART).max(1)
+                || consumed + 1 == stream.next()
+            {
+                (cursor.moved_at, cursor.moved) = (now, 0);
             }
             (cursor.consumed, cursor.window) = (consumed, window);
             self.free(number);
@@ -403,7 +409,7 @@ impl Publisher {
             .min()
     }
 
-    /// Of those that hold a stream up, the one that has taken nothing for the longest time.
+    /// Of those that hold a stream up, the one that has taken too little for the longest time.
     fn slowest(&self, number: u16) -> Option<(Instant, ViewerId)> {
         let first = self.streams.get(&number)?.log()?.first();
         let cursors = self.peers.iter().filter_map(|(id, peer)| {

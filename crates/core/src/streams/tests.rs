@@ -265,6 +265,26 @@ fn whoever_takes_something_is_waited_for() {
 }
 
 #[test]
+fn whoever_takes_next_to_nothing_is_not_waited_for() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    for number in 1..=3 {
+        assert!(!matches!(net.told[&ada].last(), Some(Event::Ended(..))));
+        net.pass(Duration::from_secs(2));
+        net.act(ada, Action::Consumed(SubscriptionId(1), number));
+        net.carry(ada, 100);
+        net.host_acts(Action::Wait(StreamId(1)));
+    }
+    net.carry(ada, 100);
+    let told = net.told[&ada].last();
+    assert_eq!(told, Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow))));
+}
+
+#[test]
 fn what_is_kept_for_a_lost_peer_is_forgotten_in_time() {
     let mut net = Net::new();
     let ada = net.add(1, Kind::Vector, "s");

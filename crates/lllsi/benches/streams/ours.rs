@@ -203,11 +203,14 @@ pub(crate) fn subscriber(link: &str) {
     while stream.pop_front(soon()).is_ok() {}
 }
 
+/// Full 3.4 s after one was stopped: sooner than its link is given up.
+const KEPT: usize = 32 << 10;
+
 /// The others' delays before and after one is stopped.
 pub(crate) fn stopped(plan: Plan) -> [Measured; 2] {
     let epoch = Instant::now();
     let (_server, host) = host(plan.subscribers);
-    let publish = Publish::reliable("down").keep(1 << 20).patience(Duration::ZERO);
+    let publish = Publish::reliable("down").keep(KEPT).patience(Duration::ZERO);
     let out = host.publish::<Raw>(publish).expect("it is published");
     let mut victim = Victim(
         Command::new(std::env::current_exe().expect("this is a program"))
