@@ -238,7 +238,18 @@ fn a_map_is_written_by_those_alone_for_whom_it_is() {
         assert!(Instant::now() < deadline, "the chosen one may write");
         std::thread::yield_now();
     }
-    std::thread::sleep(Duration::from_millis(500));
+    // What the other one says later comes behind anything that the host had asked it for.
+    for client in &clients {
+        let later = client.publish::<u32>(Publish::reliable("later")).unwrap();
+        let announced = wait(&session.host, |event| match event {
+            HostEvent::Announced(stream) => (stream.kind == Kind::Vector).then_some(stream),
+            _ => None,
+        });
+        let stream = session.host.vector_from::<u32>(announced.peer, "later").unwrap();
+        assert!(later.stream().wait_for_subscribers(1, soon()));
+        later.push_back(7).unwrap();
+        assert_eq!(stream.pop_front(soon()), Ok(Some(7)));
+    }
     assert_eq!(map.len(), 1, "and nobody else");
 }
 
