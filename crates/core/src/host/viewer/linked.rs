@@ -1,0 +1,169 @@
+//! A viewer's link: frames and streams to it, and what it says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lllsi_proto::control::{Message, Report};
+use lllsi_proto::h264::FrameInfo;
+
+use super::{Stage, Step, Viewer};
+use crate::host::Event;
+use crate::link::{Lane, LinkEvent};
+use crate::rate::{self, Estimate, Limits, Sample};
+use crate::streams::Streams;
+use crate::{CodedFrame, FAR_FUTURE, micros_since};
+
+/// A viewer may ask for a keyframe this often.
+const KEYFRAME_PAUSE: Duration = Duration::from_millis(400);
+
+impl Viewer {
+    pub(in crate::host) fn send_frame(
+        &mut self,
+        now: Instant,
+        frame: &CodedFrame,
+        info: FrameInfo,
+        payloads: &[Arc<[u8]>],
+    ) {
+        self.needs_keyframe &= !frame.keyframe;
+        if let (false, true, Stage::Linked(link, _)) =
+            (self.needs_keyframe, self.wants_pictures, &mut self.stage)
+        {
+            link.send_frame(now, frame.captured_at, info, payloads);
+        }
+    }
+
+    /// It wants pictures from now on, or none.
+    pub(in crate::host) fn want_pictures(&mut self, wants: bool) {
+        if wants && !self.wants_pictures {
+            self.needs_keyframe = true;
+            self.events.push_back(Event::KeyframeWanted);
+        }
+        self.wants_pictures = wants;
+    }
+
+    /// Takes over what happened on the link, and sets when to be woken next.
+    pub(in crate::host) fn advance(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        limits: Limits,
+        streams: &mut Streams,
+    ) -> Step {
+        let mut step = self.take_events(now, epoch, limits, streams);
+        streams.calm(self.id);
+        if let Stage::Linked(link, _) = &mut self.stage {
+            link.send_streams(now, |lane| match lane {
+                Lane::Ordered => streams.poll_ordered(self.id),
+                Lane::Live => streams.poll_live(now, self.id),
+            });
+        }
+        // To send takes time to the link too: it may have found that it is over.
+        if matches!(step, Step::Stay) {
+            step = self.take_events(now, epoch, limits, streams);
+        }
+        self.collect();
+        let link = match &self.stage {
+            Stage::Linked(link, _) => link.timeout(now),
+            _ => None,
+        };
+        self.deadline = link.unwrap_or(now + FAR_FUTURE);
+        step
+    }
+
+    fn take_events(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        limits: Limits,
+        streams: &mut Streams,
+    ) -> Step {
+        while let Some(event) = self.poll_link() {
+            let step = self.link_event(now, epoch, limits, streams, event);
+            if let Step::Leave(_) = step {
+                return step;
+            }
+        }
+        Step::Stay
+    }
+
+    fn poll_link(&mut self) -> Option<LinkEvent> {
+        match &mut self.stage {
+            Stage::Linked(link, _) => link.poll_event(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn collect(&mut self) {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            self.transmits.extend(std::iter::from_fn(|| link.poll_transmit()));
+        }
+    }
+
+    pub(in crate::host) fn link_event(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        limits: Limits,
+        streams: &mut Streams,
+        event: LinkEvent,
+    ) -> Step {
+        match event {
+            LinkEvent::Up(path) => {
+                self.path = Some(path);
+                self.estimate = Some(Estimate::new(limits));
+                self.report.1 = now;
+                let name = self.hello.name.clone();
+                self.events.push_back(Event::ViewerConnected { id: self.id, name, path });
+                self.events.push_back(Event::KeyframeWanted);
+            }
+            LinkEvent::PathChanged(path) => {
+                self.path = Some(path);
+                self.events.push_back(Event::ViewerPath { id: self.id, path });
+            }
+            LinkEvent::KeyframeWanted if now < self.keyframe_at => self.hasty += 1,
+            LinkEvent::KeyframeWanted => {
+                self.keyframe_at = now + KEYFRAME_PAUSE;
+                self.needs_keyframe = true;
+                self.events.push_back(Event::KeyframeWanted);
+            }
+            LinkEvent::Message(Message::Ping { sent_us }) => {
+                if let Stage::Linked(link, _) = &mut self.stage {
+                    let (received_us, newest) = (micros_since(epoch, now), link.newest_sent());
+                    link.send(now, &Message::Pong { sent_us, received_us, newest });
+                }
+            }
+            LinkEvent::Message(Message::Report(report)) => self.reported(now, report, limits),
+            LinkEvent::Message(Message::Goodbye { reason }) => return Step::Leave(reason.into()),
+            LinkEvent::Message(_) | LinkEvent::Rtp(_) => {}
+            LinkEvent::Ready => streams.join(now, self.id, self.ticket),
+            LinkEvent::Stream(bytes) => {
+                let host_us = micros_since(epoch, now);
+                // Clocks agree to within a round trip: it may seem not to be made yet.
+                let age_us = |made_us| Some(host_us.saturating_sub(made_us));
+                streams.receive(now, self.id, bytes, &age_us);
+            }
+            LinkEvent::Down(error) => return Step::Leave(error.into()),
+        }
+        Step::Stay
+    }
+
+    fn reported(&mut self, now: Instant, report: Report, limits: Limits) {
+        let (last, at) = std::mem::replace(&mut self.report, (report, now));
+        let interval = now.saturating_duration_since(at);
+        if interval < Duration::from_millis(10) {
+            // Bunched up on the way: the next one tells more.
+            self.report = (last, at);
+            return;
+        }
+        let packets = report.packets.wrapping_sub(last.packets);
+        // Counters that went back tell nothing.
+        let missed = report.missed.wrapping_sub(last.missed).cast_signed().max(0).cast_unsigned();
+        let sample = Sample {
+            interval,
+            received: report.bytes.wrapping_sub(last.bytes) as f64 * 8.0 / interval.as_secs_f64(),
+            loss: f64::from(missed) / f64::from(packets.saturating_add(missed).max(1)),
+            queue: Duration::from_micros(report.queued_us.into()),
+        };
+        self.estimate = self.estimate.map(|e| rate::next(e, &sample, limits));
+    }
+}
