@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lllsi_proto::invite::Nonce;
 
 use super::{Client, CloseReason, Entry, Event, Phase};
+use crate::FAR_FUTURE;
 use crate::link::Link;
 use crate::seal::derive;
 use crate::server::Server;
@@ -35,7 +36,8 @@ impl Client {
             return false;
         }
         self.streams.lost(self.now, THE_HOST);
-        self.away = Some(Away { until: self.now + self.config.patience, retry_at: None });
+        self.away =
+            Some(Away { until: self.now + self.config.patience.min(FAR_FUTURE), retry_at: None });
         (self.report_at, self.ping_at, self.restart_at) = (None, None, None);
         self.event(Event::Away);
         self.try_again();

@@ -296,6 +296,22 @@ fn one_viewer_gets_a_keyframe_every_400_ms_at_most() {
 }
 
 #[test]
+fn a_viewer_that_turns_pictures_off_and_on_gets_no_more_of_them_either() {
+    let mut f = Fixture::new(false, 8);
+    f.greet(1);
+    for n in 0..1001 {
+        f.host.with_viewer(ViewerId(1), |viewer, _| {
+            viewer.want_pictures(n % 2 == 0);
+            Step::Stay
+        });
+        f.input(Input::Timeout);
+        f.now += Duration::from_millis(1);
+    }
+    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
+    assert_eq!(made, 3);
+}
+
+#[test]
 fn a_sealed_message_over_the_bound_ends_its_client() {
     let mut f = Fixture::new(true, 8);
     let mut joiner = f.greet(1);

@@ -119,6 +119,8 @@ impl Cursor {
             let of = map.checkpoint();
             (self.next, self.consumed, self.under_way) = (of.next, of.next - 1, 0);
             self.sent.clear();
+            // What it holds of before is in its next word about its window.
+            self.window = 0;
             // Half of a frame that is not kept any more may have been sent: the subscriber forgets it.
             self.offset = 0;
             let began =

@@ -7,6 +7,7 @@
 mod api;
 mod cursor;
 mod log;
+mod peer;
 mod publisher;
 mod subscriber;
 #[cfg(test)]
@@ -84,6 +85,7 @@ pub struct Streams {
     deadline_of: BTreeMap<ViewerId, Instant>,
     /// Peers for which there may be something to send.
     stirred: BTreeSet<ViewerId>,
+    wants_pictures: bool,
     events: VecDeque<Event>,
     ignored: u64,
 }
@@ -97,6 +99,7 @@ impl Streams {
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            wants_pictures: true,
             events: VecDeque::new(),
             ignored: 0,
         }
@@ -115,7 +118,7 @@ impl Streams {
             }
             self.events.push_back(Event::Returned { was, is: id });
         }
-        self.subscribers.entry(id).or_insert_with(Subscriber::new).join();
+        self.subscriber(id).join();
         self.settle(id);
     }
 
@@ -145,8 +148,14 @@ impl Streams {
         self.publisher.knows(id)
     }
 
+    fn subscriber(&mut self, id: ViewerId) -> &mut Subscriber {
+        self.subscribers.entry(id).or_insert_with(|| Subscriber::new(self.wants_pictures))
+    }
+
+    /// What was kept for a peer is kept no longer. A host may be away for as long as its client is patient.
     fn forget(&mut self, id: ViewerId) {
         if self.publisher.forget(id)
+            && id != THE_HOST
             && let Some(subscriber) = self.subscribers.remove(&id)
         {
             subscriber.end_all(&mut self.events);
@@ -196,8 +205,8 @@ impl Streams {
                 self.stirred.extend(self.publisher.everybody());
                 self.publisher.withdraw(id);
             }
-            Action::Stop(id) => self.stop(id, true),
-            Action::Continue(id) => self.stop(id, false),
+            Action::Stop(id) => self.stop(now, id, true),
+            Action::Continue(id) => self.stop(now, id, false),
             Action::Clear(id) => {
                 self.publisher.clear(now, id);
                 self.stirred.extend(self.publisher.subscribers(id));
@@ -217,7 +226,7 @@ impl Streams {
             }
             Action::Subscribe(id, wish) => {
                 let peer = wish.peer;
-                let subscriber = self.subscribers.entry(peer).or_insert_with(Subscriber::new);
+                let subscriber = self.subscriber(peer);
                 subscriber.subscribe(id, wish);
                 if subscriber.is_stopped(id) {
                     self.events.push_back(Event::Stopped(id));
@@ -226,6 +235,7 @@ impl Streams {
             }
             Action::Unsubscribe(id) => self.at_subscription(id, |s| s.unsubscribe(id)),
             Action::Pictures(wanted) => {
+                self.wants_pictures = wanted;
                 for (id, subscriber) in &mut self.subscribers {
                     subscriber.want_pictures(wanted);
                     self.stirred.insert(*id);
@@ -237,8 +247,8 @@ impl Streams {
         }
     }
 
-    fn stop(&mut self, id: StreamId, is_stopped: bool) {
-        self.publisher.stop(id, is_stopped);
+    fn stop(&mut self, now: Instant, id: StreamId, is_stopped: bool) {
+        self.publisher.stop(now, id, is_stopped);
         self.stirred.extend(self.publisher.everybody());
     }
 

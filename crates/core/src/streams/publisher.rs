@@ -10,7 +10,9 @@ use lllsi_proto::rtsmp::{
 
 use super::cursor::{Body, Cursor, LiveCursor, Stream};
 use super::log::{Log, MapLog, Newest, cost};
+use super::peer::Peer;
 use super::{Audience, Event, Item, MapChange, Offer, Published, StreamId};
+use crate::FAR_FUTURE;
 use crate::host::ViewerId;
 
 /// What a peer that has lost its link had not consumed is kept for so long.
@@ -20,25 +22,11 @@ const LEAST_PART: usize = 100;
 /// Answers that wait for a peer's link. Whoever asks for more without taking them breaks the protocol.
 const MAX_ANSWERS: usize = 4 * MAX_STREAMS;
 
-#[derive(Default)]
-struct Peer {
-    ticket: Option<TicketId>,
-    is_up: bool,
-    answers: VecDeque<Vec<u8>>,
-    cursors: BTreeMap<u16, Cursor>,
-    live: BTreeMap<u16, LiveCursor>,
-    /// Whose turn it was.
-    turn: u16,
-    live_turn: u16,
-    /// What it had when it lost its link: it may come back.
-    kept: BTreeMap<u16, Cursor>,
-    kept_until: Option<Instant>,
-}
-
 pub(super) struct Publisher {
+    /// Another for each stream: numbers are used again.
     run: u32,
     streams: BTreeMap<u16, Stream>,
-    peers: BTreeMap<ViewerId, Peer>,
+    pub(super) peers: BTreeMap<ViewerId, Peer>,
     pub(super) events: VecDeque<Event>,
 }
 
@@ -57,6 +45,7 @@ impl Publisher {
             (_, Mode::RealTime(_)) => Body::RealTime(Newest::new()),
         };
         let Offer { kind, mode, name, format, of, audience, capacity, patience } = offer;
+        self.run = self.run.wrapping_add(1);
         let announcement = Announcement { run: self.run, kind, mode, name, format, of };
         if self.streams.len() >= MAX_STREAMS || self.streams.contains_key(&id.0) {
             return tracing::warn!(
@@ -66,11 +55,8 @@ impl Publisher {
         }
         let figures = Published { id, ..Published::default() };
         let (is_stopped, is_awaited) = (false, false);
-        for (peer, state) in self.peers.iter_mut().filter(|(_, peer)| peer.is_up) {
-            if audience.has(*peer) {
-                state.answers.push_back(Message::Announce(id.0, announcement.clone()).to_bytes());
-            }
-        }
+        self.peers.values_mut().for_each(|peer| peer.note(id.0));
+        let patience = patience.min(FAR_FUTURE);
         let stream = Stream {
             announcement,
             audience,
@@ -85,26 +71,23 @@ impl Publisher {
     }
 
     pub(super) fn withdraw(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.remove(&id.0) {
-            for (peer, state) in &mut self.peers {
-                state.forget(id.0);
-                if state.is_up && stream.audience.has(*peer) {
-                    state.answers.push_back(Message::Withdraw(id.0).to_bytes());
-                }
+        if self.streams.remove(&id.0).is_some() {
+            for peer in self.peers.values_mut() {
+                peer.forget(id.0);
+                peer.slow.remove(&id.0);
+                peer.note(id.0);
             }
         }
     }
 
-    pub(super) fn stop(&mut self, id: StreamId, is_stopped: bool) {
+    pub(super) fn stop(&mut self, now: Instant, id: StreamId, is_stopped: bool) {
         let Some(stream) = self.streams.get_mut(&id.0) else { return };
-        if stream.is_stopped == is_stopped {
-            return;
-        }
         stream.is_stopped = is_stopped;
-        let message = if is_stopped { Message::Pause(id.0) } else { Message::Resume(id.0) };
-        let audience =
-            self.peers.iter_mut().filter(|(id, peer)| peer.is_up && stream.audience.has(**id));
-        audience.for_each(|(_, peer)| peer.answers.push_back(message.to_bytes()));
+        for peer in self.peers.values_mut() {
+            peer.note(id.0);
+            // Meanwhile there was nothing to take.
+            peer.cursors_of(id.0).for_each(|cursor| cursor.moved_at = now);
+        }
     }
 
     /// Drops what has not been sent. Subscribers go on behind it.
@@ -116,7 +99,8 @@ impl Publisher {
         for peer in self.peers.values_mut() {
             peer.kept.remove(&id.0);
             if let Some(cursor) = peer.cursors.get_mut(&id.0).filter(|c| c.next < next) {
-                *cursor = Cursor::new(now, next, cursor.window);
+                // What it holds of before is in its next word about its window.
+                *cursor = Cursor::new(now, next, 0);
                 peer.answers
                     .push_back(Message::Began { stream: id.0, next, snapshot: 0 }.to_bytes());
             }
@@ -146,7 +130,7 @@ impl Publisher {
             {
                 log.push(head, payload);
                 let next = log.next();
-                for cursor in self.peers.values_mut().filter_map(|p| p.cursors.get_mut(&id.0)) {
+                for cursor in self.peers.values_mut().flat_map(|peer| peer.cursors_of(id.0)) {
                     // It had all that there was.
                     if cursor.consumed + 2 == next {
                         cursor.moved_at = now;
@@ -201,16 +185,7 @@ impl Publisher {
             self.streams.values_mut().for_each(|stream| stream.audience.rename(was, id));
         }
         let before = was.and_then(|was| self.peers.remove(&was)).unwrap_or_default();
-        let (kept, kept_until) = (before.kept, Some(now + KEPT_FOR));
-        let mut peer = Peer { ticket, is_up: true, kept, kept_until, ..Peer::default() };
-        for (number, stream) in self.streams.iter().filter(|(_, s)| s.audience.has(id)) {
-            peer.answers
-                .push_back(Message::Announce(*number, stream.announcement.clone()).to_bytes());
-            if stream.is_stopped {
-                peer.answers.push_back(Message::Pause(*number).to_bytes());
-            }
-        }
-        peer.answers.push_back(Message::AllTold.to_bytes());
+        let peer = before.join(ticket, now + KEPT_FOR, self.streams.keys().copied());
         self.peers.insert(id, peer);
         was
     }
@@ -220,12 +195,9 @@ impl Publisher {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_up) else {
             return;
         };
-        peer.is_up = false;
-        peer.answers.clear();
+        let numbers: Vec<u16> = peer.cursors.keys().chain(peer.live.keys()).copied().collect();
+        peer.lost();
         peer.kept_until = Some(now + KEPT_FOR);
-        peer.kept.append(&mut peer.cursors);
-        let live = std::mem::take(&mut peer.live);
-        let numbers: Vec<u16> = peer.kept.keys().chain(live.keys()).copied().collect();
         for number in numbers {
             self.events.push_back(Event::Unsubscribed(StreamId(number), id, None));
         }
@@ -258,6 +230,9 @@ impl Publisher {
         id: ViewerId,
         message: &Message,
     ) -> Result<(), EndReason> {
+        if !self.peers.get(&id).is_some_and(|peer| peer.is_up) {
+            return Ok(());
+        }
         match *message {
             Message::Subscribe { stream, from, window } => {
                 let answer = self.subscribe(now, id, stream, from, window as usize);
@@ -401,35 +376,43 @@ impl Publisher {
         }
     }
 
-    /// When the next peer has been waited for long enough.
-    pub(super) fn impatient_at(&self) -> Option<Instant> {
-        let awaited = self.streams.iter().filter(|(_, stream)| stream.is_awaited);
-        awaited
-            .filter_map(|(number, stream)| Some(self.slowest(*number)?.0 + stream.patience))
-            .min()
+    /// Streams in which somebody waits for a place, which subscribers could make.
+    fn awaited(&self) -> impl Iterator<Item = u16> + '_ {
+        let is_it = |stream: &Stream| stream.is_awaited && !stream.is_stopped;
+        self.streams.iter().filter(move |(_, stream)| is_it(stream)).map(|(number, _)| *number)
     }
 
-    /// Of those that hold a stream up, the one that has taken too little for the longest time.
+    /// When the next peer has been waited for long enough.
+    pub(super) fn impatient_at(&self) -> Option<Instant> {
+        self.awaited().filter_map(|number| Some(self.slowest(number)?.0)).min()
+    }
+
+    /// Of those that hold a stream up, the one that is waited for the shortest, and until when.
     fn slowest(&self, number: u16) -> Option<(Instant, ViewerId)> {
-        let first = self.streams.get(&number)?.log()?.first();
+        let stream = self.streams.get(&number)?;
+        let first = stream.log()?.first();
         let cursors = self.peers.iter().filter_map(|(id, peer)| {
             let cursor = peer.cursors.get(&number).or(peer.kept.get(&number))?;
-            (cursor.consumed + 1 == first).then_some((cursor.moved_at, *id))
+            let is_known = peer.slow.contains(&number);
+            let patience = if is_known { Duration::ZERO } else { stream.patience };
+            (cursor.consumed + 1 == first).then_some((cursor.moved_at + patience, *id))
         });
         cursors.min()
     }
 
     pub(super) fn part_with_all_slow(&mut self, now: Instant) {
-        let awaited: Vec<_> =
-            self.streams.iter().filter(|(_, s)| s.is_awaited).map(|(number, _)| *number).collect();
+        let awaited: Vec<_> = self.awaited().collect();
         awaited.into_iter().for_each(|number| self.part_with_slow(now, number));
     }
 
     fn part_with_slow(&mut self, now: Instant, number: u16) {
-        while let Some(stream) = self.streams.get(&number).filter(|stream| stream.is_awaited)
-            && let Some((moved_at, id)) = self.slowest(number)
-            && now >= moved_at + stream.patience
+        while self.awaited().any(|awaited| awaited == number)
+            && let Some((until, id)) = self.slowest(number)
+            && now >= until
         {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.slow.insert(number);
+            }
             self.unsubscribe(id, number, Some(EndReason::TooSlow));
         }
     }
@@ -439,8 +422,8 @@ impl Publisher {
     /// The next message for a peer on the ordered channel.
     pub(super) fn poll_ordered(&mut self, id: ViewerId) -> Option<Vec<u8>> {
         let peer = self.peers.get_mut(&id).filter(|peer| peer.is_up)?;
-        if let Some(answer) = peer.answers.pop_front() {
-            return Some(answer);
+        if let Some(message) = peer.poll(id, &self.streams) {
+            return Some(message);
         }
         let (turn, streams) = (peer.turn, &mut self.streams);
         let after = peer.cursors.range(turn.saturating_add(1)..).chain(peer.cursors.range(..=turn));
@@ -507,18 +490,10 @@ impl Audience {
         }
     }
 
-    fn has(&self, id: ViewerId) -> bool {
+    pub(super) fn has(&self, id: ViewerId) -> bool {
         match self {
             Self::All => true,
             Self::Only(ids) => ids.contains(&id),
         }
-    }
-}
-
-impl Peer {
-    /// Whether it had a part in the stream.
-    fn forget(&mut self, stream: u16) -> bool {
-        let kept = self.kept.remove(&stream).is_some();
-        self.cursors.remove(&stream).is_some() | self.live.remove(&stream).is_some() | kept
     }
 }

@@ -82,7 +82,7 @@ struct Snapshot {
 }
 
 impl Subscriber {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(wants_pictures: bool) -> Self {
         Self {
             remote: BTreeMap::new(),
             before: BTreeMap::new(),
@@ -91,7 +91,7 @@ impl Subscriber {
             messages: VecDeque::new(),
             tell_at: None,
             is_up: false,
-            wants_pictures: true,
+            wants_pictures,
             ignored: 0,
         }
     }
@@ -104,9 +104,7 @@ impl Subscriber {
     pub(super) fn lost(&mut self) {
         (self.is_up, self.tell_at) = (false, None);
         self.messages.clear();
-        if !self.remote.is_empty() {
-            self.before = std::mem::take(&mut self.remote);
-        }
+        self.before.append(&mut self.remote);
         self.stopped.clear();
         for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
             source.is_on = false;
@@ -210,9 +208,13 @@ impl Subscriber {
                 (Frames::InOrder(ordered), from, window.saturating_sub(held as u32))
             }
             (_, Mode::Reliable) => (Frames::InOrder(Ordered::new(1)), 0, window),
-            (_, Mode::RealTime(deadline)) => {
+            (before, Mode::RealTime(deadline)) => {
                 let deadline = Duration::from_micros(deadline.into());
-                (Frames::Loose(Loose::new(window as usize), deadline), 0, window)
+                let newest = match before {
+                    Some(Frames::Loose(loose, _)) => loose.newest(),
+                    _ => 0,
+                };
+                (Frames::Loose(Loose::after(newest, window as usize), deadline), 0, window)
             }
         };
         *source = Some(Source { stream, run, is_on: true, has_begun: false, frames });
@@ -272,7 +274,15 @@ impl Subscriber {
                 }
                 self.end(stream, None, events);
             }
-            Message::Ended(stream, reason) => self.end(stream, Some(reason), events),
+            Message::Ended(stream, reason) => {
+                // It may be about a subscription before this one.
+                let is_new = |(_, s): (_, &mut Subscription)| {
+                    s.source.as_ref().is_some_and(|source| !source.has_begun)
+                };
+                if reason != EndReason::TooSlow || !self.on(stream).any(is_new) {
+                    self.end(stream, Some(reason), events);
+                }
+            }
             Message::Pause(stream) => {
                 if self.remote.contains_key(&stream) {
                     self.stopped.insert(stream);
@@ -345,7 +355,8 @@ impl Subscriber {
             return Err(EndReason::Protocol);
         }
         let is_map = announcement.kind == Kind::Map;
-        for (id, Subscription { source, .. }) in self.on(stream) {
+        let mut begun = Vec::new();
+        for (id, Subscription { wish, source, .. }) in self.on(stream) {
             if let Some(source) = source {
                 source.has_begun = true;
             }
@@ -358,6 +369,7 @@ impl Subscriber {
                 continue;
             }
             *ordered = Ordered { has_begun: true, ..Ordered::new(next) };
+            begun.push((next - 1, wish.window));
             if !is_map {
                 events.push_back(Event::Began(id, announcement.clone()));
                 continue;
@@ -366,6 +378,9 @@ impl Subscriber {
             ordered.snapshot = (frames > 0).then_some(Snapshot { assembly, frames, bytes: 0 });
             events.push_back(Event::Began(id, announcement.clone()));
             events.push_back(Event::Snapshot(id, frames));
+        }
+        for (number, window) in begun {
+            self.say(&Message::Consumed { stream, number, window });
         }
         Ok(())
     }

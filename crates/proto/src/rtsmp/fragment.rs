@@ -268,7 +268,12 @@ struct Parts {
 impl Loose {
     /// For at most so many bytes of frames that are not whole yet.
     pub fn new(window: usize) -> Self {
-        Self { window, held: 0, newest: 0, frames: VecDeque::new(), void: 0 }
+        Self::after(0, window)
+    }
+
+    /// The same, where `newest` was given out before: over another link.
+    pub fn after(newest: u32, window: usize) -> Self {
+        Self { window, held: 0, newest, frames: VecDeque::new(), void: 0 }
     }
 
     /// Frames that were given up since their fragments made no sense, or were too many.

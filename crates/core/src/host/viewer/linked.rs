@@ -36,9 +36,19 @@ impl Viewer {
     pub(in crate::host) fn want_pictures(&mut self, wants: bool) {
         if wants && !self.wants_pictures {
             self.needs_keyframe = true;
-            self.events.push_back(Event::KeyframeWanted);
+            self.owed_keyframe = true;
         }
         self.wants_pictures = wants;
+    }
+
+    /// Asks for the keyframe that it has been waiting for, as soon as it may.
+    fn ask_for_keyframe(&mut self, now: Instant) {
+        self.owed_keyframe &= self.needs_keyframe && self.wants_pictures;
+        if self.owed_keyframe && now >= self.keyframe_at {
+            self.owed_keyframe = false;
+            self.keyframe_at = now + KEYFRAME_PAUSE;
+            self.events.push_back(Event::KeyframeWanted);
+        }
     }
 
     /// Takes over what happened on the link, and sets when to be woken next.
@@ -66,7 +76,9 @@ impl Viewer {
             Stage::Linked(link, _) => link.timeout(now),
             _ => None,
         };
-        self.deadline = link.unwrap_or(now + FAR_FUTURE);
+        self.ask_for_keyframe(now);
+        let keyframe = self.owed_keyframe.then_some(self.keyframe_at);
+        self.deadline = link.into_iter().chain(keyframe).min().unwrap_or(now + FAR_FUTURE);
         step
     }
 

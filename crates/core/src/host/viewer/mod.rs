@@ -98,6 +98,8 @@ pub(super) struct Viewer {
     surplus_candidates: u64,
     announced: bool,
     needs_keyframe: bool,
+    /// And nobody has been asked for one yet.
+    owed_keyframe: bool,
     /// Whether it wants pictures at all.
     wants_pictures: bool,
     path: Option<Path>,
@@ -157,6 +159,7 @@ impl Viewer {
             surplus_candidates: 0,
             announced: false,
             needs_keyframe: true,
+            owed_keyframe: false,
             wants_pictures: true,
             path: None,
             report: (Report::default(), now),

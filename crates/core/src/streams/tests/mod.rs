@@ -1,5 +1,8 @@
 //! Two ends without a network between them: what a channel carries arrives, or the link is lost.
 
+mod hostile;
+mod patience;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -212,97 +215,6 @@ fn withdrawn_stopped_and_cleared_streams_are_so_at_both_ends() {
 }
 
 #[test]
-fn a_window_and_a_capacity_bound_what_a_stopped_subscriber_costs() {
-    let mut net = Net::new();
-    let [slow, quick] = [1, 2].map(|id| net.add(id, Kind::Vector, "s"));
-    publish(&mut net, Mode::Reliable);
-    for id in [slow, quick] {
-        net.carry(id, 100);
-    }
-    for n in 0..100 {
-        net.push(1, vec![n; 68]);
-        net.carry(slow, 100);
-        net.carry(quick, 100);
-        net.consume(quick);
-        net.pass(Duration::from_millis(60));
-        net.carry(quick, 100);
-    }
-    assert_eq!(net.frames(quick).len(), 100, "the other has all");
-    assert_eq!(net.frames(slow).len(), WINDOW as usize / 100);
-    assert_eq!(net.host.status().published[0].kept, 10_000);
-    // It has taken nothing for longer than the stream is patient: whoever waits has a place at once.
-    net.host_acts(Action::Wait(StreamId(1)));
-    net.carry(slow, 100);
-    assert_eq!(
-        net.told[&slow].last(),
-        Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow)))
-    );
-    let parted = Event::Unsubscribed(StreamId(1), slow, Some(EndReason::TooSlow));
-    assert!(net.host_told.contains(&parted));
-    assert_eq!(net.host.status().published[0].kept, 0);
-}
-
-#[test]
-fn whoever_takes_something_is_waited_for() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    publish(&mut net, Mode::Reliable);
-    net.carry(ada, 100);
-    (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
-    for _ in 0..4 {
-        net.pass(Duration::from_secs(4));
-        net.carry(ada, 100);
-        net.consume(ada);
-        net.carry(ada, 100);
-        net.host_acts(Action::Wait(StreamId(1)));
-    }
-    assert!(net.frames(ada).len() >= 60);
-    net.pass(Duration::from_secs(6));
-    net.carry(ada, 100);
-    let told = net.told[&ada].last();
-    assert_eq!(told, Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow))));
-}
-
-#[test]
-fn whoever_takes_next_to_nothing_is_not_waited_for() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    publish(&mut net, Mode::Reliable);
-    net.carry(ada, 100);
-    (0..100).for_each(|n| net.push(1, vec![n]));
-    net.host_acts(Action::Wait(StreamId(1)));
-    for number in 1..=3 {
-        assert!(!matches!(net.told[&ada].last(), Some(Event::Ended(..))));
-        net.pass(Duration::from_secs(2));
-        net.act(ada, Action::Consumed(SubscriptionId(1), number));
-        net.carry(ada, 100);
-        net.host_acts(Action::Wait(StreamId(1)));
-    }
-    net.carry(ada, 100);
-    let told = net.told[&ada].last();
-    assert_eq!(told, Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow))));
-}
-
-#[test]
-fn what_is_kept_for_a_lost_peer_is_forgotten_in_time() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    publish(&mut net, Mode::Reliable);
-    net.carry(ada, 100);
-    net.lose(ada);
-    net.push(1, vec![1]);
-    net.pass(Duration::from_secs(29));
-    assert!(net.host.status().published[0].kept > 0);
-    net.pass(Duration::from_secs(2));
-    assert_eq!(net.host.status().published[0].kept, 0);
-    assert!(net.host_told.contains(&Event::Freed(StreamId(1), 33)));
-    net.join(ada);
-    net.carry(ada, 100);
-    assert!(net.frames(ada).is_empty());
-}
-
-#[test]
 fn of_real_time_frames_the_newest_wins_and_none_is_late() {
     let mut net = Net::new();
     let ada = net.add(1, Kind::Vector, "s");
@@ -326,61 +238,6 @@ fn of_real_time_frames_the_newest_wins_and_none_is_late() {
 }
 
 #[test]
-fn hostile_subscribers_are_refused_and_cost_nothing() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    publish(&mut net, Mode::Reliable);
-    net.carry(ada, 100);
-    let say = |net: &mut Net, message: Message| {
-        net.host.receive(net.now, ada, message.to_bytes().into(), &|_| None);
-    };
-    say(&mut net, Message::Consumed { stream: 1, number: 7, window: 9 });
-    net.carry(ada, 100);
-    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
-    assert_eq!(net.told[&ada].last(), Some(&broken), "it consumed what never was");
-    say(&mut net, Message::Subscribe { stream: 1, from: 99, window: 9 });
-    say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9 });
-    say(&mut net, Message::Unsubscribe(77));
-    assert_eq!(net.host.status().ignored, 1);
-    assert!(net.host.status().published[0].subscribers.is_empty());
-    // One that asks without end and takes no answer.
-    for _ in 0..10_000 {
-        say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9 });
-    }
-    assert_eq!(net.host.poll_ordered(ada), None, "it gets nothing any more");
-}
-
-#[test]
-fn hostile_publishers_are_bounded() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    let announce = |stream: u16, name: String| {
-        let (kind, mode, format) = (Kind::Vector, Mode::Reliable, String::new());
-        Message::Announce(stream, Announcement { run: 1, kind, mode, name, format, of: None })
-    };
-    let say = |net: &mut Net, bytes: Vec<u8>| {
-        let peer = net.peers.get_mut(&ada).unwrap();
-        peer.receive(net.now, THE_HOST, bytes.into(), &|_| None);
-    };
-    say(&mut net, announce(1, "s".into()).to_bytes());
-    say(&mut net, announce(2, "s".into()).to_bytes());
-    for n in 3..600 {
-        say(&mut net, announce(n, format!("n{n}")).to_bytes());
-    }
-    let ignored = 597 + 2 - MAX_STREAMS as u64;
-    assert_eq!(net.peers[&ada].status().ignored, ignored);
-    say(&mut net, Message::Began { stream: 1, next: 1, snapshot: 0 }.to_bytes());
-    for number in 1..=30 {
-        let head = FrameHead { stream: 1, number, ..FrameHead::default() };
-        say(&mut net, cut(&head, &[7; 68], 0, 100).0);
-    }
-    net.carry(ada, 1000);
-    assert_eq!(net.frames(ada).len(), WINDOW as usize / 100, "more than the window is not held");
-    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
-    assert_eq!(net.told[&ada].last(), Some(&broken));
-}
-
-#[test]
 fn what_was_under_way_to_an_earlier_subscription_is_not_taken_for_this_one() {
     let mut net = Net::new();
     let ada = net.add(1, Kind::Vector, "s");
@@ -393,20 +250,6 @@ fn what_was_under_way_to_an_earlier_subscription_is_not_taken_for_this_one() {
     net.push(1, vec![2]);
     net.carry(ada, 100);
     assert_eq!(net.frames(ada).iter().map(|f| f.payload[0]).collect::<Vec<_>>(), [2]);
-}
-
-#[test]
-fn a_beginning_before_the_first_frame_breaks_the_protocol() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    publish(&mut net, Mode::Reliable);
-    net.carry(ada, 100);
-    let began = Message::Began { stream: 1, next: 0, snapshot: 0 };
-    let peer = net.peers.get_mut(&ada).unwrap();
-    peer.receive(net.now, THE_HOST, began.to_bytes().into(), &|_| None);
-    net.carry(ada, 100);
-    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
-    assert_eq!(net.told[&ada].last(), Some(&broken));
 }
 
 #[test]
@@ -445,6 +288,18 @@ fn what_was_withdrawn_while_a_peer_was_away_is_told_when_it_is_back() {
 }
 
 #[test]
+fn whoever_wants_no_pictures_may_say_so_before_there_is_a_link() {
+    let mut net = Net::new();
+    net.host_acts(Action::Publish(StreamId(1), offer(Kind::Video, REAL_TIME, "screen")));
+    let ada = net.add(1, Kind::Vector, "s");
+    net.peers.insert(ada, Streams::new(1));
+    net.act(ada, Action::Pictures(false));
+    net.join(ada);
+    net.carry(ada, 100);
+    assert!(net.host_told.contains(&Event::Pictures(ada, false)), "{:?}", net.host_told);
+}
+
+#[test]
 fn whoever_subscribes_to_a_stopped_stream_is_told_that_it_is() {
     let mut net = Net::new();
     let ada = net.add(1, Kind::Vector, "other");
@@ -455,45 +310,6 @@ fn whoever_subscribes_to_a_stopped_stream_is_told_that_it_is() {
     net.wish(ada, Kind::Vector, "s");
     net.carry(ada, 100);
     assert!(net.told[&ada].contains(&Event::Stopped(SubscriptionId(1))), "{:?}", net.told[&ada]);
-}
-
-#[test]
-fn a_number_is_for_one_stream_and_telling_again_changes_nothing() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    let (kind, mode, format) = (Kind::Vector, Mode::Reliable, String::new());
-    for n in 0..1000 {
-        let (name, format) = (format!("n{}", n / 2), format.clone());
-        let announcement = Announcement { run: 1, kind, mode, name, format, of: None };
-        let message = Message::Announce(1, announcement).to_bytes();
-        net.peers.get_mut(&ada).unwrap().receive(net.now, THE_HOST, message.into(), &|_| None);
-    }
-    net.carry(ada, 10);
-    assert_eq!(net.told[&ada].len(), 1);
-    assert_eq!(net.peers[&ada].status().ignored, 998);
-}
-
-#[test]
-fn who_takes_nothing_is_not_waited_for_whatever_it_says() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Vector, "s");
-    publish(&mut net, Mode::Reliable);
-    net.carry(ada, 100);
-    (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.carry(ada, 100);
-    for _ in 0..4 {
-        net.pass(Duration::from_secs(2));
-        for message in [
-            Message::Consumed { stream: 1, number: 0, window: WINDOW },
-            Message::Subscribe { stream: 1, from: 1, window: WINDOW },
-        ] {
-            net.host.receive(net.now, ada, message.to_bytes().into(), &|_| None);
-        }
-        net.host_acts(Action::Wait(StreamId(1)));
-    }
-    net.carry(ada, 100);
-    let parted = Event::Unsubscribed(StreamId(1), ada, Some(EndReason::TooSlow));
-    assert!(net.host_told.contains(&parted));
 }
 
 /// A frame is half sent when it is not kept any more: a snapshot follows, and what comes after it is whole.
@@ -516,27 +332,6 @@ fn a_map_outruns_a_frame_that_is_half_sent() {
     net.carry(ada, 100);
     assert!(!net.told[&ada].iter().any(|e| matches!(e, Event::Ended(..))), "{:?}", net.told[&ada]);
     assert_eq!(net.frames(ada).last().unwrap().payload.len(), 3);
-}
-
-#[test]
-fn snapshots_have_a_bound() {
-    let mut net = Net::new();
-    let ada = net.add(1, Kind::Map, "m");
-    net.host_acts(Action::Publish(StreamId(1), offer(Kind::Map, Mode::Reliable, "m")));
-    net.carry(ada, 100);
-    let peer = net.peers.get_mut(&ada).unwrap();
-    let began = Message::Began { stream: 1, next: 2, snapshot: 1000 };
-    peer.receive(net.now, THE_HOST, began.to_bytes().into(), &|_| None);
-    let payload = vec![0; 1 << 20];
-    for number in 1..=65 {
-        let head = FrameHead { stream: 1, number, flags: SNAPSHOT, ..FrameHead::default() };
-        let (message, _) = cut(&head, &payload, 0, payload.len());
-        peer.receive(net.now, THE_HOST, message.into(), &|_| None);
-    }
-    net.carry(ada, 100);
-    assert_eq!(net.frames(ada).len(), 63);
-    let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
-    assert_eq!(net.told[&ada].last(), Some(&broken));
 }
 
 #[derive(Debug, Clone)]

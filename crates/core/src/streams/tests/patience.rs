@@ -1,0 +1,229 @@
+//! Whom a stream waits for, and for how long.
+
+use super::*;
+
+#[test]
+fn a_window_and_a_capacity_bound_what_a_stopped_subscriber_costs() {
+    let mut net = Net::new();
+    let [slow, quick] = [1, 2].map(|id| net.add(id, Kind::Vector, "s"));
+    publish(&mut net, Mode::Reliable);
+    for id in [slow, quick] {
+        net.carry(id, 100);
+    }
+    for n in 0..100 {
+        net.push(1, vec![n; 68]);
+        net.carry(slow, 100);
+        net.carry(quick, 100);
+        net.consume(quick);
+        net.pass(Duration::from_millis(60));
+        net.carry(quick, 100);
+    }
+    assert_eq!(net.frames(quick).len(), 100, "the other has all");
+    assert_eq!(net.frames(slow).len(), WINDOW as usize / 100);
+    assert_eq!(net.host.status().published[0].kept, 10_000);
+    // It has taken nothing for longer than the stream is patient: whoever waits has a place at once.
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.carry(slow, 100);
+    assert_eq!(
+        net.told[&slow].last(),
+        Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow)))
+    );
+    let parted = Event::Unsubscribed(StreamId(1), slow, Some(EndReason::TooSlow));
+    assert!(net.host_told.contains(&parted));
+    assert_eq!(net.host.status().published[0].kept, 0);
+}
+
+#[test]
+fn whoever_takes_something_is_waited_for() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    for _ in 0..4 {
+        net.pass(Duration::from_secs(4));
+        net.carry(ada, 100);
+        net.consume(ada);
+        net.carry(ada, 100);
+        net.host_acts(Action::Wait(StreamId(1)));
+    }
+    assert!(net.frames(ada).len() >= 60);
+    net.pass(Duration::from_secs(6));
+    net.carry(ada, 100);
+    let told = net.told[&ada].last();
+    assert_eq!(told, Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow))));
+}
+
+#[test]
+fn whoever_takes_next_to_nothing_is_not_waited_for() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    for number in 1..=3 {
+        assert!(!matches!(net.told[&ada].last(), Some(Event::Ended(..))));
+        net.pass(Duration::from_secs(2));
+        net.act(ada, Action::Consumed(SubscriptionId(1), number));
+        net.carry(ada, 100);
+        net.host_acts(Action::Wait(StreamId(1)));
+    }
+    net.carry(ada, 100);
+    let told = net.told[&ada].last();
+    assert_eq!(told, Some(&Event::Ended(SubscriptionId(1), Some(EndReason::TooSlow))));
+}
+
+#[test]
+fn who_takes_nothing_is_not_waited_for_whatever_it_says() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.carry(ada, 100);
+    for _ in 0..4 {
+        net.pass(Duration::from_secs(2));
+        for message in [
+            Message::Consumed { stream: 1, number: 0, window: WINDOW },
+            Message::Subscribe { stream: 1, from: 1, window: WINDOW },
+        ] {
+            net.host.receive(net.now, ada, message.to_bytes().into(), &|_| None);
+        }
+        net.host_acts(Action::Wait(StreamId(1)));
+    }
+    net.carry(ada, 100);
+    let parted = Event::Unsubscribed(StreamId(1), ada, Some(EndReason::TooSlow));
+    assert!(net.host_told.contains(&parted));
+}
+
+#[test]
+fn what_is_kept_for_a_lost_peer_is_forgotten_in_time() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.lose(ada);
+    net.push(1, vec![1]);
+    net.pass(Duration::from_secs(29));
+    assert!(net.host.status().published[0].kept > 0);
+    net.pass(Duration::from_secs(2));
+    assert_eq!(net.host.status().published[0].kept, 0);
+    assert!(net.host_told.contains(&Event::Freed(StreamId(1), 33)));
+    net.join(ada);
+    net.carry(ada, 100);
+    assert!(net.frames(ada).is_empty());
+}
+
+#[test]
+fn whoever_was_too_slow_once_is_not_waited_for_again() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    let fill = |net: &mut Net| (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    let too_slow = Event::Unsubscribed(StreamId(1), ada, Some(EndReason::TooSlow));
+    for waits in [Duration::from_secs(5), Duration::ZERO, Duration::ZERO] {
+        net.host_told.clear();
+        net.carry(ada, 100);
+        fill(&mut net);
+        net.pass(waits);
+        net.host_acts(Action::Wait(StreamId(1)));
+        net.carry(ada, 100);
+        assert!(net.host_told.contains(&too_slow), "{waits:?}");
+        net.act(ada, Action::Unsubscribe(SubscriptionId(1)));
+        net.wish(ada, Kind::Vector, "s");
+    }
+}
+
+#[test]
+fn nobody_is_too_slow_for_a_stream_that_is_stopped() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.host_acts(Action::Stop(StreamId(1)));
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(60));
+    net.host_acts(Action::Continue(StreamId(1)));
+    net.host_acts(Action::Wait(StreamId(1)));
+    for _ in 0..10 {
+        net.carry(ada, 100);
+        net.consume(ada);
+        net.pass(Duration::from_secs(1));
+    }
+    assert_eq!(net.frames(ada).len(), 100);
+}
+
+#[test]
+fn patience_begins_with_the_first_frame_that_is_not_taken_also_without_a_link() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    net.pass(Duration::from_secs(3600));
+    net.lose(ada);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(4));
+    net.join(ada);
+    for _ in 0..10 {
+        net.carry(ada, 100);
+        net.consume(ada);
+        net.pass(Duration::from_millis(60));
+    }
+    assert_eq!(net.frames(ada).len(), 100, "{:?}", net.told[&ada].last());
+}
+
+#[test]
+fn patience_may_have_no_end() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let offer = offer(Kind::Vector, Mode::Reliable, "s");
+    net.host_acts(Action::Publish(StreamId(1), Offer { patience: Duration::MAX, ..offer }));
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(3600));
+    assert_eq!(net.host.status().published[0].subscribers, [ada]);
+}
+
+#[test]
+fn after_a_clear_nothing_is_sent_before_the_subscriber_has_said_what_it_can_hold() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..20).for_each(|n| net.push(1, vec![n; 68]));
+    while net.host.poll_ordered(ada).is_some() {}
+    (0..20).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Clear(StreamId(1)));
+    net.push(1, vec![41; 68]);
+    let began = Message::Began { stream: 1, next: 41, snapshot: 0 };
+    assert_eq!(net.host.poll_ordered(ada), Some(began.to_bytes()));
+    assert_eq!(net.host.poll_ordered(ada), None, "it may hold a window's worth already");
+    let consumed = Message::Consumed { stream: 1, number: 40, window: 100 };
+    net.host.receive(net.now, ada, consumed.to_bytes().into(), &|_| None);
+    assert!(net.host.poll_ordered(ada).is_some());
+}
+
+#[test]
+fn a_client_may_be_more_patient_than_its_host_is() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Map, "m");
+    net.host_acts(Action::Publish(StreamId(1), offer(Kind::Map, Mode::Reliable, "m")));
+    net.carry(ada, 100);
+    net.lose(ada);
+    for _ in 0..5 {
+        net.pass(Duration::from_secs(10));
+    }
+    net.carry(ada, 100);
+    net.join(ada);
+    let (key, value) = (vec![1].into(), vec![2].into());
+    net.host_acts(Action::Change(StreamId(1), vec![MapChange::Insert { key, value }]));
+    net.carry(ada, 100);
+    assert!(!net.told[&ada].iter().any(|event| matches!(event, Event::Ended(..))));
+    assert!(!net.frames(ada).is_empty());
+}
