@@ -16,7 +16,7 @@ import { MAX_FRAME_BYTES, MAX_STREAMS, isName, write } from "./rtsmp.js";
 
 /** Answers that wait for the link. A host that asks for more without taking them gets none. */
 const MAX_ANSWERS = 4 * MAX_STREAMS;
-/** Streams are numbered in 16 bits, and numbers are not used again. */
+/** Streams are numbered in 16 bits, from 1 on. */
 const MAX_NUMBER = 0xffff;
 const MAX_DEADLINE_US = 0xffff_ffff;
 
@@ -83,10 +83,16 @@ export class Publication {
 
 /** All of them. */
 export class Publisher {
+  /** Another for each stream: numbers are used again. */
   #run = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
   /** @type {Map<number, Outgoing>} */
   #streams = new Map();
-  #numbers = 0;
+  #newest = 0;
+  /** The streams that the host knows of over this link, by number, each with its run. @type {Map<number, number>} */
+  #told = new Map();
+  /** Those of which it may have to be told something. @type {Set<number>} */
+  #unsettled = new Set();
+  #owesAllTold = false;
   /** @type {Queue<Bytes>} */
   #answers = new Queue();
   /** Whose turn it was, of the reliable and of the others. */
@@ -116,31 +122,43 @@ export class Publisher {
     if (!isName(name) || !isName(format) || isTaken) throw new RangeError(`no stream can be called so: ${name}, ${format}`);
     const deadlineUs = mode === "reliable" ? 0 : Math.round(mode.realTime * 1000);
     if (!(deadlineUs >= 0 && deadlineUs <= MAX_DEADLINE_US)) throw new RangeError("no deadline can be so long");
-    if (this.#streams.size >= MAX_STREAMS || this.#numbers >= MAX_NUMBER) throw new RangeError("too many streams");
-    this.#numbers += 1;
+    if (this.#streams.size >= MAX_STREAMS) throw new RangeError("too many streams");
+    do this.#newest = (this.#newest % MAX_NUMBER) + 1;
+    while (this.#streams.has(this.#newest));
+    this.#run = (this.#run + 1) >>> 0;
     const announcement = { run: this.#run, kind, mode, name, format, of: null };
     const outgoing = { announcement, body: mode === "reliable" ? new Log() : new Newest(deadlineUs) };
-    this.#streams.set(this.#numbers, outgoing);
-    this.#answer({ type: "announce", stream: this.#numbers, announcement });
-    return new Publication(this, this.#numbers, outgoing);
+    this.#streams.set(this.#newest, outgoing);
+    this.#note(this.#newest);
+    return new Publication(this, this.#newest, outgoing);
+  }
+
+  /** A stream has come, or gone. @param {number} stream */
+  #note(stream) {
+    if (!this.clock) return;
+    this.#unsettled.add(stream);
+    this.stir();
   }
 
   /** @param {number} stream */
   withdraw(stream) {
     this.#streams.get(stream)?.body.end(new Error("the stream was withdrawn"));
-    if (this.#streams.delete(stream)) this.#answer({ type: "withdraw", stream });
+    if (this.#streams.delete(stream)) this.#note(stream);
   }
 
   /** @param {ClockSync} clock the host's, over a new link */
   join(clock) {
     this.clock = clock;
-    for (const [stream, { announcement }] of this.#streams) this.#answer({ type: "announce", stream, announcement });
-    this.#answer({ type: "all_told", stream: 0 });
+    this.#unsettled = new Set(this.#streams.keys());
+    this.#owesAllTold = true;
   }
 
   lost() {
     this.clock = null;
     this.#answers = new Queue();
+    this.#told.clear();
+    this.#unsettled.clear();
+    this.#owesAllTold = false;
     for (const { body } of this.#streams.values()) body.lost();
   }
 
@@ -185,7 +203,26 @@ export class Publisher {
 
   /** The next message for the channel on which everything arrives. @returns {Bytes | null} */
   poll() {
-    return this.#answers.shift() ?? this.#step(0, (body) => body instanceof Log);
+    return this.#answers.shift() ?? this.#settle() ?? this.#step(0, (body) => body instanceof Log);
+  }
+
+  /** The next message about which streams there are. However many come and go meanwhile, there are few. */
+  #settle() {
+    for (const stream of this.#unsettled) {
+      const announcement = this.#streams.get(stream)?.announcement;
+      const told = this.#told.get(stream);
+      if (told !== undefined && told !== announcement?.run) {
+        this.#told.delete(stream);
+        return write({ type: "withdraw", stream });
+      }
+      this.#unsettled.delete(stream);
+      if (told !== undefined || !announcement) continue;
+      this.#told.set(stream, announcement.run);
+      return write({ type: "announce", stream, announcement });
+    }
+    if (!this.#owesAllTold) return null;
+    this.#owesAllTold = false;
+    return write({ type: "all_told", stream: 0 });
   }
 
   /** The next message for the other. @returns {Bytes | null} */

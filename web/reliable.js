@@ -19,7 +19,7 @@ export class Reliable {
   #assembly = null;
   /** @type {{ assembly: InOrder, frames: number, bytes: number } | null} */
   #snapshot = null;
-  /** Whether the host has not said yet where this subscription begins: what comes until then is of one before. */
+  /** What comes until the host has said where this subscription begins is of one before. */
   #isAwaited = true;
   /** What counts as held here: all frames that were not taken, and those of them that the host has forgotten. */
   #held = 0;
@@ -29,6 +29,8 @@ export class Reliable {
   #consumed = 0;
   /** What was taken since the host was told. */
   #untold = 0;
+  /** Whether the host waits to hear what can be held besides what is held of before. */
+  #isOwed = false;
 
   /**
    * @param {number} window
@@ -75,6 +77,7 @@ export class Reliable {
     this.#snapshot = frames > 0 ? { assembly: new InOrder(1), frames, bytes: 0 } : null;
     this.#isAwaited = false;
     this.#consumed = next - 1;
+    this.#isOwed = !goesOn;
     this.#turn();
     return !goesOn;
   }
@@ -131,15 +134,20 @@ export class Reliable {
     else this.#stale -= counts;
   }
 
+  /** Whether the host has not said yet where this subscription begins. */
+  get isAwaited() {
+    return this.#isAwaited;
+  }
+
   /** Whether the host is to be told at once. */
   get isPressing() {
-    return this.#untold >= this.#window / 2;
+    return this.#isOwed || this.#untold >= this.#window / 2;
   }
 
   /** What the host is to be told, if there is something. */
   tell() {
-    if (this.#isAwaited || this.#untold === 0) return null;
-    this.#untold = 0;
+    if (this.#isAwaited || (this.#untold === 0 && !this.#isOwed)) return null;
+    [this.#untold, this.#isOwed] = [0, false];
     return { number: this.#consumed, window: this.#room };
   }
 }

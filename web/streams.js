@@ -26,6 +26,8 @@ const LIVE_BUFFER = 64 << 10;
 const FRONT_BYTES = 24;
 /** Bytes of a stream that may be under way, or wait for the program, unless it says otherwise. */
 const WINDOW = 1 << 20;
+/** What a client may change at once in a map of the host's. */
+const MAX_WRITE_BYTES = 64 << 10;
 /** What kinds are called. @type {(string | undefined)[]} */
 const KINDS = ["", ...Object.keys(KIND)];
 
@@ -191,7 +193,8 @@ export class Streams {
    * @param {string} name of a map
    * @param {Bytes} change
    */
-  #write(name, change) {
+  async #write(name, change) {
+    if (change.length > MAX_WRITE_BYTES) throw new RangeError(`a change of more than ${MAX_WRITE_BYTES} bytes`);
     const writes = this.#writes.get(name) ?? this.#publisher.publish(KIND.writes, name, "reliable", "cbor");
     this.#writes.set(name, writes);
     return writes.pushBytes(change);

@@ -65,6 +65,11 @@ class Wish {
     return this.#reliable.isPressing;
   }
 
+  /** Whether this reason is about a subscription before this one. @param {EndReason} reason */
+  isOld(reason) {
+    return reason === "too_slow" && !this.#live && this.#reliable.isAwaited;
+  }
+
   /** @param {{ kind: number, name: string }} stream */
   isFor({ kind, name }) {
     return kind === this.kind && name === this.name;
@@ -281,7 +286,7 @@ export class Subscriber {
     if (message.type === "withdraw") return this.#withdraw(message.stream);
     if (message.type === "all_told") return this.#forget();
     for (const wish of [...this.#wishes].filter(({ stream }) => stream === message.stream)) {
-      if (message.type === "ended") return this.#end(wish, message.reason);
+      if (message.type === "ended") return wish.isOld(message.reason) || this.#end(wish, message.reason);
       try {
         if (message.type === "fragment") wish.push(message, this.#clock, () => this.#taken(wish));
         if (message.type === "began") {

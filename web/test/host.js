@@ -153,7 +153,7 @@ class MapLog extends Log {
     const entries = [...this.entries.values()];
     const halves = [entries.slice(0, entries.length / 2), entries.slice(entries.length / 2)].filter((half) => half.length > 0);
     this.snapshot = halves.map((half, i) => [i + 1, Buffer.concat(half.map((entry) => encode(entry)))]);
-    this.begin(this.next, this.cursor.window);
+    this.begin(this.next, 0);
     return write({ type: "began", stream, number: this.next, snapshot: halves.length });
   }
 }
@@ -196,6 +196,14 @@ export class Net {
   withdraw(stream) {
     this.logs.delete(stream);
     this.say({ type: "withdraw", stream });
+  }
+
+  /** Drops what was not sent; how much the client can hold besides is to be heard first. */
+  clear(stream) {
+    const { log } = this.logs.get(stream);
+    [log.first, log.frames] = [log.next, []];
+    log.begin(log.next, 0);
+    this.say({ type: "began", stream, number: log.next, snapshot: 0 });
   }
 
   say(message) {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import { encode } from "../cbor.js";
 import { MAX_STREAMS, cut, parse, write } from "../rtsmp.js";
 import { Net } from "./host.js";
-import { below, hex, random, settled } from "./support.js";
+import { Program, below, hex, numbered, random, settled } from "./support.js";
 
 let now = 0;
 
@@ -22,42 +22,6 @@ afterEach(() => {
 function pass(ms) {
   now += ms;
   mock.timers.tick(ms);
-}
-
-/** Takes items as a program does, one at a time, and remembers them. */
-class Program {
-  items = [];
-  failures = [];
-  isDone = false;
-  #isWaiting = false;
-
-  constructor(stream) {
-    this.stream = stream;
-  }
-
-  async take(most) {
-    for (let i = 0; i < most && !this.#isWaiting && !this.isDone; i += 1) {
-      this.#isWaiting = true;
-      this.stream.next().then(
-        ({ done, value }) => {
-          this.#isWaiting = false;
-          if (done) this.isDone = true;
-          else this.items.push(value);
-        },
-        (error) => {
-          this.#isWaiting = false;
-          this.failures.push(error);
-        },
-      );
-      await settled();
-    }
-  }
-}
-
-function numbered(n, length) {
-  const item = new Uint8Array(Math.max(length, 4)).fill(n);
-  new DataView(item.buffer).setUint32(0, n);
-  return item;
 }
 
 function texts(items) {
@@ -682,19 +646,4 @@ test("hostile publishers are bounded", async () => {
   assert.deepEqual([ended, map.size], ["protocol", 0]);
   for (const data of [new Uint8Array(3), new Uint8Array(20).fill(1), Uint8Array.of(16, 0, 0, 1, 0, 0, 0, 0, 0x7b)]) hear(data);
   assert.equal(net.client.ignored, 597 + 2 - MAX_STREAMS + 5 + 3);
-});
-
-test("a host that asks without end and takes nothing gets nothing any more", async () => {
-  const net = new Net();
-  net.join();
-  const ask = write({ type: "subscribe", stream: 77, number: 0, window: 9 });
-  for (let i = 0; i < 10_000; i += 1) net.client.receive(ask.slice().buffer);
-  await settled();
-  assert.equal(net.wire.streams.messages.length, 0);
-  net.join();
-  net.client.receive(ask.slice().buffer);
-  await settled();
-  const [first, answer] = net.wire.streams.messages.map((message) => parse(message.slice().buffer));
-  assert.deepEqual(first, { type: "all_told", stream: 0 });
-  assert.deepEqual(answer, { type: "ended", stream: 77, reason: "refused" });
 });

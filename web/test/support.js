@@ -30,3 +30,39 @@ export function below(next, end) {
 export function settled() {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/** Takes items as a program does, one at a time, and remembers them. */
+export class Program {
+  items = [];
+  failures = [];
+  isDone = false;
+  #isWaiting = false;
+
+  constructor(stream) {
+    this.stream = stream;
+  }
+
+  async take(most) {
+    for (let i = 0; i < most && !this.#isWaiting && !this.isDone; i += 1) {
+      this.#isWaiting = true;
+      this.stream.next().then(
+        ({ done, value }) => {
+          this.#isWaiting = false;
+          if (done) this.isDone = true;
+          else this.items.push(value);
+        },
+        (error) => {
+          this.#isWaiting = false;
+          this.failures.push(error);
+        },
+      );
+      await settled();
+    }
+  }
+}
+
+export function numbered(n, length) {
+  const item = new Uint8Array(Math.max(length, 4)).fill(n);
+  new DataView(item.buffer).setUint32(0, n);
+  return item;
+}
