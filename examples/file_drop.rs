@@ -52,6 +52,9 @@ fn send(path: &str) -> Result<(), Box<dyn Error>> {
     if !pieces.stream().flush(Instant::now() + Duration::from_secs(600)) {
         return Err("it was not taken within ten minutes".into());
     }
+    if pieces.stream().subscribers().is_empty() {
+        return Err("whoever took it is gone".into());
+    }
     println!("\nAll of it was taken.");
     Ok(())
 }

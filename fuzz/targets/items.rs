@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(StreamData::from_bytes(again), Ok(item));
     }
     if let Ok(changes) = MapChange::<u32, String>::read_all(bytes) {
-        merge(changes);
+        merge(changes.into_iter().map(|(change, _)| change));
     }
     let mut choices = Choices::new(bytes);
     let mut changes = Vec::new();
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// A copy is what the last value of each key makes it, however it is coded on the way.
-fn merge(changes: Vec<MapChange<u32, String>>) {
+fn merge(changes: impl IntoIterator<Item = MapChange<u32, String>>) {
     let (mut model, mut coded) = (HashMap::new(), Vec::new());
     for change in changes {
         coded.extend(change.to_bytes().expect("it has bytes"));
@@ -43,8 +43,10 @@ fn merge(changes: Vec<MapChange<u32, String>>) {
             MapChange::Clear => model.clear(),
         }
     }
-    let mut copy = MapReplica::<u32, String>::default();
-    copy.apply(MapChange::read_all(&coded).expect("we wrote it"));
+    let mut copy = MapReplica::<u32, String>::new(usize::MAX);
+    for (change, bytes) in MapChange::read_all(&coded).expect("we wrote it") {
+        copy.apply(change, bytes).expect("there is place");
+    }
     assert_eq!(copy.iter().collect::<HashMap<_, _>>(), model.iter().collect());
 }
 

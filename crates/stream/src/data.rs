@@ -29,6 +29,9 @@ pub enum DataError {
         /// What is wrong with them.
         detail: String,
     },
+    /// A map would be larger than it may be.
+    #[error("a map of more than {0} bytes")]
+    Full(usize),
 }
 
 /// Anything that a stream can carry: whatever serde can write and read, and [`Raw`] bytes without a copy. Where a float is wanted

@@ -23,5 +23,5 @@ pub use container::{Overflow, Pushed, StreamContainer, StreamMapContainer, Strea
 pub use data::{DataError, Format, Raw, StreamData};
 pub use handoff::{Closed, Counts, NotSent, Receiver, Sender, handoff, newest};
 pub use mediator::{Action, ActionListener, Listening, Mediator};
-pub use replica::{MapChange, MapReplica};
+pub use replica::{ENTRY_COST, MapChange, MapReplica};
 pub use stop::{StopToken, Worker};

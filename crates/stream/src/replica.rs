@@ -18,7 +18,7 @@ use crate::{DataError, lenient};
 ///
 /// let change = MapChange::Insert("Ada", 7);
 /// let bytes = change.to_bytes().unwrap();
-/// assert_eq!(MapChange::<String, u32>::read_all(&bytes).unwrap(), [MapChange::Insert("Ada".into(), 7)]);
+/// assert_eq!(MapChange::<String, u32>::read_all(&bytes).unwrap(), [(MapChange::Insert("Ada".into(), 7), bytes.len())]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MapChange<K, V> {
@@ -76,11 +76,11 @@ impl<K: Serialize, V: Serialize> MapChange<K, V> {
 }
 
 impl<K: DeserializeOwned, V: DeserializeOwned> MapChange<K, V> {
-    /// Reads changes that stand one after another, from bytes of a stranger.
+    /// Reads changes that stand one after another, from bytes of a stranger: each, and how many bytes it has.
     ///
     /// # Errors
     /// [`DataError::Decode`] if they make no sense.
-    pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, DataError> {
+    pub fn read_all(bytes: &[u8]) -> Result<Vec<(Self, usize)>, DataError> {
         Self::read_some(bytes, usize::MAX)
     }
 
@@ -88,57 +88,83 @@ impl<K: DeserializeOwned, V: DeserializeOwned> MapChange<K, V> {
     ///
     /// # Errors
     /// [`DataError::Decode`] if they make no sense, or are more.
-    pub fn read_some(mut bytes: &[u8], most: usize) -> Result<Vec<Self>, DataError> {
+    pub fn read_some(mut bytes: &[u8], most: usize) -> Result<Vec<(Self, usize)>, DataError> {
         let (length, mut changes) = (bytes.len(), Vec::new());
         while !bytes.is_empty() {
             if changes.len() >= most {
                 let detail = format!("more than {most} changes");
                 return Err(DataError::Decode { bytes: length, detail });
             }
+            let before = bytes.len();
             let change = lenient::read(&mut bytes);
-            changes.push(change.map_err(|detail| DataError::Decode { bytes: length, detail })?);
+            let change = change.map_err(|detail| DataError::Decode { bytes: length, detail })?;
+            changes.push((change, before - bytes.len()));
         }
         Ok(changes)
     }
 }
 
-/// A copy of a map that is written elsewhere: made of a snapshot in parts, and of every change after it.
+/// What an entry of a map costs besides its coded bytes, wherever maps have a bound.
+pub const ENTRY_COST: usize = 128;
+
+/// A copy of a map that is written elsewhere: made of a snapshot in parts, and of every change after it. It has a bound in
+/// coded bytes, in which each entry counts as [`ENTRY_COST`] more.
 ///
 /// ```
 /// use lllsi_stream::{MapChange, MapReplica};
 ///
-/// let mut copy = MapReplica::<String, u32>::default();
+/// let mut copy = MapReplica::<String, u32>::new(1 << 20);
 /// copy.reset();
-/// copy.apply([MapChange::Insert("Ada".into(), 1), MapChange::Insert("Bob".into(), 2)]);
-/// copy.apply([MapChange::Remove("Bob".into())]);
-/// assert_eq!((copy.get("Ada"), copy.len()), (Some(&1), 1));
+/// copy.apply(MapChange::Insert("Ada".into(), 1), 6).unwrap();
+/// copy.apply(MapChange::Insert("Bob".into(), 2), 6).unwrap();
+/// copy.apply(MapChange::Remove("Bob".into()), 5).unwrap();
+/// assert_eq!((copy.get("Ada"), copy.len(), copy.bytes()), (Some(&1), 1, 134));
 /// ```
 #[derive(Debug, Clone)]
 pub struct MapReplica<K, V> {
-    entries: HashMap<K, V>,
-}
-
-impl<K, V> Default for MapReplica<K, V> {
-    fn default() -> Self {
-        Self { entries: HashMap::new() }
-    }
+    /// Each with what it counts as.
+    entries: HashMap<K, (V, usize)>,
+    bytes: usize,
+    most: usize,
 }
 
 impl<K: Eq + Hash, V> MapReplica<K, V> {
-    /// A snapshot follows: what was known before counts no more.
-    pub fn reset(&mut self) {
-        self.entries.clear();
+    /// For at most so many bytes.
+    pub fn new(most: usize) -> Self {
+        Self { entries: HashMap::new(), bytes: 0, most }
     }
 
-    /// Makes changes, in their order. The last value of a key wins.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = MapChange<K, V>>) {
-        for change in changes {
-            match change {
-                MapChange::Insert(key, value) => drop(self.entries.insert(key, value)),
-                MapChange::Remove(key) => drop(self.entries.remove(&key)),
-                MapChange::Clear => self.entries.clear(),
+    /// A snapshot follows: what was known before counts no more.
+    pub fn reset(&mut self) {
+        (self.entries, self.bytes) = (HashMap::new(), 0);
+    }
+
+    /// Makes a change that has so many bytes. The last value of a key wins.
+    ///
+    /// # Errors
+    /// [`DataError::Full`] if the map would be larger than it may: the change is not made.
+    pub fn apply(&mut self, change: MapChange<K, V>, bytes: usize) -> Result<(), DataError> {
+        match change {
+            MapChange::Insert(key, value) => {
+                let counts = bytes + ENTRY_COST;
+                let before = self.entries.get(&key).map_or(0, |(_, counts)| *counts);
+                if self.bytes - before + counts > self.most {
+                    return Err(DataError::Full(self.most));
+                }
+                self.bytes = self.bytes - before + counts;
+                self.entries.insert(key, (value, counts));
             }
+            MapChange::Remove(key) => {
+                self.bytes -= self.entries.remove(&key).map_or(0, |(_, counts)| counts);
+            }
+            MapChange::Clear => self.reset(),
         }
+        Ok(())
+    }
+
+    /// What all entries count as.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A key's value.
@@ -146,7 +172,7 @@ impl<K: Eq + Hash, V> MapReplica<K, V> {
     where
         K: std::borrow::Borrow<Q>,
     {
-        self.entries.get(key)
+        self.entries.get(key).map(|(value, _)| value)
     }
 
     /// How many entries there are.
@@ -161,7 +187,7 @@ impl<K: Eq + Hash, V> MapReplica<K, V> {
 
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, (value, _))| (key, value))
     }
 }
 
@@ -187,8 +213,13 @@ mod tests {
             snapshot_at in 0usize..60,
         ) {
             let mut model = HashMap::new();
-            let mut copy = MapReplica::default();
+            let mut copy = MapReplica::new(usize::MAX);
             let mut frame = Vec::new();
+            fn apply(copy: &mut MapReplica<u8, String>, bytes: &[u8]) {
+                for (change, bytes) in MapChange::read_all(bytes).unwrap() {
+                    copy.apply(change, bytes).unwrap();
+                }
+            }
             for (at, change) in changes.into_iter().enumerate() {
                 frame.extend(change.to_bytes().unwrap());
                 match change {
@@ -199,18 +230,33 @@ mod tests {
                 if at == snapshot_at {
                     frame.clear();
                     copy.reset();
-                    copy.apply([MapChange::Insert(99, "old".into())]);
+                    copy.apply(MapChange::Insert(99, "old".into()), 6).unwrap();
                     copy.reset();
                     for (key, value) in &model {
                         frame.extend(MapChange::Insert(key, value).to_bytes().unwrap());
                     }
                 }
                 if cuts.contains(&at) {
-                    copy.apply(MapChange::read_all(&std::mem::take(&mut frame)).unwrap());
+                    apply(&mut copy, &std::mem::take(&mut frame));
                 }
             }
-            copy.apply(MapChange::read_all(&frame).unwrap());
-            prop_assert_eq!(copy.entries, model);
+            apply(&mut copy, &frame);
+            let counts: usize = copy.entries.values().map(|(_, counts)| counts).sum();
+            prop_assert_eq!(copy.bytes(), counts);
+            prop_assert_eq!(copy.iter().map(|(k, v)| (*k, v.clone())).collect::<HashMap<_, _>>(), model);
+        }
+
+        /// Whatever is inserted, and over what.
+        #[test]
+        fn a_copy_is_never_larger_than_it_may_be(inserts in proptest::collection::vec((0u8..8, 0usize..300), 0..60)) {
+            let mut copy = MapReplica::new(1000);
+            for (key, bytes) in inserts {
+                let before = copy.clone();
+                if copy.apply(MapChange::Insert(key, bytes), bytes).is_err() {
+                    prop_assert_eq!(&copy.entries, &before.entries);
+                }
+                prop_assert!(copy.bytes() <= 1000);
+            }
         }
 
         #[test]

@@ -17,6 +17,9 @@ pub fn cost(payload: &Bytes) -> usize {
     payload.len() + FRAME_COST
 }
 
+/// A frame of changes takes no more once it has so many bytes.
+const CHANGES_BYTES: usize = 256 << 10;
+
 /// A frame and its head.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
@@ -110,10 +113,13 @@ impl MapLog {
         Self { log: Log::new(), entries: BTreeMap::new(), checkpoint: None, capacity }
     }
 
-    /// Makes changes, which become one frame.
+    /// Makes changes, which become a frame, or several if they are many.
     pub(super) fn change(&mut self, head: FrameHead, changes: Vec<MapChange>) {
         let mut payload = Vec::new();
         for change in changes {
+            if payload.len() >= CHANGES_BYTES {
+                self.log.push(head, std::mem::take(&mut payload).into());
+            }
             match change {
                 MapChange::Insert { key, value } => {
                     write_entry(&mut payload, &key, &value);

@@ -150,12 +150,14 @@ impl Publisher {
         if let Some(stream) = self.streams.get_mut(&id.0)
             && let Body::Map(map) = &mut stream.body
         {
-            stream.figures.frames += 1;
             let head = FrameHead { stream: id.0, captured_us, ..FrameHead::default() };
             let before = map.log.next();
             map.change(head, changes);
-            let payload = map.log.get(before).map_or(0, |kept| kept.payload.len());
-            stream.figures.bytes += payload as u64;
+            let frames = (before..map.log.next()).filter_map(|number| map.log.get(number));
+            for kept in frames {
+                stream.figures.frames += 1;
+                stream.figures.bytes += kept.payload.len() as u64;
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lllsi_core::host::ViewerId;
 use lllsi_core::streams::{self as machine, Action, Item, StreamId, SubscriptionId, cost};
 use lllsi_proto::rtsmp::{EndReason, FRAME, FrameHead, Kind, Mode};
-use lllsi_stream::{Overflow, Pushed, StreamContainer, StreamVectorContainer};
+use lllsi_stream::{ENTRY_COST, Overflow, Pushed, StreamContainer, StreamVectorContainer};
 
 use super::hub::Hub;
 use super::{StreamError, WAITING, WINDOW};
@@ -38,6 +38,8 @@ pub(super) struct Coded {
     pub(super) flags: u8,
     pub(super) made_at: Instant,
     pub(super) age: Option<Duration>,
+    /// If it is real-time: after which it is too late.
+    pub(super) until: Option<Instant>,
     pub(super) payload: Bytes,
     /// If it is passed on: where it came from.
     pub(super) from: Option<Weak<End>>,
@@ -45,8 +47,8 @@ pub(super) struct Coded {
 
 impl Coded {
     pub(super) fn new(payload: Bytes) -> Self {
-        let (made_at, age, from) = (Instant::now(), None, None);
-        Self { number: 0, epoch: 0, kind: FRAME, flags: 0, made_at, age, payload, from }
+        let (made_at, age, until, from) = (Instant::now(), None, None, None);
+        Self { number: 0, epoch: 0, kind: FRAME, flags: 0, made_at, age, until, payload, from }
     }
 }
 
@@ -67,6 +69,8 @@ pub struct StreamCounts {
     pub bytes: u64,
     /// Items that were dropped here, by the rule for what is over the bound, or by [`Stream::clear`](super::Stream::clear).
     pub dropped: u64,
+    /// Items of a real-time stream that were past their deadline when the application would have taken them.
+    pub late: u64,
     /// Items that wait here.
     pub waiting: usize,
 }
@@ -82,12 +86,17 @@ pub(super) struct State {
     /// The last item that the application has taken, and that the machine knows of.
     pub(super) taken: u32,
     told_taken: u32,
+    /// The newest that it has taken, of those behind one that still waits too.
+    newest: u32,
     /// What it has taken since, and since when.
     taken_bytes: usize,
     told_at: Option<Instant>,
     /// How often it has begun.
     epoch: u32,
+    /// We have stopped it.
     pub(super) is_stopped: bool,
+    /// The publisher has.
+    pub(super) is_paused: bool,
     pub(super) mode: Option<Mode>,
     pub(super) subscribers: BTreeSet<ViewerId>,
     /// How it ended, if it did: `Some(None)` if it was withdrawn.
@@ -117,7 +126,7 @@ pub(super) struct End {
     /// Something has come, or gone; or it has ended.
     stirred: Condvar,
     /// If it is passed on: as what.
-    pub(super) passed_to: Mutex<Option<Weak<End>>>,
+    pub(super) passed_to: Option<Weak<End>>,
 }
 
 impl End {
@@ -135,10 +144,12 @@ impl End {
             told: false,
             taken: 0,
             told_taken: 0,
+            newest: 0,
             taken_bytes: 0,
             told_at: None,
             epoch: 0,
             is_stopped: false,
+            is_paused: false,
             mode,
             subscribers: BTreeSet::new(),
             ended: None,
@@ -151,7 +162,7 @@ impl End {
             size: 0,
         };
         let (hub, state, stirred) = (Arc::clone(hub), Mutex::new(state), Condvar::new());
-        Self { role, kind, name, hub, capacity, state, stirred, passed_to: Mutex::new(None) }
+        Self { role, kind, name, hub, capacity, state, stirred, passed_to: None }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -242,15 +253,12 @@ impl End {
         at_back: bool,
         deadline: Option<Instant>,
     ) -> Result<Option<Coded>, StreamError> {
-        let result = self.wait_for(deadline, |state| {
-            let item = if at_back { state.queue.pop_back() } else { state.queue.pop_front() };
-            match item {
-                Some(item) => {
-                    let tell = state.took(&item);
-                    Some(Ok((item, tell)))
-                }
-                None => state.over().map(Err),
+        let result = self.wait_for(deadline, |state| match state.next(at_back) {
+            Some(item) => {
+                let tell = state.took(&item);
+                Some(Ok((item, tell)))
             }
+            None => state.over().map(Err),
         });
         match result {
             Some(Ok((item, tell))) => {
@@ -326,8 +334,7 @@ impl End {
         let FrameHead { kind, flags, number, .. } = head;
         let age = age_us.map(Duration::from_micros);
         let coded = Coded { number, kind, flags, age, ..Coded::new(payload) };
-        let passed_to = self.passed_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(to) = passed_to.and_then(|to| to.upgrade()) {
+        if let Some(to) = self.passed_to.as_ref().and_then(Weak::upgrade) {
             let from = Some(Arc::downgrade(self));
             let made_at =
                 coded.made_at.checked_sub(age.unwrap_or_default()).unwrap_or(coded.made_at);
@@ -347,7 +354,15 @@ impl End {
         state.counts.items += 1;
         state.counts.bytes += coded.payload.len() as u64;
         let epoch = state.epoch;
-        match state.queue.push_back(Coded { epoch, ..coded }) {
+        let until = match state.mode {
+            Some(Mode::RealTime(micros)) => {
+                let left =
+                    Duration::from_micros(micros.into()).saturating_sub(age.unwrap_or_default());
+                Some(coded.made_at + left)
+            }
+            _ => None,
+        };
+        match state.queue.push_back(Coded { epoch, until, ..coded }) {
             Pushed::Kept { dropped } => state.counts.dropped += dropped as u64,
             Pushed::Dropped | Pushed::Full(_) => state.counts.dropped += 1,
         }
@@ -362,6 +377,32 @@ impl End {
         self.stir();
     }
 
+    /// The stream begins, or begins anew. Of what was not taken of it before, a window's worth stays.
+    pub(super) fn begin(&self, mode: Mode) {
+        let mut state = self.lock();
+        if state.mode.is_none() && state.queue.is_empty() {
+            state.queue = arrivals(Some(mode), WAITING);
+        }
+        state.mode = Some(mode);
+        state.shrink();
+        state.epoch += 1;
+        (state.taken, state.told_taken, state.newest, state.ended) = (0, 0, 0, None);
+        drop(state);
+        self.stir();
+        if let Some(to) = self.passed_to.as_ref().and_then(Weak::upgrade) {
+            to.lock().shrink();
+        }
+    }
+
+    /// What came broke the protocol: no more of it is taken.
+    pub(super) fn break_off(&self) {
+        self.lock().ended = Some(Some(EndReason::Protocol));
+        if let Role::Subscriber(id) = self.role {
+            self.hub.act(Action::Unsubscribe(id));
+        }
+        self.stir();
+    }
+
     /// Bytes that wait here or are kept for subscribers.
     pub(super) fn is_delivered(state: &State) -> bool {
         state.kept == 0 && state.queue.is_empty() && state.changes.is_empty()
@@ -369,15 +410,27 @@ impl End {
 }
 
 impl State {
+    /// The next item that is not too late, or the last.
+    fn next(&mut self, at_back: bool) -> Option<Coded> {
+        loop {
+            let item = if at_back { self.queue.pop_back() } else { self.queue.pop_front() }?;
+            if item.until.is_none_or(|until| Instant::now() <= until) {
+                return Some(item);
+            }
+            self.counts.late += 1;
+        }
+    }
+
     /// The application has an item. Tells how soon the publisher is to be told.
     pub(super) fn took(&mut self, item: &Coded) -> Tell {
         if item.epoch != self.epoch || matches!(self.mode, Some(Mode::RealTime(_))) {
             return Tell::Nothing;
         }
+        self.newest = self.newest.max(item.number);
         // What is in front of it still waits, if it was taken from behind.
-        let front = self.queue.iter().next().filter(|front| front.epoch == self.epoch);
-        let before = front.map_or(item.number, |front| front.number.saturating_sub(1));
-        self.taken = self.taken.max(before.min(item.number));
+        let front = self.queue.iter().find(|front| front.epoch == self.epoch);
+        let before = front.map_or(self.newest, |front| front.number.saturating_sub(1));
+        self.taken = self.taken.max(before);
         self.taken_bytes += cost(&item.payload);
         let is_much = self.taken_bytes >= WINDOW as usize / 8;
         let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
@@ -389,7 +442,7 @@ impl State {
         match change {
             machine::MapChange::Insert { key, value } => {
                 let before = self.sizes.get(key).copied().unwrap_or(0);
-                let now = key.len() + value.len();
+                let now = key.len() + value.len() + ENTRY_COST;
                 if self.size - before + now > MAX_MAP_BYTES {
                     return false;
                 }
@@ -402,8 +455,8 @@ impl State {
         true
     }
 
-    /// The stream begins, or begins anew: with other numbers. Of what was not taken of it before, a window's worth stays.
-    pub(super) fn begin(&mut self) {
+    /// Drops the oldest items until no more than a window's worth waits.
+    fn shrink(&mut self) {
         let mut bytes: usize = self.queue.iter().map(|item| cost(&item.payload)).sum();
         while bytes > WINDOW as usize
             && let Some(item) = self.queue.pop_front()
@@ -411,8 +464,6 @@ impl State {
             bytes -= cost(&item.payload);
             self.counts.dropped += 1;
         }
-        self.epoch += 1;
-        (self.taken, self.told_taken, self.ended) = (0, 0, None);
     }
 
     /// Why nothing more comes.

@@ -41,18 +41,36 @@ pub(crate) enum Told {
     Returned { was: ViewerId, is: ViewerId },
 }
 
+/// What may have something for the machine. They take turns.
+#[derive(Debug)]
+enum Dirty {
+    End(Weak<End>),
+    /// Something was taken of what a client writes.
+    Writer(SubscriptionId),
+}
+
+/// A client that writes a map of ours.
+#[derive(Debug)]
+struct Writer {
+    peer: ViewerId,
+    map: String,
+    /// The last frame that was taken, and that the machine knows of.
+    taken: u32,
+    told: u32,
+    is_dirty: bool,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     actions: VecDeque<Action>,
-    /// Ends that may have something for the machine.
-    dirty: VecDeque<Weak<End>>,
+    dirty: VecDeque<Dirty>,
     dirty_roles: BTreeSet<Role>,
     ends: BTreeMap<Role, Weak<End>>,
     remote: Vec<RemoteStream>,
     names: BTreeMap<(u8, String), StreamId>,
     /// Maps that clients may write, and the subscriptions to what they write.
     writable: BTreeMap<String, Weak<dyn Writes>>,
-    writers: BTreeMap<SubscriptionId, (ViewerId, String)>,
+    writers: BTreeMap<SubscriptionId, Writer>,
     /// What we subscribe to.
     subscribed: BTreeMap<SubscriptionId, (ViewerId, Kind, String)>,
     /// Who may write which map.
@@ -91,7 +109,7 @@ impl Hub {
     pub(super) fn note_dirty(&self, end: &Arc<End>) {
         let mut inner = self.lock();
         if inner.dirty_roles.insert(end.role) {
-            inner.dirty.push_back(Arc::downgrade(end));
+            inner.dirty.push_back(Dirty::End(Arc::downgrade(end)));
         }
     }
 
@@ -126,11 +144,10 @@ impl Hub {
         if inner.names.contains_key(&key) {
             return Err(StreamError::Taken(offer.name));
         }
-        if inner.names.len() >= MAX_STREAMS || inner.next_stream == u16::MAX {
+        if inner.names.len() >= MAX_STREAMS {
             return Err(StreamError::TooMany);
         }
-        inner.next_stream += 1;
-        let id = StreamId(inner.next_stream);
+        let id = inner.free_number();
         inner.names.insert(key, id);
         if kind == Kind::Map {
             inner.audiences.insert(offer.name.clone(), offer.audience.clone());
@@ -145,8 +162,13 @@ impl Hub {
         Ok(end)
     }
 
-    /// Subscribes to a stream of somebody, which need not be there yet.
-    pub(super) fn subscribe(self: &Arc<Self>, wish: Wish) -> Result<Arc<End>, StreamError> {
+    /// Subscribes to a stream of somebody, which need not be there yet. What comes is passed on, if it is said to which stream of
+    /// ours.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        wish: Wish,
+        passed_to: Option<&Arc<End>>,
+    ) -> Result<Arc<End>, StreamError> {
         let mut inner = self.lock();
         if inner.is_closed {
             return Err(StreamError::Closed);
@@ -161,7 +183,9 @@ impl Hub {
         let known = inner.remote.iter().find(|remote| remote.is(&wish));
         let mode = known.map(|remote| remote.mode);
         let queue = arrivals(mode, WAITING);
-        let end = Arc::new(End::new(self, (role, wish.kind, wish.name.clone()), mode, 0, queue));
+        let mut end = End::new(self, (role, wish.kind, wish.name.clone()), mode, 0, queue);
+        end.passed_to = passed_to.map(Arc::downgrade);
+        let end = Arc::new(end);
         inner.ends.insert(role, Arc::downgrade(&end));
         inner.subscribed.insert(id, key);
         inner.actions.push_back(Action::Subscribe(id, wish));
@@ -187,7 +211,7 @@ impl Hub {
         inner.dirty_roles.remove(&role);
         let action = match role {
             Role::Publisher(id) => {
-                inner.names.retain(|_, other| *other != id);
+                inner.forget_stream(id);
                 Action::Withdraw(id)
             }
             Role::Subscriber(id) => {
@@ -207,14 +231,14 @@ impl Hub {
         self.lock().subscribed.get(&id).map_or(THE_HOST, |(peer, ..)| *peer)
     }
 
+    /// Whether an end is a host's subscription to a stream of a client.
+    pub(super) fn is_hosts(&self, end: &End) -> bool {
+        matches!(end.role, Role::Subscriber(id) if self.owner(id) != THE_HOST)
+    }
+
     /// Takes pictures, or does without.
     pub(crate) fn watch(&self, wanted: bool) {
         self.act(Action::Pictures(wanted));
-    }
-
-    /// Passes a stream of somebody on: items go out again as a stream of ours.
-    pub(super) fn pass_on(from: &Arc<End>, to: &Arc<End>) {
-        *from.passed_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(to));
     }
 
     /// What a viewer calls itself.
@@ -264,7 +288,7 @@ impl Hub {
             Event::Returned { was, is } => {
                 let mut inner = self.lock();
                 inner.remote.retain(|remote| remote.peer != was);
-                inner.writers.values_mut().filter(|(peer, _)| *peer == was).for_each(|w| w.0 = is);
+                inner.writers.values_mut().filter(|w| w.peer == was).for_each(|w| w.peer = is);
                 inner.subscribed.values_mut().filter(|s| s.0 == was).for_each(|s| s.0 = is);
                 for audience in inner.audiences.values_mut() {
                     if let Audience::Only(ids) = audience
@@ -275,16 +299,12 @@ impl Hub {
                 }
                 return Some(Told::Returned { was, is });
             }
-            Event::Began(id, announcement) => self.at(Role::Subscriber(id), |end| {
-                let mut state = end.lock();
-                if state.mode.is_none() && state.queue.is_empty() {
-                    state.queue = arrivals(Some(announcement.mode), WAITING);
+            Event::Began(id, announcement) => {
+                if let Some(writer) = self.lock().writers.get_mut(&id) {
+                    (writer.taken, writer.told) = (0, 0);
                 }
-                state.mode = Some(announcement.mode);
-                state.begin();
-                drop(state);
-                end.stir();
-            }),
+                self.at(Role::Subscriber(id), |end| end.begin(announcement.mode));
+            }
             Event::Snapshot(id, frames) => self.at(Role::Subscriber(id), |end| {
                 let mut state = end.lock();
                 // What was before it has no meaning any more.
@@ -296,11 +316,11 @@ impl Hub {
             }),
             Event::Frame(id, frame) => self.frame(id, frame),
             Event::Stopped(id) => self.at(Role::Subscriber(id), |end| {
-                end.lock().is_stopped = true;
+                end.lock().is_paused = true;
                 end.stir();
             }),
             Event::Continued(id) => self.at(Role::Subscriber(id), |end| {
-                end.lock().is_stopped = false;
+                end.lock().is_paused = false;
                 end.stir();
             }),
             Event::Ended(id, reason) => {
@@ -328,14 +348,19 @@ impl Hub {
     }
 
     fn frame(&self, id: SubscriptionId, frame: lllsi_core::streams::Received) {
-        let inner = self.lock();
-        if let Some((_, name)) = inner.writers.get(&id) {
-            let map = inner.writable.get(name).and_then(Weak::upgrade);
+        let mut inner = self.lock();
+        let Inner { writers, writable, dirty, .. } = &mut *inner;
+        if let Some(writer) = writers.get_mut(&id) {
+            writer.taken = frame.head.number;
+            if !std::mem::replace(&mut writer.is_dirty, true) {
+                dirty.push_back(Dirty::Writer(id));
+            }
+            let map = writable.get(&writer.map).and_then(Weak::upgrade);
             drop(inner);
             if let Some(map) = map {
                 map.write(&frame.payload);
             }
-            return self.act(Action::Consumed(id, frame.head.number));
+            return;
         }
         drop(inner);
         self.at(Role::Subscriber(id), |end| {
@@ -383,9 +408,49 @@ impl Hub {
 }
 
 impl Inner {
+    /// A number that no stream of ours has at present.
+    fn free_number(&mut self) -> StreamId {
+        loop {
+            self.next_stream = self.next_stream % u16::MAX + 1;
+            let id = StreamId(self.next_stream);
+            if self.names.values().all(|other| *other != id) {
+                return id;
+            }
+        }
+    }
+
+    /// A stream of ours is not there any more.
+    fn forget_stream(&mut self, id: StreamId) {
+        let Some((kind, name)) =
+            self.names.iter().find(|(_, other)| **other == id).map(|(key, _)| key.clone())
+        else {
+            return;
+        };
+        self.names.remove(&(kind, name.clone()));
+        if kind != u8::from(Kind::Map) {
+            return;
+        }
+        self.writable.remove(&name);
+        self.audiences.remove(&name);
+        let of_it = |(id, writer): (&SubscriptionId, &Writer)| (writer.map == name).then_some(*id);
+        for id in self.writers.iter().filter_map(of_it).collect::<Vec<_>>() {
+            self.writers.remove(&id);
+            self.actions.push_back(Action::Unsubscribe(id));
+        }
+    }
+
+    /// What the machine is to be told of a writer.
+    fn writer_action(&mut self, id: SubscriptionId) -> Option<Action> {
+        let writer = self.writers.get_mut(&id)?;
+        writer.is_dirty = false;
+        let is_new = writer.taken > writer.told;
+        writer.told = writer.taken;
+        is_new.then_some(Action::Consumed(id, writer.taken))
+    }
+
     /// Subscribes to what a client writes, if there is such a map.
     fn subscribe_to_writer(&mut self, peer: ViewerId, name: &str) {
-        let is_known = self.writers.values().any(|(who, map)| *who == peer && map == name);
+        let is_known = self.writers.values().any(|w| w.peer == peer && w.map == name);
         let may = match self.audiences.get(name) {
             Some(Audience::All) => true,
             Some(Audience::Only(ids)) => ids.contains(&peer),
@@ -396,7 +461,8 @@ impl Inner {
         }
         self.next_subscription += 1;
         let id = SubscriptionId(self.next_subscription);
-        self.writers.insert(id, (peer, name.to_owned()));
+        let (map, taken, told, is_dirty) = (name.to_owned(), 0, 0, false);
+        self.writers.insert(id, Writer { peer, map, taken, told, is_dirty });
         let (kind, name) = (Kind::Writes, name.to_owned());
         self.actions.push_back(Action::Subscribe(id, Wish { peer, kind, name, window: 1 << 20 }));
     }
@@ -425,7 +491,13 @@ impl<A: 'static> Inlet<A> for FromHub<A> {
             if let Some(action) = inner.actions.pop_front() {
                 return Some((self.wrap)(action));
             }
-            let end = inner.dirty.pop_front()?;
+            let end = match inner.dirty.pop_front()? {
+                Dirty::End(end) => end,
+                Dirty::Writer(id) => match inner.writer_action(id) {
+                    Some(action) => return Some((self.wrap)(action)),
+                    None => continue,
+                },
+            };
             let Some(end) = end.upgrade() else { continue };
             inner.dirty_roles.remove(&end.role);
             // Not under the lock: the end may be dropped here, and tells the hub.
@@ -436,5 +508,83 @@ impl<A: 'static> Inlet<A> for FromHub<A> {
                 return Some((self.wrap)(action));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lllsi_core::streams::Received;
+    use lllsi_proto::rtsmp::FrameHead;
+    use lllsi_stream::Format;
+
+    use super::super::Publish;
+    use super::*;
+
+    #[test]
+    fn whoever_writes_a_map_without_end_stops_nothing_else() {
+        let hub = Arc::new(Hub::default());
+        let map = Publish::from("map").of_map().start(&hub, Format::Cbor, None).unwrap();
+        let other = Publish::from("other").start(&hub, Format::Cbor, None).unwrap();
+        #[derive(Debug)]
+        struct Nothing;
+        impl Writes for Nothing {
+            fn write(&self, _: &[u8]) {}
+        }
+        let writes: Arc<dyn Writes> = Arc::new(Nothing);
+        hub.allow_writes(&map.name, Arc::downgrade(&writes));
+        let (kind, mode, name) = (Kind::Writes, Mode::Reliable, "map".into());
+        let writer = Announcement { run: 1, kind, mode, name, format: "cbor".into(), of: None };
+        hub.take(Event::Announced(ViewerId(1), writer));
+        let mut from = FromHub { hub: Arc::clone(&hub), wrap: |action| action };
+        let id = std::iter::from_fn(|| from.take()).find_map(|action| match action {
+            Action::Subscribe(id, _) => Some(id),
+            _ => None,
+        });
+        let id = id.expect("it subscribes to what is written");
+
+        other.push(Coded::new(vec![1].into()), false, None).unwrap();
+        let mut number = 0;
+        let mut flood = || {
+            for _ in 0..1000 {
+                number += 1;
+                let head = FrameHead { number, ..FrameHead::default() };
+                let frame = Received { head, age_us: None, payload: vec![1].into() };
+                hub.take(Event::Frame(id, frame));
+            }
+        };
+        flood();
+        let mut acknowledged = 0;
+        for _ in 0..4 {
+            match from.take() {
+                Some(Action::Push(..)) => return assert!(acknowledged <= 1),
+                Some(Action::Consumed(..)) => acknowledged += 1,
+                _ => {}
+            }
+            flood();
+        }
+        panic!("the other stream had no turn");
+    }
+
+    #[test]
+    fn of_what_is_passed_on_a_windows_worth_waits_however_often_it_begins() {
+        let hub = Arc::new(Hub::default());
+        let to = Publish::from("to").queue(usize::MAX, lllsi_stream::Overflow::Block);
+        let to = to.start(&hub, Format::Bytes, None).unwrap();
+        let wish =
+            Wish { peer: ViewerId(1), kind: Kind::Vector, name: "s".into(), window: 1 << 20 };
+        let from = hub.subscribe(wish, Some(&to)).unwrap();
+        let Role::Subscriber(id) = from.role else { panic!("it subscribes") };
+        let (kind, mode, name) = (Kind::Vector, Mode::Reliable, "s".into());
+        let theirs = Announcement { run: 1, kind, mode, name, format: "bytes".into(), of: None };
+        for _ in 0..20 {
+            hub.take(Event::Began(id, theirs.clone()));
+            for number in 1..=1000 {
+                let head = FrameHead { number, ..FrameHead::default() };
+                let frame = Received { head, age_us: None, payload: vec![0; 1000].into() };
+                hub.take(Event::Frame(id, frame));
+            }
+        }
+        let waits: usize = to.lock().queue.iter().map(|item| item.payload.len()).sum();
+        assert!(waits <= 2 << 20, "{waits} bytes");
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lllsi_core::host::ViewerId;
 use lllsi_core::streams::{self as machine, Wish};
-use lllsi_proto::rtsmp::{Kind, MAX_FRAME_BYTES};
-use lllsi_stream::{Format, MapChange, MapReplica, StreamContainer, StreamData};
+use lllsi_proto::rtsmp::{EndReason, Kind, MAX_FRAME_BYTES};
+use lllsi_stream::{ENTRY_COST, Format, MapChange, MapReplica, StreamContainer, StreamData};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,8 +28,11 @@ const MAX_WRITE_BYTES: usize = 64 << 10;
 const MAX_WRITES: usize = 256;
 /// How long a client's change may wait for the host.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// Events that are not read. More become a single [`MapEvent::Reset`].
+/// A copy of somebody else's map. Whoever has one keeps it smaller.
+const MAX_COPY: usize = 64 << 20;
+/// Events that are not read, and what they count as. More become a single [`MapEvent::Reset`].
 const MAX_EVENTS: usize = 65_536;
+const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// What can be a key.
 pub trait Key: Serialize + DeserializeOwned + Clone + Eq + Hash + Debug + Send + 'static {}
@@ -92,8 +95,9 @@ struct Inner<K, V> {
 #[derive(Debug)]
 struct Map<K, V> {
     entries: MapReplica<K, V>,
-    /// Since somebody asked for them.
-    events: Option<VecDeque<MapEvent<K, V>>>,
+    /// Since somebody asked for them; each with what it counts as.
+    events: Option<VecDeque<(MapEvent<K, V>, usize)>>,
+    event_bytes: usize,
 }
 
 /// A map that takes what clients write.
@@ -110,7 +114,10 @@ impl<K, V> Clone for MapStream<K, V> {
 
 impl<K: Key, V: Value> MapStream<K, V> {
     fn new(stream: Stream) -> Self {
-        let map = Mutex::new(Map { entries: MapReplica::default(), events: None });
+        // How large a map of ours is, is looked at where it is changed.
+        let most = if stream.is_ours() { usize::MAX } else { MAX_COPY };
+        let map = Map { entries: MapReplica::new(most), events: None, event_bytes: 0 };
+        let map = Mutex::new(map);
         Self(Arc::new(Inner { stream, map, writes: Mutex::new(None) }))
     }
 
@@ -124,7 +131,7 @@ impl<K: Key, V: Value> MapStream<K, V> {
         name: &str,
     ) -> Result<Self, StreamError> {
         let wish = Wish { peer, kind: Kind::Map, name: name.into(), window: WINDOW };
-        Ok(Self::new(Stream::new(hub.subscribe(wish)?)))
+        Ok(Self::new(Stream::new(hub.subscribe(wish, None)?)))
     }
 
     /// What it has in common with all streams.
@@ -141,12 +148,13 @@ impl<K: Key, V: Value> MapStream<K, V> {
     }
 
     /// Sets a key's value. At a client's end the change is sent to the host, and is seen here when it comes back, if the host lets
-    /// clients write. Waits while too much is under way.
+    /// clients write: that it was sent does not mean that it will be. Waits while too much is under way.
     ///
     /// # Errors
     /// [`StreamError::Data`] and [`StreamError::TooLarge`] for what cannot be sent; [`StreamError::Full`] if the map would hold more
-    /// than 48 MiB, what a client writes over that being left out; and at a client's end, if the host
-    /// takes nothing for ten seconds, as it does where clients may not write; [`StreamError::Closed`] after the session's end.
+    /// than 48 MiB (each entry counts as 128 bytes more than it has), what a client writes over that being left out; and at a client's
+    /// end, if 64 changes wait and the host takes none for ten seconds, as it does where clients may not write; at a host's copy of a
+    /// client's map [`StreamError::Ended`]: it is the client's alone; [`StreamError::Closed`] after the session's end.
     pub fn insert(&self, key: K, value: V) -> Result<(), StreamError> {
         self.0.change(MapChange::Insert(key, value))
     }
@@ -203,9 +211,10 @@ impl<K: Key, V: Value> MapStream<K, V> {
             let is_empty = map.entries.is_empty();
             let events = map.events.get_or_insert_with(|| match is_empty {
                 true => VecDeque::new(),
-                false => [MapEvent::Reset].into(),
+                false => [(MapEvent::Reset, 0)].into(),
             });
-            if let Some(event) = events.pop_front() {
+            if let Some((event, counts)) = events.pop_front() {
+                map.event_bytes -= counts;
                 return Ok(Some(event));
             }
             // Changed under the map's lock, so nothing is missed from here on.
@@ -279,7 +288,8 @@ impl<K: Key, V: Value> Inner<K, V> {
             end.wait_for(None, has_place);
             map = self.lock();
         }
-        map.apply([change]);
+        let fits = map.apply(change, bytes);
+        debug_assert!(fits, "a map of ours is as large as it is");
         drop(map);
         end.nudge();
         end.stir();
@@ -288,6 +298,9 @@ impl<K: Key, V: Value> Inner<K, V> {
 
     /// The map is the host's: sends the change there.
     fn ask_for(&self, change: &MapChange<K, V>) -> Result<(), StreamError> {
+        if self.stream.0.hub.is_hosts(&self.stream.0) {
+            return Err(StreamError::Ended(Some(EndReason::Refused)));
+        }
         let payload = change.to_bytes()?;
         if payload.len() > MAX_WRITE_BYTES {
             return Err(StreamError::TooLarge(payload.len()));
@@ -317,17 +330,19 @@ impl<K: Key, V: Value> Inner<K, V> {
             if !has_mail(&state) {
                 break;
             }
-            if let Some((_, parts)) = state.snapshots.pop_front() {
+            let fits = if let Some((_, parts)) = state.snapshots.pop_front() {
                 drop(state);
-                map.replace(&parts);
-                continue;
-            }
-            let Some(item) = state.queue.pop_front() else { break };
-            took = took.max(state.took(&item));
-            drop(state);
-            match MapChange::read_all(&item.payload) {
-                Ok(changes) => map.apply(changes),
-                Err(error) => tracing::warn!(%error, "a change of a map was left out"),
+                map.replace(&parts)
+            } else {
+                let Some(item) = state.queue.pop_front() else { break };
+                took = took.max(state.took(&item));
+                drop(state);
+                map.read(&item.payload)
+            };
+            if !fits {
+                tracing::warn!(name = self.stream.name(), "a map is larger than maps may be");
+                end.break_off();
+                break;
             }
         }
         end.tell(took);
@@ -336,37 +351,53 @@ impl<K: Key, V: Value> Inner<K, V> {
 }
 
 impl<K: Key, V: Value> Map<K, V> {
-    fn apply(&mut self, changes: impl IntoIterator<Item = MapChange<K, V>>) {
-        for change in changes {
-            if let Some(events) = &mut self.events {
-                let event = match &change {
-                    MapChange::Insert(key, value) => MapEvent::Inserted(key.clone(), value.clone()),
-                    MapChange::Remove(key) => MapEvent::Removed(key.clone()),
-                    MapChange::Clear => MapEvent::Reset,
-                };
-                if matches!(event, MapEvent::Reset) || events.len() >= MAX_EVENTS {
-                    events.clear();
-                    events.push_back(MapEvent::Reset);
-                } else {
-                    events.push_back(event);
-                }
+    /// Makes a change that has so many bytes. Tells whether there was place for it.
+    fn apply(&mut self, change: MapChange<K, V>, bytes: usize) -> bool {
+        if let Some(events) = &mut self.events {
+            let event = match &change {
+                MapChange::Insert(key, value) => MapEvent::Inserted(key.clone(), value.clone()),
+                MapChange::Remove(key) => MapEvent::Removed(key.clone()),
+                MapChange::Clear => MapEvent::Reset,
+            };
+            let counts = bytes + ENTRY_COST;
+            let is_full = events.len() >= MAX_EVENTS || self.event_bytes + counts > MAX_EVENT_BYTES;
+            if matches!(event, MapEvent::Reset) || is_full {
+                self.all_is_new();
+            } else {
+                events.push_back((event, counts));
+                self.event_bytes += counts;
             }
-            self.entries.apply([change]);
+        }
+        self.entries.apply(change, bytes).is_ok()
+    }
+
+    /// Makes the changes that these bytes hold. Tells whether there was place for them.
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        match MapChange::read_all(bytes) {
+            Ok(changes) => changes.into_iter().all(|(change, bytes)| self.apply(change, bytes)),
+            Err(error) => {
+                tracing::warn!(%error, "a change of a map was left out");
+                true
+            }
         }
     }
 
-    /// The map is what these parts of a snapshot hold.
-    fn replace(&mut self, parts: &[Bytes]) {
+    /// The map is what these parts of a snapshot hold. Tells whether there was place for it.
+    fn replace(&mut self, parts: &[Bytes]) -> bool {
         self.entries.reset();
-        for part in parts {
-            match MapChange::read_all(part) {
-                Ok(changes) => self.entries.apply(changes),
-                Err(error) => tracing::warn!(%error, "a part of a map was left out"),
-            }
-        }
+        // It is one event.
+        let events = self.events.take();
+        let fits = parts.iter().all(|part| self.read(part));
+        self.events = events;
+        self.all_is_new();
+        fits
+    }
+
+    fn all_is_new(&mut self) {
         if let Some(events) = &mut self.events {
             events.clear();
-            events.push_back(MapEvent::Reset);
+            events.push_back((MapEvent::Reset, 0));
+            self.event_bytes = 0;
         }
     }
 }
@@ -378,7 +409,7 @@ impl<K: Key, V: Value> Writes for Inner<K, V> {
         }
         match MapChange::read_some(changes, MAX_WRITES) {
             Ok(changes) => {
-                changes.into_iter().for_each(|change| drop(self.change_ours(change, false)))
+                changes.into_iter().for_each(|(change, _)| drop(self.change_ours(change, false)))
             }
             Err(error) => tracing::warn!(%error, "what a client wrote was left out"),
         }
@@ -400,4 +431,24 @@ fn code<K: Key, V: Value>(change: &MapChange<K, V>) -> Result<machine::MapChange
         return Err(StreamError::TooLarge(key.len() + value.len()));
     }
     Ok(coded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_nobody_reads_have_a_bound() {
+        let events = Some(VecDeque::new());
+        let mut map = Map { entries: MapReplica::new(usize::MAX), events, event_bytes: 0 };
+        for (changes, bytes) in [(200_000, 10), (10_000, 1 << 16)] {
+            for n in 0..changes {
+                assert!(map.apply(MapChange::Insert(n % 7, n), bytes));
+                let events = map.events.as_ref().expect("somebody asked for them");
+                assert!(events.len() <= MAX_EVENTS && map.event_bytes <= MAX_EVENT_BYTES);
+            }
+            let counts: usize = map.events.iter().flatten().map(|(_, counts)| counts).sum();
+            assert_eq!(map.event_bytes, counts);
+        }
+    }
 }

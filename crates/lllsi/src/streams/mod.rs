@@ -114,10 +114,10 @@ impl Stream {
         matches!(self.0.role, Role::Publisher(_))
     }
 
-    /// Whether items flow: it has not been stopped, and has not ended.
+    /// Whether items flow: neither side has stopped it, and it has not ended.
     pub fn is_on(&self) -> bool {
         let state = self.0.lock();
-        !state.is_stopped && state.over().is_none()
+        !state.is_stopped && !state.is_paused && state.over().is_none()
     }
 
     /// For a stream of ours: sends nothing until [`Self::resume`]. What is brought meanwhile waits, or is dropped if it is real-time;
@@ -182,8 +182,9 @@ impl Stream {
         self.0.wait_for(Some(deadline), enough).unwrap_or(false)
     }
 
-    /// Waits until all subscribers have taken all there is of a reliable stream of ours, at most until `deadline`. Tells whether they
-    /// have.
+    /// Waits until nothing of a reliable stream of ours is left that a subscriber has not taken, at most until `deadline`. Tells whether
+    /// it is so; which it is too if nobody has subscribed, or not any more: see [`Self::subscribers`]. Of a map it only tells that all
+    /// changes are on their way.
     pub fn flush(&self, deadline: Instant) -> bool {
         let done = |state: &mut end::State| match End::is_delivered(state) {
             true => Some(true),
@@ -201,7 +202,7 @@ pub(crate) fn vector<T: lllsi_stream::StreamData>(
     name: &str,
 ) -> Result<VectorStream<T>, StreamError> {
     let wish = Wish { peer, kind, name: name.into(), window: WINDOW };
-    Ok(VectorStream::new(Stream::new(hub.subscribe(wish)?)))
+    Ok(VectorStream::new(Stream::new(hub.subscribe(wish, None)?)))
 }
 
 /// Pictures stand in the catalogue too.

@@ -24,11 +24,10 @@ impl PassedOn {
         (kind, name): (Kind, &str),
         publish: Publish,
     ) -> Result<Self, StreamError> {
-        let to = publish.start(hub, Format::Bytes, Some(of))?;
+        let to = Stream::new(publish.start(hub, Format::Bytes, Some(of))?);
         let wish = Wish { peer, kind, name: name.into(), window: WINDOW };
-        let from = hub.subscribe(wish)?;
-        Hub::pass_on(&from, &to);
-        Ok(Self { _from: Stream::new(from), to: Stream::new(to) })
+        let from = Stream::new(hub.subscribe(wish, Some(&to.0))?);
+        Ok(Self { _from: from, to })
     }
 
     /// As the others have it.

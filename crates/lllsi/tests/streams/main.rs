@@ -1,5 +1,7 @@
 //! Streams of anything between a real host and real clients.
 
+mod bounds;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -145,115 +147,6 @@ fn a_map_is_shared_and_a_late_joiner_has_it_as_it_is() {
 }
 
 #[test]
-fn a_map_that_clients_may_not_write_stays_as_it_is() {
-    let session = session();
-    let map = session.host.publish_map::<u32, u32>("rules").unwrap();
-    map.insert(1, 1).unwrap();
-    let client = session.join();
-    let copy = client.map::<u32, u32>("rules").unwrap();
-    copy.insert(1, 2).unwrap();
-    wait(&session.host, |event| match event {
-        HostEvent::Announced(stream) => (stream.kind == Kind::Writes).then_some(()),
-        _ => None,
-    });
-    assert_eq!(copy.next_event(soon()), Ok(Some(MapEvent::Reset)));
-    assert_eq!((map.get(&1), copy.get(&1)), (Some(1), Some(1)));
-}
-
-#[test]
-fn what_is_over_a_bound_is_not_written_to_a_map() {
-    let session = session();
-    let map = session.host.publish_map::<u32, String>("notes").unwrap();
-    map.allow_writes();
-    let client = session.join();
-    let copy = client.map::<u32, String>("notes").unwrap();
-    let long = "x".repeat(64 << 10);
-    assert!(matches!(copy.insert(1, long), Err(StreamError::TooLarge(_))));
-    copy.insert(2, "short".into()).unwrap();
-    let deadline = soon();
-    while copy
-        .next_event(deadline)
-        .unwrap()
-        .is_some_and(|e| e != MapEvent::Inserted(2, "short".into()))
-    {}
-    assert_eq!((map.len(), copy.len()), (1, 1));
-    assert_eq!(
-        client.map::<u32, String>("notes").map(drop),
-        Err(StreamError::Taken("notes".into()))
-    );
-    drop(copy);
-    let again = client.map::<u32, String>("notes").unwrap();
-    assert_eq!(again.next_event(soon()), Ok(Some(MapEvent::Reset)));
-    again.insert(3, "again".into()).unwrap();
-    while map.get(&3).is_none() {
-        assert!(Instant::now() < deadline, "what is written by a later handle comes too");
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn a_map_has_a_bound() {
-    let session = session();
-    let map = session.host.publish_map::<u32, String>("large").unwrap();
-    let large = || "x".repeat(12 << 20);
-    for key in 0..3 {
-        map.insert(key, large()).unwrap();
-    }
-    assert_eq!(map.insert(3, large()), Err(StreamError::Full));
-    map.insert(0, large()).unwrap();
-    map.remove(1).unwrap();
-    map.insert(3, large()).unwrap();
-    assert_eq!(map.len(), 3);
-    let client = session.join();
-    let copy = client.map::<u32, String>("large").unwrap();
-    assert_eq!(copy.next_event(soon()), Ok(Some(MapEvent::Reset)));
-    assert_eq!(copy.len(), 3);
-}
-
-#[test]
-fn a_map_is_written_by_those_alone_for_whom_it_is() {
-    let session = session();
-    let clients = [session.join(), session.join()];
-    let connected = |_| {
-        wait(&session.host, |event| match event {
-            HostEvent::Connected { id, .. } => Some(id),
-            _ => None,
-        })
-    };
-    let [chosen, _] = [(); 2].map(connected);
-    let map = session.host.publish_map::<u32, u32>(Publish::from("ours").to([chosen])).unwrap();
-    map.allow_writes();
-    let copies = clients.each_ref().map(|client| client.map::<u32, u32>("ours").unwrap());
-    for (n, copy) in (0..).zip(&copies) {
-        copy.insert(n, n).unwrap();
-    }
-    for _ in 0..2 {
-        wait(&session.host, |event| match event {
-            HostEvent::Announced(stream) => (stream.kind == Kind::Writes).then_some(()),
-            _ => None,
-        });
-    }
-    let deadline = soon();
-    while map.is_empty() {
-        assert!(Instant::now() < deadline, "the chosen one may write");
-        std::thread::yield_now();
-    }
-    // What the other one says later comes behind anything that the host had asked it for.
-    for client in &clients {
-        let later = client.publish::<u32>(Publish::reliable("later")).unwrap();
-        let announced = wait(&session.host, |event| match event {
-            HostEvent::Announced(stream) => (stream.kind == Kind::Vector).then_some(stream),
-            _ => None,
-        });
-        let stream = session.host.vector_from::<u32>(announced.peer, "later").unwrap();
-        assert!(later.stream().wait_for_subscribers(1, soon()));
-        later.push_back(7).unwrap();
-        assert_eq!(stream.pop_front(soon()), Ok(Some(7)));
-    }
-    assert_eq!(map.len(), 1, "and nobody else");
-}
-
-#[test]
 fn a_client_publishes_to_the_host_which_passes_it_on() {
     let session = session();
     let [ada, bob] = [session.join(), session.join()];
@@ -364,4 +257,84 @@ fn pictures_are_a_stream_that_can_be_done_without() {
     }
     client.watch(true);
     assert!(next(Duration::from_secs(20)).is_some());
+}
+
+#[test]
+fn items_may_be_taken_from_behind_and_all_count_as_taken() {
+    let session = session();
+    let out = session.host.publish::<u32>("numbers").unwrap();
+    let client = session.join();
+    let stream = client.vector::<u32>("numbers").unwrap();
+    assert!(out.stream().wait_for_subscribers(1, soon()));
+    (1..=3).for_each(|n| out.push_back(n).unwrap());
+    while stream.stream().counts().waiting < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(stream.pop_back(soon()), Ok(Some(3)));
+    assert_eq!([stream.pop_front(soon()), stream.pop_front(soon())], [Ok(Some(1)), Ok(Some(2))]);
+    assert!(out.stream().flush(soon()), "the publisher knows that all was taken");
+}
+
+#[test]
+fn a_real_time_item_that_nobody_took_in_time_is_not_taken_at_all() {
+    let session = session();
+    let deadline = Duration::from_millis(300);
+    let out = session.host.publish::<u32>(Publish::real_time("now", deadline)).unwrap();
+    let client = session.join();
+    let stream = client.vector::<u32>("now").unwrap();
+    assert!(out.stream().wait_for_subscribers(1, soon()));
+    // The first ones come before the client knows the host's clock.
+    while stream.stream().counts().waiting == 0 {
+        out.push_back(1).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(deadline);
+    let taken = stream.pop_front(Instant::now() + Duration::from_millis(1));
+    // What was under way when it was looked may have come since.
+    assert!(taken == Ok(None) || stream.stream().counts().items > 1);
+    assert!(stream.stream().counts().late > 0);
+}
+
+#[test]
+fn what_waits_while_a_publisher_has_stopped_is_not_lost_by_going_on() {
+    let session = session();
+    let out = session.host.publish::<u32>("numbers").unwrap();
+    let client = session.join();
+    let stream = client.vector::<u32>("numbers").unwrap();
+    assert!(out.stream().wait_for_subscribers(1, soon()));
+    out.stream().stop();
+    while stream.stream().is_on() {
+        std::thread::yield_now();
+    }
+    (1..=3).for_each(|n| out.push_back(n).unwrap());
+    stream.stream().resume();
+    out.stream().resume();
+    for n in 1..=3 {
+        assert_eq!(stream.pop_front(soon()), Ok(Some(n)));
+    }
+}
+
+#[test]
+fn what_cannot_be_passed_on_leaves_nothing_behind() {
+    let session = session();
+    let client = session.join();
+    let out = client.publish::<u32>("numbers").unwrap();
+    let theirs = wait(&session.host, |event| match event {
+        HostEvent::Announced(stream) => Some(stream),
+        _ => None,
+    });
+    let taken = session.host.vector_from::<u32>(theirs.peer, "numbers").unwrap();
+    let passed = session.host.pass_on(&theirs, "again", None);
+    assert_eq!(passed.err(), Some(StreamError::Taken("numbers".into())));
+    drop(taken);
+    let passed = session.host.pass_on(&theirs, "again", None).unwrap();
+    let other = session.join();
+    let again = other.vector::<u32>("again").unwrap();
+    assert!(passed.stream().wait_for_subscribers(1, soon()));
+    // Until the host's second subscription is what the client knows of.
+    let deadline = soon();
+    while again.pop_front(Instant::now() + Duration::from_millis(20)) == Ok(None) {
+        assert!(Instant::now() < deadline);
+        out.push_back(7).unwrap();
+    }
 }
