@@ -11,21 +11,22 @@ use crate::seal::derive;
 use crate::server::Server;
 use crate::streams::THE_HOST;
 
-/// Between two attempts.
+/// Between two attempts, and how long one may take: the path may have died on the way.
 const PAUSE: Duration = Duration::from_secs(1);
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// A client whose link is lost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Away {
     /// When it gives up.
     until: Instant,
-    /// When the next attempt begins; `None` while one is under way.
-    retry_at: Option<Instant>,
+    /// When the next attempt begins. One may be under way until then.
+    retry_at: Instant,
 }
 
 impl Away {
     pub(super) fn timeout(&self) -> Instant {
-        self.retry_at.map_or(self.until, |at| at.min(self.until))
+        self.retry_at.min(self.until)
     }
 }
 
@@ -37,7 +38,7 @@ impl Client {
         }
         self.streams.lost(self.now, THE_HOST);
         self.away =
-            Some(Away { until: self.now + self.config.patience.min(FAR_FUTURE), retry_at: None });
+            Some(Away { until: self.now + self.config.patience.min(FAR_FUTURE), retry_at: self.now });
         (self.report_at, self.ping_at, self.restart_at) = (None, None, None);
         self.event(Event::Away);
         self.try_again();
@@ -55,7 +56,7 @@ impl Client {
         self.phase = Phase::Away;
         self.server.close();
         if let Some(away) = &mut self.away {
-            away.retry_at = Some(self.now + PAUSE);
+            away.retry_at = self.now + PAUSE;
         }
     }
 
@@ -64,7 +65,7 @@ impl Client {
         let Some(away) = self.away else { return };
         if self.now >= away.until {
             self.end(CloseReason::HostVanished);
-        } else if away.retry_at.is_some_and(|at| self.now >= at) {
+        } else if self.now >= away.retry_at {
             self.try_again();
         }
     }
@@ -80,7 +81,7 @@ impl Client {
         self.config.entry = self.pass.clone().unwrap_or_else(|| self.config.entry.clone());
         (self.phase, self.started) = (Phase::Entering, now);
         if let Some(away) = &mut self.away {
-            away.retry_at = None;
+            away.retry_at = self.now + ATTEMPT;
         }
     }
 

@@ -98,7 +98,7 @@ pub(crate) struct Link {
     reflexive: usize,
     sources: VecDeque<SocketAddr>,
     ignored: Ignored,
-    /// When something came that only the other side can have sent.
+    /// When something came that only the other side can have sent; before that is known, anything.
     heard_at: Instant,
     rtc_timeout: Instant,
     transmits: VecDeque<Transmit>,
@@ -331,6 +331,9 @@ impl Link {
         if stun::is_stun(data) {
             self.note_source(source);
         }
+        if !self.is_up() {
+            self.heard_at = now;
+        }
         // Anybody can put another's address on a datagram: what it breaks in the parsers must not end the link. If the
         // link is broken, its limits of time end it.
         if let Err(error) = self.rtc.handle_input(input) {
@@ -370,7 +373,7 @@ impl Link {
         let own = match self.state {
             State::Punching { give_up: Some(give_up) } => give_up.min(now + PUNCH_TICK),
             State::Punching { give_up: None } => self.rtc_timeout,
-            State::Confirming { give_up } => give_up,
+            State::Confirming { give_up } => give_up.min(self.heard_at + SILENCE),
             State::Up => self.heard_at + SILENCE,
             State::Down => return None,
         };
@@ -578,7 +581,9 @@ impl Link {
                 self.fail(LinkError::NoPath)
             }
             State::Confirming { give_up } if now >= give_up => self.fail(LinkError::NotBound),
-            State::Up if now >= self.heard_at + SILENCE => self.fail(LinkError::Silent),
+            State::Confirming { .. } | State::Up if now >= self.heard_at + SILENCE => {
+                self.fail(LinkError::Silent);
+            }
             _ => {}
         }
         if self.pulse_open && !self.is_down() && self.confirm_at.is_some_and(|at| now >= at) {

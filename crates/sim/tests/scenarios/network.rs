@@ -132,6 +132,31 @@ fn a_viewer_comes_back_by_itself_when_its_network_does() {
     });
 }
 
+/// Between such NATs that is the end of it: who is addressed anew has to be told the other side by way of the server.
+#[test]
+fn a_path_that_dies_while_a_viewer_comes_back_costs_it_one_attempt() {
+    let nat = Some(NatKind::PortRestricted);
+    for_seeds(|seed| {
+        let (host_nat, client_nat, patience) = (nat, nat, secs(30));
+        let setup = Setup { seed, host_nat, client_nat, patience, ..Setup::default() };
+        let (mut world, viewer) = watching(setup);
+        world.set_conditions(viewer, lossy(1.0));
+        let is_away = |w: &World| w.client(viewer).told(|e| matches!(e, client::Event::Away));
+        assert!(world.run_until(secs(8), is_away));
+        world.set_conditions(viewer, lossy(0.0));
+        let is = |e: &client::Event| matches!(e, client::Event::Admitted(_));
+        let admitted =
+            move |w: &World| w.client(viewer).events.iter().filter(|e| is(&e.1)).count() == 2;
+        assert!(world.run_until(secs(8), admitted));
+        // Somewhere between the first check and the last proof.
+        world.run_for(ms(10 * (seed % 20)));
+        let frames = world.client(viewer).frames;
+        world.rebind(viewer);
+        let back = world.run_until(secs(14), |w| w.client(viewer).frames > frames + 10);
+        assert!(back, "{:?}", world.client(viewer).closed);
+    });
+}
+
 #[test]
 fn a_viewer_that_would_come_back_gives_up_when_the_host_is_gone_and_when_its_patience_is() {
     for_seeds(|seed| {
