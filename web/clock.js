@@ -32,10 +32,9 @@ export class ClockSync {
   }
 
   get #best() {
-    return this.#samples.reduce(
-      (best, sample) => (best && best.rttUs <= sample.rttUs ? best : sample),
-      /** @type {{ rttUs: number, offsetUs: number } | null} */ (null),
-    );
+    let best = this.#samples[0] ?? null;
+    for (const sample of this.#samples) if (best && sample.rttUs < best.rttUs) best = sample;
+    return best;
   }
 
   /** The shortest recent round trip; null before the first. */

@@ -65,6 +65,11 @@ export class Failure extends Error {
   }
 }
 
+/** @returns {never} */
+export function tampered() {
+  throw new Failure("tampered");
+}
+
 /** Why a host parts or refuses. @type {Code[]} */
 const PARTINGS = ["room_full", "kicked", "host_closed", "source_lost", "invite_expired", "replaced", "protocol"];
 

@@ -170,7 +170,7 @@ export class Link extends Teller {
     await this.#take(answer);
     // Not before: on a busy machine the link can speak sooner than the browser shows what it has taken.
     this.#binding = binding;
-    this.#confirm().catch((error) => console.debug(error));
+    this.#confirm().catch(console.debug);
   }
 
   /** @param {string} answer */

@@ -15,27 +15,27 @@ const PATIENCE_MS = 20_000;
 const MAX_TRIES = 3;
 
 /**
- * @template {HTMLElement} T
+ * @template {HTMLElement} [T=HTMLElement]
  * @param {string} id
- * @param {new () => T} kind
+ * @param {new () => T} [kind]
  * @returns {T}
  */
 function element(id, kind) {
   const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new TypeError(`no ${kind.name} #${id}`);
-  return found;
+  if (!(found instanceof (kind ?? HTMLElement))) throw new TypeError(`no #${id}`);
+  return /** @type {T} */ (found);
 }
 
-const title = element("title", HTMLElement);
-const text = element("text", HTMLElement);
-const next = element("next", HTMLElement);
-const detail = element("detail", HTMLElement);
-const steps = element("steps", HTMLElement);
-const stage = element("stage", HTMLElement);
-const bar = element("bar", HTMLElement);
-const notice = element("notice", HTMLElement);
-const latency = element("latency", HTMLElement);
-const figures = element("figures", HTMLElement);
+const title = element("title");
+const text = element("text");
+const next = element("next");
+const detail = element("detail");
+const steps = element("steps");
+const stage = element("stage");
+const bar = element("bar");
+const notice = element("notice");
+const latency = element("latency");
+const figures = element("figures");
 const video = element("video", HTMLVideoElement);
 const form = element("form", HTMLFormElement);
 const link = element("link", HTMLInputElement);
@@ -316,7 +316,7 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", takeInvite);
 addEventListener("pagehide", () => session?.leave());
-setInterval(() => refresh().catch((error) => console.debug(error)), 1000);
+setInterval(() => refresh().catch(console.debug), 1000);
 
 showForm();
 takeInvite();

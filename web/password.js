@@ -7,7 +7,7 @@ import { utf8 } from "./bytes.js";
 import { Exchange } from "./cpace.js";
 import { context, wrap } from "./entry.js";
 import { KIND, envelope, openAnswer } from "./envelope.js";
-import { Failure } from "./failure.js";
+import { Failure, tampered } from "./failure.js";
 import { hkdf } from "./noise.js";
 
 /**
@@ -29,9 +29,7 @@ export async function askFor(server, { name, password }) {
   server.relay(envelope(KIND.clientShare, session, exchange.share));
   const body = openAnswer(await server.receive(), KIND.hostShare, "wrong_password");
   if (body.length < 64) throw new Failure("tampered");
-  const psk = await pskOf(exchange, body.slice(0, 32), body.slice(32, 64)).catch(() => {
-    throw new Failure("tampered");
-  });
+  const psk = await pskOf(exchange, body.slice(0, 32), body.slice(32, 64)).catch(tampered);
   return { hostKey: body.slice(32, 64), psk, prologue, wrap, refused: "wrong_password" };
 }
 

@@ -20,7 +20,7 @@ const MAX_ANSWERS = 4 * MAX_STREAMS;
 const MAX_NUMBER = 0xffff;
 const MAX_DEADLINE_US = 0xffff_ffff;
 
-/** @typedef {{ announcement: Announcement, body: Log | Newest }} Outgoing */
+/** @typedef {{ announcement: Announcement, body: Log | Newest, tag: number }} Outgoing tag: of the host's subscription */
 
 /**
  * A stream of ours. What a reliable one has is kept until the host has taken it, also while the host has not subscribed
@@ -77,7 +77,7 @@ export class Publication {
 
   /** The stream is not there any more. What the host has not got is lost. */
   withdraw() {
-    this.#publisher.withdraw(this.#stream);
+    this.#publisher.withdraw(this.#stream, this.#body);
   }
 }
 
@@ -88,9 +88,11 @@ export class Publisher {
   /** @type {Map<number, Outgoing>} */
   #streams = new Map();
   #newest = 0;
-  /** The streams that the host knows of over this link, by number, each with its run. @type {Map<number, number>} */
-  #told = new Map();
-  /** Those of which it may have to be told something. @type {Set<number>} */
+  /** The streams that the host knows of over this link; those that are not there any more; and new ones. @type {Set<number>} */
+  #told = new Set();
+  /** @type {Set<number>} */
+  #gone = new Set();
+  /** @type {Set<number>} */
   #unsettled = new Set();
   #owesAllTold = false;
   /** @type {Queue<Bytes>} */
@@ -127,23 +129,22 @@ export class Publisher {
     while (this.#streams.has(this.#newest));
     this.#run = (this.#run + 1) >>> 0;
     const announcement = { run: this.#run, kind, mode, name, format, of: null };
-    const outgoing = { announcement, body: mode === "reliable" ? new Log() : new Newest(deadlineUs) };
+    const outgoing = { announcement, body: mode === "reliable" ? new Log() : new Newest(deadlineUs), tag: 0 };
     this.#streams.set(this.#newest, outgoing);
-    this.#note(this.#newest);
+    if (this.clock) this.#unsettled.add(this.#newest);
+    this.stir();
     return new Publication(this, this.#newest, outgoing);
   }
 
-  /** A stream has come, or gone. @param {number} stream */
-  #note(stream) {
-    if (!this.clock) return;
-    this.#unsettled.add(stream);
+  /** @param {number} stream @param {Log | Newest} body */
+  withdraw(stream, body) {
+    // Its number may be another's by now.
+    if (this.#streams.get(stream)?.body !== body) return;
+    body.end(new Error("the stream was withdrawn"));
+    this.#streams.delete(stream);
+    this.#unsettled.delete(stream);
+    if (this.#told.delete(stream)) this.#gone.add(stream);
     this.stir();
-  }
-
-  /** @param {number} stream */
-  withdraw(stream) {
-    this.#streams.get(stream)?.body.end(new Error("the stream was withdrawn"));
-    if (this.#streams.delete(stream)) this.#note(stream);
   }
 
   /** @param {ClockSync} clock the host's, over a new link */
@@ -156,8 +157,7 @@ export class Publisher {
   lost() {
     this.clock = null;
     this.#answers = new Queue();
-    this.#told.clear();
-    this.#unsettled.clear();
+    for (const set of [this.#told, this.#gone, this.#unsettled]) set.clear();
     this.#owesAllTold = false;
     for (const { body } of this.#streams.values()) body.lost();
   }
@@ -187,37 +187,40 @@ export class Publisher {
    */
   receive(message) {
     const { stream } = message;
-    const body = this.#streams.get(stream)?.body;
+    const outgoing = this.#streams.get(stream);
+    const body = outgoing?.body;
     if (message.type === "subscribe") {
+      const { tag } = message;
+      if (outgoing) outgoing.tag = tag;
       const next = body ? body.subscribe(message.number, message.window) : "refused";
-      if (typeof next === "number") this.#answer({ type: "began", stream, number: next, snapshot: 0 });
-      else this.#answer({ type: "ended", stream, reason: next });
+      if (typeof next === "number") this.#answer({ type: "began", stream, number: next, snapshot: 0, tag });
+      else this.#answer({ type: "ended", stream, reason: next, tag });
     }
     if (message.type === "unsubscribe") body?.unsubscribe();
     if (message.type === "consumed" && body?.consumed(message.number, message.window) === false) {
       body.unsubscribe();
-      this.#answer({ type: "ended", stream, reason: "protocol" });
+      this.#answer({ type: "ended", stream, reason: "protocol", tag: outgoing?.tag ?? 0 });
     }
     this.stir();
   }
 
   /** The next message for the channel on which everything arrives. @returns {Bytes | null} */
   poll() {
-    return this.#answers.shift() ?? this.#settle() ?? this.#step(0, (body) => body instanceof Log);
+    return this.#settle() ?? this.#answers.shift() ?? this.#step(0, (body) => body instanceof Log);
   }
 
   /** The next message about which streams there are. However many come and go meanwhile, there are few. */
   #settle() {
+    // A stream may have the name of one that is gone.
+    for (const stream of this.#gone) {
+      this.#gone.delete(stream);
+      return write({ type: "withdraw", stream });
+    }
     for (const stream of this.#unsettled) {
-      const announcement = this.#streams.get(stream)?.announcement;
-      const told = this.#told.get(stream);
-      if (told !== undefined && told !== announcement?.run) {
-        this.#told.delete(stream);
-        return write({ type: "withdraw", stream });
-      }
       this.#unsettled.delete(stream);
-      if (told !== undefined || !announcement) continue;
-      this.#told.set(stream, announcement.run);
+      const announcement = this.#streams.get(stream)?.announcement;
+      if (!announcement) continue;
+      this.#told.add(stream);
       return write({ type: "announce", stream, announcement });
     }
     if (!this.#owesAllTold) return null;

@@ -134,11 +134,6 @@ export class Reliable {
     else this.#stale -= counts;
   }
 
-  /** Whether the host has not said yet where this subscription begins. */
-  get isAwaited() {
-    return this.#isAwaited;
-  }
-
   /** Whether the host is to be told at once. */
   get isPressing() {
     return this.#isOwed || this.#untold >= this.#window / 2;

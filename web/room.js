@@ -27,8 +27,9 @@ export { checkBrowser } from "./session.js";
  * @import { Streams } from "./streams.js"
  */
 
-/** How long coming back is tried, and between two attempts. */
+/** How long coming back is tried, each attempt may take, and between two. */
 const PATIENCE_MS = 30_000;
+const ATTEMPT_MS = 10_000;
 const PAUSE_MS = 1000;
 /** What may be otherwise in the next attempt. @type {Code[]} */
 const PASSING = ["host_vanished", "server_unreachable", "no_answer", "no_path"];
@@ -124,6 +125,8 @@ export class Room extends Teller {
   /** @param {Entry} entry */
   #visit(entry) {
     const session = new Session(entry, this.#name);
+    // The path may have died on the way.
+    if (this.#away) setTimeout(() => this.#away && session.leave(new Failure("no_answer")), ATTEMPT_MS);
     for (const step of ["entering", "asking", "waiting", "connecting", "restarting"]) {
       session.on(step, (detail) => this.#away || this.tell(step, detail));
     }
@@ -149,7 +152,7 @@ export class Room extends Teller {
   #receive(message) {
     if (this.#streams) return this.#streams.receive(message);
     if (this.#early.length < MAX_EARLY) this.#early.push(message);
-    this.load().catch((error) => console.debug(error));
+    this.load().catch(console.debug);
   }
 
   /** The session is over. @param {Failure | null} failure */

@@ -99,9 +99,9 @@ export function write(message) {
   const type = FIRST_TYPE + TYPES.indexOf(message.type);
   const { stream } = message;
   if (message.type === "announce") return concat(begin(type, 0, stream, 0)[0], body(message.announcement));
-  if (message.type === "ended") return begin(type, REASONS.indexOf(message.reason), stream, 0)[0];
+  if (message.type === "ended") return concat(begin(type, REASONS.indexOf(message.reason), stream, 0)[0], Uint8Array.of(message.tag));
   if (!("number" in message)) return begin(type, 0, stream, 0)[0];
-  const [bytes, view] = begin(type, 0, stream, message.number, 4);
+  const [bytes, view] = begin(type, "tag" in message ? message.tag : 0, stream, message.number, 4);
   view.setUint32(HEADER_BYTES, message.type === "began" ? message.snapshot : message.window);
   return bytes;
 }
@@ -130,10 +130,11 @@ export function parse(data) {
     case "announce":
       return { type, stream, announcement: announcement(new Uint8Array(data, HEADER_BYTES)) };
     case "ended":
-      return { type, stream, reason: REASONS[flags] ?? "unknown" };
+      return { type, stream, reason: REASONS[flags] ?? "unknown", tag: view.getUint8(HEADER_BYTES) };
     case "began":
-      return { type, stream, number, snapshot: view.getUint32(HEADER_BYTES) };
+      return { type, stream, number, snapshot: view.getUint32(HEADER_BYTES), tag: flags };
     case "subscribe":
+      return { type, stream, number, window: Math.min(view.getUint32(HEADER_BYTES), MAX_WINDOW), tag: flags };
     case "consumed":
       return { type, stream, number, window: Math.min(view.getUint32(HEADER_BYTES), MAX_WINDOW) };
     default:

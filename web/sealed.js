@@ -6,7 +6,7 @@
 import { fromBase64, toBase64, utf8 } from "./bytes.js";
 import { basisOf } from "./entry.js";
 import { KIND, envelope, openAnswer, openSealed } from "./envelope.js";
-import { Failure, parted } from "./failure.js";
+import { Failure, parted, tampered } from "./failure.js";
 import { Initiator, ephemeral, hkdf } from "./noise.js";
 
 /**
@@ -127,9 +127,7 @@ export class SealedChannel {
     server.relay(wrap(message));
 
     const body = openAnswer(await server.receive(), KIND.handshake, refused);
-    const { payload, session } = await noise.read(body).catch(() => {
-      throw new Failure("tampered");
-    });
+    const { payload, session } = await noise.read(body).catch(tampered);
     prove(false);
     const welcome = json(payload);
     const hostNonce = fromBase64(welcome?.nonce);
@@ -171,9 +169,7 @@ export class SealedChannel {
   async receive() {
     for (;;) {
       const body = openSealed(await this.#server.receive());
-      const plaintext = await this.#session.opener.open(body).catch(() => {
-        throw new Failure("tampered");
-      });
+      const plaintext = await this.#session.opener.open(body).catch(tampered);
       const message = json(plaintext);
       switch (message?.type) {
         case "admission":

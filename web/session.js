@@ -100,8 +100,9 @@ export class Session extends Teller {
     return this.#pass;
   }
 
-  leave() {
-    this.#end(null);
+  /** @param {Failure | null} failure null if it is meant */
+  leave(failure = null) {
+    this.#end(failure);
   }
 
   async #run() {
@@ -148,7 +149,7 @@ export class Session extends Teller {
     link.on("up", () => this.#tell("playing"));
     link.on("ready", (wire) => this.#tell("ready", wire));
     link.on("stream", (message) => this.#tell("stream", message));
-    link.on("restart", () => this.#restart(link, channel).catch((error) => console.debug(error)));
+    link.on("restart", () => this.#restart(link, channel).catch(console.debug));
     link.on("path", () => this.#tell("playing"));
     link.on("down", (failure) => this.#end(failure));
   }

@@ -210,7 +210,7 @@ export type Change = { type: "insert"; key: any; value: any } | { type: "remove"
 
 /** What a publisher tells of a stream. */
 export interface Announcement {
-  /** Drawn by the publisher when it began. */
+  /** Another for each stream of a publisher, which draws the first: numbers are used again. */
   run: number;
   /** One of `KIND`, or an application's own from 128 on. */
   kind: number;
@@ -263,8 +263,9 @@ export interface Frame {
 export type Control =
   | { type: "announce"; stream: number; announcement: Announcement }
   | { type: "withdraw" | "pause" | "resume" | "unsubscribe" | "all_told"; stream: number }
-  | { type: "subscribe" | "consumed"; stream: number; number: number; window: number }
-  | { type: "began"; stream: number; number: number; snapshot: number }
-  | { type: "ended"; stream: number; reason: EndReason };
+  | { type: "subscribe"; stream: number; number: number; window: number; tag: number }
+  | { type: "consumed"; stream: number; number: number; window: number }
+  | { type: "began"; stream: number; number: number; snapshot: number; tag: number }
+  | { type: "ended"; stream: number; reason: EndReason; tag: number };
 
 export type Message = Fragment | Control;

@@ -51,6 +51,7 @@ class Wish {
   constructor(kind, name, window, sink) {
     this.kind = kind;
     this.name = name;
+    this.tag = 0;
     this.sink = sink;
     this.#window = window;
     this.#reliable = new Reliable(window, kind === KIND.map);
@@ -65,11 +66,6 @@ class Wish {
     return this.#reliable.isPressing;
   }
 
-  /** Whether this reason is about a subscription before this one. @param {EndReason} reason */
-  isOld(reason) {
-    return reason === "too_slow" && !this.#live && this.#reliable.isAwaited;
-  }
-
   /** @param {{ kind: number, name: string }} stream */
   isFor({ kind, name }) {
     return kind === this.kind && name === this.name;
@@ -78,18 +74,20 @@ class Wish {
   /**
    * @param {number} stream
    * @param {Announcement} announcement
+   * @param {number} tag by which answers to this are known from those to earlier ones
    * @returns {Control} with which it is subscribed
    */
-  begin(stream, { run, mode, format }) {
+  begin(stream, { run, mode, format }, tag) {
+    this.tag = tag;
     const isSame = this.#source?.stream === stream && this.#source.run === run;
     [this.#source, this.#isOn, this.#format] = [{ stream, run }, true, format];
     if (mode === "reliable") {
       this.#live = null;
-      return { type: "subscribe", stream, ...this.#reliable.subscribe(isSame) };
+      return { type: "subscribe", stream, tag, ...this.#reliable.subscribe(isSame) };
     }
     const newest = isSame ? this.#live?.loose.newest : 0;
     this.#live = { loose: new Loose(this.#window, newest), deadlineUs: mode.realTime * 1000 };
-    return { type: "subscribe", stream, number: 0, window: this.#window };
+    return { type: "subscribe", stream, tag, number: 0, window: this.#window };
   }
 
   /** The link is lost. */
@@ -164,6 +162,8 @@ export class Subscriber {
   #wishes = new Set();
   /** @type {Queue<Bytes>} */
   #messages = new Queue();
+  /** Of the newest subscription. */
+  #tag = 0;
   /** @type {ClockSync | null} */
   #clock = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -248,11 +248,17 @@ export class Subscriber {
     const wish = new Wish(kind, name, window, sink);
     this.#wishes.add(wish);
     for (const [stream, { announcement, isHere }] of this.#remote) {
-      if (isHere && wish.isFor(announcement)) this.#send(wish.begin(stream, announcement));
+      if (isHere && wish.isFor(announcement)) this.#begin(wish, stream, announcement);
     }
     return () => {
       if (this.#wishes.delete(wish) && wish.stream !== null) this.#send({ type: "unsubscribe", stream: wish.stream });
     };
+  }
+
+  /** @param {Wish} wish @param {number} stream @param {Announcement} announcement */
+  #begin(wish, stream, announcement) {
+    this.#tag = (this.#tag + 1) & 0xff;
+    this.#send(wish.begin(stream, announcement, this.#tag));
   }
 
   /** @param {Control} message */
@@ -286,7 +292,8 @@ export class Subscriber {
     if (message.type === "withdraw") return this.#withdraw(message.stream);
     if (message.type === "all_told") return this.#forget();
     for (const wish of [...this.#wishes].filter(({ stream }) => stream === message.stream)) {
-      if (message.type === "ended") return wish.isOld(message.reason) || this.#end(wish, message.reason);
+      if ("tag" in message && message.tag !== wish.tag) continue;
+      if (message.type === "ended") return this.#end(wish, message.reason);
       try {
         if (message.type === "fragment") wish.push(message, this.#clock, () => this.#taken(wish));
         if (message.type === "began") {
@@ -331,7 +338,7 @@ export class Subscriber {
     this.#remote.set(stream, { announcement, isHere: true });
     if (!isSame) this.#tell("announce", announcement);
     for (const wish of this.#wishes) {
-      if (wish.isFor(announcement) && wish.stream !== stream) this.#send(wish.begin(stream, announcement));
+      if (wish.isFor(announcement) && wish.stream !== stream) this.#begin(wish, stream, announcement);
     }
   }
 

@@ -148,12 +148,21 @@ fn known(choices: &mut Choices<'_>) -> Message {
     let stream = choices.one(4).into();
     let number = u32::from(choices.one(12));
     match choices.one(7) {
-        0 => Message::Subscribe { stream, from: number, window: u32::from(choices.one(255)) * 100 },
+        0 => {
+            let (window, tag) = (u32::from(choices.one(255)) * 100, choices.one(4));
+            Message::Subscribe { stream, from: number, window, tag }
+        }
         1 => Message::Consumed { stream, number, window: u32::from(choices.one(255)) * 100 },
         2 => Message::Unsubscribe(stream),
-        3 => Message::Began { stream, next: number, snapshot: choices.one(3).into() },
+        3 => {
+            let (snapshot, tag) = (choices.one(3).into(), choices.one(4));
+            Message::Began { stream, next: number, snapshot, tag }
+        }
         4 => Message::Withdraw(stream),
-        5 => Message::Ended(stream, lllsi_proto::rtsmp::EndReason::Gone),
+        5 => {
+            let (reason, tag) = (lllsi_proto::rtsmp::EndReason::Gone, choices.one(4));
+            Message::Ended { stream, reason, tag }
+        }
         _ => {
             let kind = if choices.one(2) == 0 { Kind::Vector } else { Kind::Map };
             let (run, mode) = (choices.one(2).into(), Mode::Reliable);

@@ -36,7 +36,7 @@ test("that a stream was too slow for an earlier subscription does not end this o
   net.join();
   net.client.vector("s").stop();
   await net.carry(1);
-  net.say({ type: "ended", stream: 1, reason: "too_slow" });
+  net.say({ type: "ended", stream: 1, reason: "too_slow", tag: log.tag });
   const program = new Program(net.client.vector("s"));
   await net.carry();
   log.push(numbered(1, 68));
@@ -53,14 +53,14 @@ test("streams that come and go faster than the link takes them cost nothing", as
   streams.readyState = "connecting";
   for (let n = 0; n < 100_000; n += 1) net.client.publish(`n${n}`).withdraw();
   const last = net.client.publish("last");
-  net.client.receive(write({ type: "subscribe", stream: 7, number: 0, window: 9 }).slice().buffer);
+  net.client.receive(write({ type: "subscribe", stream: 7, number: 0, window: 9, tag: 3 }).slice().buffer);
   await settled();
   streams.readyState = "open";
   streams.onopen();
   await settled();
   const said = streams.messages.map((message) => parse(message.slice().buffer));
-  assert.deepEqual(said.map(({ type }) => type), ["ended", "announce"]);
-  assert.equal(said[1].announcement.name, "last");
+  assert.deepEqual(said.map(({ type }) => type), ["announce", "ended"]);
+  assert.equal(said[0].announcement.name, "last");
   last.withdraw();
 });
 
@@ -73,7 +73,7 @@ test("what is too much for a map is refused here", async () => {
 test("a host that asks without end and takes nothing gets nothing any more", async () => {
   const net = new Net();
   net.join();
-  const ask = write({ type: "subscribe", stream: 77, number: 0, window: 9 });
+  const ask = write({ type: "subscribe", stream: 77, number: 0, window: 9, tag: 3 });
   for (let i = 0; i < 10_000; i += 1) net.client.receive(ask.slice().buffer);
   await settled();
   assert.equal(net.wire.streams.messages.length, 0);
@@ -81,5 +81,5 @@ test("a host that asks without end and takes nothing gets nothing any more", asy
   net.client.receive(ask.slice().buffer);
   await settled();
   const said = net.wire.streams.messages.map((message) => parse(message.slice().buffer));
-  assert.deepEqual(said, [{ type: "ended", stream: 77, reason: "refused" }, { type: "all_told", stream: 0 }]);
+  assert.deepEqual(said, [{ type: "all_told", stream: 0 }, { type: "ended", stream: 77, reason: "refused", tag: 3 }]);
 });

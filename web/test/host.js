@@ -42,6 +42,7 @@ class Log {
   first = 1;
   frames = [];
   cursor = null;
+  tag = 0;
   /** What the client had when its link was lost. */
   kept = null;
 
@@ -154,7 +155,7 @@ class MapLog extends Log {
     const halves = [entries.slice(0, entries.length / 2), entries.slice(entries.length / 2)].filter((half) => half.length > 0);
     this.snapshot = halves.map((half, i) => [i + 1, Buffer.concat(half.map((entry) => encode(entry)))]);
     this.begin(this.next, 0);
-    return write({ type: "began", stream, number: this.next, snapshot: halves.length });
+    return write({ type: "began", stream, number: this.next, snapshot: halves.length, tag: this.tag });
   }
 }
 
@@ -203,7 +204,7 @@ export class Net {
     const { log } = this.logs.get(stream);
     [log.first, log.frames] = [log.next, []];
     log.begin(log.next, 0);
-    this.say({ type: "began", stream, number: log.next, snapshot: 0 });
+    this.say({ type: "began", stream, number: log.next, snapshot: 0, tag: log.tag });
   }
 
   say(message) {
@@ -246,13 +247,14 @@ export class Net {
   }
 
   receive(message) {
-    const { type, stream, number, window } = message;
+    const { type, stream, number, window, tag } = message;
     const log = this.logs.get(stream)?.log;
-    if (type === "subscribe" && !log) this.say({ type: "ended", stream, reason: "refused" });
+    if (type === "subscribe" && !log) this.say({ type: "ended", stream, reason: "refused", tag });
     else if (type === "subscribe") {
+      log.tag = tag;
       const { next, snapshot, reason } = log.subscribe(number, window);
-      if (reason) this.say({ type: "ended", stream, reason });
-      else if (next) this.say({ type: "began", stream, number: next, snapshot });
+      if (reason) this.say({ type: "ended", stream, reason, tag });
+      else if (next) this.say({ type: "began", stream, number: next, snapshot, tag });
     }
     if (type === "unsubscribe" && log) log.cursor = null;
     if (type === "consumed") log?.consumed(number, window);
@@ -270,7 +272,7 @@ export class Net {
     this.taken.set(stream, taken);
     if (announcement.mode !== "reliable") return;
     taken.assembly = null;
-    this.say({ type: "subscribe", stream, number: taken.due, window: this.window });
+    this.say({ type: "subscribe", stream, number: taken.due, window: this.window, tag: 3 });
   }
 
   began(taken, number) {

@@ -13,10 +13,10 @@ const MESSAGES = [
   { type: "announce", stream: STREAM, announcement: ANNOUNCEMENT },
   { type: "announce", stream: STREAM, announcement: { ...ANNOUNCEMENT, mode: "reliable", format: "", of: "Ada" } },
   ...["withdraw", "pause", "resume", "unsubscribe"].map((type) => ({ type, stream: STREAM })),
-  { type: "subscribe", stream: STREAM, number: 9, window: 65_536 },
+  { type: "subscribe", stream: STREAM, number: 9, window: 65_536, tag: 7 },
   { type: "consumed", stream: STREAM, number: 3, window: 1 },
-  { type: "began", stream: STREAM, number: 4, snapshot: 2 },
-  ...["unknown", "too_slow", "gone", "refused", "protocol"].map((reason) => ({ type: "ended", stream: STREAM, reason })),
+  { type: "began", stream: STREAM, number: 4, snapshot: 2, tag: 255 },
+  ...["unknown", "too_slow", "gone", "refused", "protocol"].map((reason) => ({ type: "ended", stream: STREAM, reason, tag: 9 })),
 ];
 
 /** A buffer of its own, as a channel gives it. */
@@ -31,7 +31,7 @@ test("the vectors of the document", () => {
     hex(cut(head, hi, 0, 16)[0]),
     hex(cut(head, hi, 0, 1)[0]),
     hex(cut(head, hi, 1, 1)[0]),
-    hex(write({ type: "subscribe", stream: 1, number: 0, window: 1 << 20 })),
+    hex(write({ type: "subscribe", stream: 1, number: 0, window: 1 << 20, tag: 7 })),
   ];
   const document = readFileSync(new URL("../../docs/rtsmp.md", import.meta.url), "utf8");
   const table = document.match(/\| Message, in hexadecimal[^]*?\n\n/)?.[0] ?? "";

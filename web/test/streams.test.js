@@ -317,7 +317,7 @@ test("of our real-time items the newest goes out, with the host's time, and none
   };
   await publication.push(numbered(1, 4));
   assert.deepEqual(await sent(), [], "nobody has subscribed");
-  net.say({ type: "subscribe", stream: 1, number: 0, window: 1 });
+  net.say({ type: "subscribe", stream: 1, number: 0, window: 1, tag: 3 });
   await net.carry();
   assert.equal(publication.subscribers, 1);
   for (let n = 2; n <= 4; n += 1) publication.push(numbered(n, 4));
@@ -584,7 +584,7 @@ test("a host that asks for what is not kept any more, or never was, is told so",
 test("a host that ends a stream is heard by the program", async () => {
   const net = new Net();
   const log = net.publish(1, 1, "s");
-  net.publish(2, 2, "m");
+  const map = net.publish(2, 2, "m");
   const program = new Program(net.client.vector("s"));
   let ended = "";
   net.client.map("m").addEventListener("end", ({ detail }) => (ended = detail));
@@ -592,8 +592,8 @@ test("a host that ends a stream is heard by the program", async () => {
   await net.carry();
   log.push(numbered(1, 4));
   await net.carry();
-  net.say({ type: "ended", stream: 1, reason: "too_slow" });
-  net.say({ type: "ended", stream: 2, reason: "refused" });
+  net.say({ type: "ended", stream: 1, reason: "too_slow", tag: log.tag });
+  net.say({ type: "ended", stream: 2, reason: "refused", tag: map.tag });
   await net.carry();
   await program.take(3);
   assert.deepEqual([program.items.length, program.failures[0].reason, ended], [1, "too_slow", "refused"]);
@@ -615,13 +615,20 @@ test("hostile publishers are bounded", async () => {
   announce(3, "m", 2);
   assert.equal(net.client.list().length, MAX_STREAMS);
 
+  let tag = 0;
+  const subscribed = async () => {
+    await settled();
+    const said = net.wire.streams.messages.map((message) => parse(message.slice().buffer));
+    tag = said.findLast(({ type }) => type === "subscribe").tag;
+  };
   const broken = async (act) => {
     const program = new Program(net.client.vector("s", { window: 1000 }));
+    await subscribed();
     act();
     await program.take(99);
     return [program.items.length, program.failures[0]?.reason];
   };
-  const began = (number) => hear(write({ type: "began", stream: 1, number, snapshot: 0 }));
+  const began = (number) => hear(write({ type: "began", stream: 1, number, snapshot: 0, tag }));
   const frame = (number, length = 68) => hear(cut({ stream: 1, number, capturedUs: 0 }, numbered(number, length), 0, 20_000)[0]);
   assert.deepEqual(await broken(() => began(0)), [0, "protocol"], "no frame has this number");
   const flood = () => {
@@ -641,7 +648,8 @@ test("hostile publishers are bounded", async () => {
   const map = net.client.map("m");
   let ended = "";
   map.addEventListener("end", ({ detail }) => (ended = detail));
-  hear(write({ type: "began", stream: 3, number: 1, snapshot: 0 }));
+  await subscribed();
+  hear(write({ type: "began", stream: 3, number: 1, snapshot: 0, tag }));
   hear(cut({ stream: 3, number: 1, capturedUs: 0 }, encode([1, 2, 3]), 0, 99)[0]);
   assert.deepEqual([ended, map.size], ["protocol", 0]);
   for (const data of [new Uint8Array(3), new Uint8Array(20).fill(1), Uint8Array.of(16, 0, 0, 1, 0, 0, 0, 0, 0x7b)]) hear(data);

@@ -104,7 +104,8 @@ pub enum Mode {
 /// What a publisher tells of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
-    /// Drawn by the publisher when it began: numbers of another run say nothing about this one.
+    /// Another for each stream of a publisher, which draws the first: numbers are used again, and what was said of a stream of
+    /// another run says nothing about this one.
     pub run: u32,
     /// What its frames mean.
     pub kind: Kind,
@@ -162,6 +163,8 @@ pub enum Message {
         from: u32,
         /// Bytes that it is ready to hold.
         window: u32,
+        /// By which answers to this are known from those to earlier ones.
+        tag: u8,
     },
     /// And not any more.
     Unsubscribe(u16),
@@ -174,7 +177,7 @@ pub enum Message {
         /// Bytes of later frames that it is ready to hold.
         window: u32,
     },
-    /// The publisher answers [`Message::Subscribe`].
+    /// The publisher answers [`Message::Subscribe`]; or goes on elsewhere by itself.
     Began {
         /// Which.
         stream: u16,
@@ -182,9 +185,18 @@ pub enum Message {
         next: u32,
         /// Of a map: so many frames with [`SNAPSHOT`] come first.
         snapshot: u32,
+        /// Of the subscription.
+        tag: u8,
     },
     /// The publisher sends no more of it.
-    Ended(u16, EndReason),
+    Ended {
+        /// Which.
+        stream: u16,
+        /// Why.
+        reason: EndReason,
+        /// Of the subscription.
+        tag: u8,
+    },
     /// The publisher has announced all that it has, over this link.
     AllTold,
 }
@@ -214,12 +226,16 @@ impl Message {
             PAUSE => Self::Pause(stream),
             RESUME => Self::Resume(stream),
             SUBSCRIBE => {
-                Self::Subscribe { stream, from: number, window: fields.u32()?.min(MAX_WINDOW) }
+                let window = fields.u32()?.min(MAX_WINDOW);
+                Self::Subscribe { stream, from: number, window, tag: flags }
             }
             UNSUBSCRIBE => Self::Unsubscribe(stream),
             CONSUMED => Self::Consumed { stream, number, window: fields.u32()?.min(MAX_WINDOW) },
-            BEGAN => Self::Began { stream, next: number, snapshot: fields.u32()? },
-            ENDED => Self::Ended(stream, reason_from(flags)),
+            BEGAN => Self::Began { stream, next: number, snapshot: fields.u32()?, tag: flags },
+            ENDED => {
+                let (reason, tag) = (reason_from(flags), fields.u8()?);
+                Self::Ended { stream, reason, tag }
+            }
             ALL_TOLD => Self::AllTold,
             _ => return Ok(None),
         };
@@ -237,18 +253,25 @@ impl Message {
             Self::Withdraw(stream) => (WITHDRAW, 0, stream, 0, None),
             Self::Pause(stream) => (PAUSE, 0, stream, 0, None),
             Self::Resume(stream) => (RESUME, 0, stream, 0, None),
-            Self::Subscribe { stream, from, window } => (SUBSCRIBE, 0, stream, *from, Some(window)),
+            Self::Subscribe { stream, from, window, tag } => {
+                (SUBSCRIBE, *tag, stream, *from, Some(window))
+            }
             Self::Unsubscribe(stream) => (UNSUBSCRIBE, 0, stream, 0, None),
             Self::Consumed { stream, number, window } => {
                 (CONSUMED, 0, stream, *number, Some(window))
             }
-            Self::Began { stream, next, snapshot } => (BEGAN, 0, stream, *next, Some(snapshot)),
-            Self::Ended(stream, reason) => (ENDED, code_of(*reason), stream, 0, None),
+            Self::Began { stream, next, snapshot, tag } => {
+                (BEGAN, *tag, stream, *next, Some(snapshot))
+            }
+            Self::Ended { stream, reason, .. } => (ENDED, code_of(*reason), stream, 0, None),
             Self::AllTold => (ALL_TOLD, 0, &0, 0, None),
         };
         let mut out = Vec::with_capacity(12);
         Header { kind, flags, stream: *stream, number }.write(&mut out);
         out.extend(field.into_iter().flat_map(|field| field.to_be_bytes()));
+        if let Self::Ended { tag, .. } = self {
+            out.push(*tag);
+        }
         out
     }
 }
@@ -334,13 +357,14 @@ mod tests {
             Message::Withdraw(stream),
             Message::Pause(stream),
             Message::Resume(stream),
-            Message::Subscribe { stream, from: 9, window: 65_536 },
+            Message::Subscribe { stream, from: 9, window: 65_536, tag: 7 },
             Message::Unsubscribe(stream),
             Message::Consumed { stream, number: 3, window: 1 },
-            Message::Began { stream, next: 4, snapshot: 2 },
+            Message::Began { stream, next: 4, snapshot: 2, tag: 255 },
             Message::AllTold,
         ];
-        samples.extend((0..=4).map(|code| Message::Ended(stream, reason_from(code))));
+        let ended = |code| Message::Ended { stream, reason: reason_from(code), tag: 9 };
+        samples.extend((0..=4).map(ended));
         samples
     }
 
@@ -387,8 +411,8 @@ mod tests {
     #[test]
     fn vectors() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let subscribe = Message::Subscribe { stream: 1, from: 0, window: 1 << 20 };
-        assert_eq!(hex(subscribe.to_bytes()), "140000010000000000100000");
+        let subscribe = Message::Subscribe { stream: 1, from: 0, window: 1 << 20, tag: 7 };
+        assert_eq!(hex(subscribe.to_bytes()), "140700010000000000100000");
         let head = FrameHead { stream: 1, number: 2, captured_us: 3, ..FrameHead::default() };
         assert_eq!(hex(cut(&head, b"hi", 0, 16).0), "010300010000000200000000000000036869");
         assert_eq!(
@@ -397,7 +421,7 @@ mod tests {
         );
         assert_eq!(hex(cut(&head, b"hi", 1, 1).0), "0102000100000002000000020000000169");
         let document = include_str!("../../../docs/rtsmp.md");
-        assert!(document.contains("140000010000000000100000"));
+        assert!(document.contains("140700010000000000100000"));
         assert!(document.contains("0103000100000002"));
     }
 

@@ -37,8 +37,10 @@ impl Client {
             return false;
         }
         self.streams.lost(self.now, THE_HOST);
-        self.away =
-            Some(Away { until: self.now + self.config.patience.min(FAR_FUTURE), retry_at: self.now });
+        self.away = Some(Away {
+            until: self.now + self.config.patience.min(FAR_FUTURE),
+            retry_at: self.now,
+        });
         (self.report_at, self.ping_at, self.restart_at) = (None, None, None);
         self.event(Event::Away);
         self.try_again();

@@ -8,7 +8,7 @@ use lllsi_proto::rtsmp::{Announcement, EndReason, FRAME, FrameHead, Kind, Mode};
 
 use crate::host::ViewerId;
 
-/// Names one of our streams: drawn by the application, and not used again within a run.
+/// Names one of our streams: drawn by the application, and not used again before it was withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct StreamId(pub u16);
 

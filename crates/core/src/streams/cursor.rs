@@ -52,6 +52,10 @@ impl Stream {
 
 /// How far a peer is in a reliable stream.
 pub(super) struct Cursor {
+    /// Of its subscription.
+    pub(super) tag: u8,
+    /// It has not been told where the stream begins for it.
+    owes_began: bool,
     /// The frame that it began with.
     pub(super) start: u32,
     /// The frame that is sent next, and from where on.
@@ -62,10 +66,45 @@ pub(super) struct Cursor {
     pub(super) sent: VecDeque<usize>,
     pub(super) under_way: usize,
     pub(super) window: usize,
-    /// When it last had taken enough to be waited for, or had nothing to take; and what it took since.
-    pub(super) moved_at: Instant,
-    pub(super) moved: usize,
+    pub(super) clock: Clock,
     snapshot: Option<Snapshot>,
+}
+
+/// For how long a peer has taken too little of a stream. Only taking something puts it back: neither that there is nothing to
+/// take for a while, nor going away and coming again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clock {
+    waited: Duration,
+    /// Since when there is something to take.
+    since: Option<Instant>,
+    /// What it has taken meanwhile.
+    moved: usize,
+}
+
+impl Clock {
+    /// There is something to take.
+    pub(super) fn run(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// There is nothing to take.
+    pub(super) fn rest(&mut self, now: Instant) {
+        let since = self.since.take();
+        self.waited += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+    }
+
+    /// So much was taken, of which so much would be enough; and it may have been all there is.
+    pub(super) fn took(&mut self, now: Instant, bytes: usize, enough: usize, is_all: bool) {
+        self.moved += bytes;
+        if is_all || self.moved >= enough {
+            *self = Self { since: (!is_all).then_some(now), ..Self::default() };
+        }
+    }
+
+    /// When a patience is over.
+    pub(super) fn until(&self, patience: Duration) -> Option<Instant> {
+        Some(self.since? + patience.saturating_sub(self.waited))
+    }
 }
 
 struct Snapshot {
@@ -76,20 +115,41 @@ struct Snapshot {
 
 /// How far a peer is in a real-time stream.
 pub(super) struct LiveCursor {
+    pub(super) tag: u8,
     pub(super) taken: u32,
     pub(super) sending: Option<(Kept, Instant, usize)>,
 }
 
 impl Cursor {
-    pub(super) fn new(now: Instant, next: u32, window: usize) -> Self {
-        let consumed = next.saturating_sub(1);
-        let (sent, offset, under_way, moved) = (VecDeque::new(), 0, 0, 0);
-        let (start, moved_at, snapshot) = (next, now, None);
-        Self { start, next, offset, consumed, sent, under_way, window, moved_at, moved, snapshot }
+    pub(super) fn new(tag: u8, clock: Clock, next: u32, window: usize) -> Self {
+        let (start, consumed) = (next, next.saturating_sub(1));
+        let (sent, offset, under_way, snapshot) = (VecDeque::new(), 0, 0, None);
+        let owes_began = true;
+        Self {
+            tag,
+            owes_began,
+            start,
+            next,
+            offset,
+            consumed,
+            sent,
+            under_way,
+            window,
+            clock,
+            snapshot,
+        }
+    }
+
+    /// Whether it has taken all there is.
+    pub(super) fn has_all(&self, stream: &Stream) -> bool {
+        self.consumed + 1 >= stream.next()
     }
 
     pub(super) fn is_ready(&self, stream: &Stream) -> bool {
         let Some(log) = stream.log() else { return false };
+        if self.owes_began {
+            return true;
+        }
         let under_way = self.offset > 0 || self.snapshot.as_ref().is_some_and(|s| s.offset > 0);
         if under_way {
             return true;
@@ -119,14 +179,19 @@ impl Cursor {
             let of = map.checkpoint();
             (self.next, self.consumed, self.under_way) = (of.next, of.next - 1, 0);
             self.sent.clear();
-            // What it holds of before is in its next word about its window.
-            self.window = 0;
+            // What it holds of before is in its next word about its window; or it has just said so.
+            if !std::mem::take(&mut self.owes_began) {
+                self.window = 0;
+            }
             // Half of a frame that is not kept any more may have been sent: the subscriber forgets it.
             self.offset = 0;
-            let began =
-                Message::Began { stream: number, next: of.next, snapshot: of.frames.len() as u32 };
+            let (next, snapshot, tag) = (of.next, of.frames.len() as u32, self.tag);
             self.snapshot = (!of.frames.is_empty()).then_some(Snapshot { of, frame: 0, offset: 0 });
-            return Some(began.to_bytes());
+            return Some(Message::Began { stream: number, next, snapshot, tag }.to_bytes());
+        }
+        if std::mem::take(&mut self.owes_began) {
+            let (next, snapshot, tag) = (self.next, 0, self.tag);
+            return Some(Message::Began { stream: number, next, snapshot, tag }.to_bytes());
         }
         let kept = stream.log()?.get(self.next)?;
         if self.offset == 0 {

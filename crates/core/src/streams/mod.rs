@@ -110,7 +110,7 @@ impl Streams {
         let was = self.publisher.join(now, id, ticket);
         if let Some(was) = was.filter(|was| *was != id) {
             if let Some(mut subscriber) = self.subscribers.remove(&was) {
-                subscriber.lost();
+                subscriber.lost(id, &mut self.events);
                 if let Some(early) = self.subscribers.remove(&id) {
                     subscriber.absorb(early);
                 }
@@ -126,7 +126,7 @@ impl Streams {
     pub fn lost(&mut self, now: Instant, id: ViewerId) {
         self.publisher.lost(now, id);
         if let Some(subscriber) = self.subscribers.get_mut(&id) {
-            subscriber.lost();
+            subscriber.lost(id, &mut self.events);
         }
         // It never came so far that something could be kept for it.
         if id != THE_HOST && !self.publisher.knows(id) {
@@ -228,8 +228,10 @@ impl Streams {
                 let peer = wish.peer;
                 let subscriber = self.subscriber(peer);
                 subscriber.subscribe(id, wish);
-                if subscriber.is_stopped(id) {
-                    self.events.push_back(Event::Stopped(id));
+                match subscriber.is_stopped(id) {
+                    Some(true) => self.events.push_back(Event::Stopped(id)),
+                    Some(false) => self.events.push_back(Event::Continued(id)),
+                    None => {}
                 }
                 self.settle(peer);
             }

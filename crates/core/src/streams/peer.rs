@@ -6,7 +6,7 @@ use std::time::Instant;
 use lllsi_proto::invite::TicketId;
 use lllsi_proto::rtsmp::Message;
 
-use super::cursor::{Cursor, LiveCursor, Stream};
+use super::cursor::{Clock, Cursor, LiveCursor, Stream};
 use crate::host::ViewerId;
 
 #[derive(Default)]
@@ -25,9 +25,12 @@ pub(super) struct Peer {
     pub(super) kept_until: Option<Instant>,
     /// Streams that it was too slow for: it is not waited for again.
     pub(super) slow: BTreeSet<u16>,
-    /// The streams that it knows of over this link: which run, and whether as stopped.
-    told: BTreeMap<u16, (u32, bool)>,
-    /// Those of which it may have to be told something. However many come and go meanwhile, they are few.
+    /// Of streams that it has unsubscribed from.
+    pub(super) clocks: BTreeMap<u16, Clock>,
+    /// The streams that it knows of over this link, and whether as stopped; those that are not there any more; and those of
+    /// which it may have to be told something. However many come and go meanwhile, these are few.
+    told: BTreeMap<u16, bool>,
+    gone: BTreeSet<u16>,
     unsettled: BTreeSet<u16>,
     owes_all_told: bool,
 }
@@ -40,16 +43,18 @@ impl Peer {
         kept_until: Instant,
         streams: impl Iterator<Item = u16>,
     ) -> Self {
-        let Self { kept, slow, .. } = self;
+        let Self { kept, slow, clocks, .. } = self;
         let (unsettled, kept_until) = (streams.collect(), Some(kept_until));
         let (is_up, owes_all_told) = (true, true);
-        Self { ticket, is_up, owes_all_told, unsettled, kept, slow, kept_until, ..Self::default() }
+        let peer = Self { ticket, is_up, owes_all_told, unsettled, ..Self::default() };
+        Self { kept, slow, clocks, kept_until, ..peer }
     }
 
     pub(super) fn lost(&mut self) {
         self.is_up = false;
         self.answers.clear();
         self.told.clear();
+        self.gone.clear();
         self.unsettled.clear();
         self.owes_all_told = false;
         self.kept.append(&mut self.cursors);
@@ -61,6 +66,30 @@ impl Peer {
         if self.is_up {
             self.unsettled.insert(stream);
         }
+    }
+
+    /// A stream is not there any more.
+    pub(super) fn withdrawn(&mut self, stream: u16) {
+        self.forget(stream);
+        self.slow.remove(&stream);
+        self.clocks.remove(&stream);
+        if self.told.remove(&stream).is_some() {
+            self.gone.insert(stream);
+        }
+    }
+
+    /// The clock of its subscription, or of one before.
+    pub(super) fn take_clock(&mut self, now: Instant, stream: u16) -> Clock {
+        let clock = self.cursors_of(stream).next().map(|cursor| cursor.clock);
+        let mut clock = clock.or(self.clocks.remove(&stream)).unwrap_or_default();
+        clock.rest(now);
+        clock
+    }
+
+    /// By which its subscription is known to it, if it can be told anything.
+    pub(super) fn tag_of(&self, stream: u16) -> Option<u8> {
+        let tag = self.cursors.get(&stream).map(|cursor| cursor.tag);
+        tag.or(self.live.get(&stream).map(|cursor| cursor.tag)).filter(|_| self.is_up)
     }
 
     /// Where it is in a reliable stream, with a link or without.
@@ -80,36 +109,31 @@ impl Peer {
         id: ViewerId,
         streams: &BTreeMap<u16, Stream>,
     ) -> Option<Vec<u8>> {
-        if let Some(answer) = self.answers.pop_front() {
-            return Some(answer);
+        // A stream may have the name of one that is gone.
+        if let Some(number) = self.gone.pop_first() {
+            return Some(Message::Withdraw(number).to_bytes());
         }
         while let Some(&number) = self.unsettled.first() {
             let stream = streams.get(&number).filter(|stream| stream.audience.has(id));
-            let is = stream.map(|stream| (stream.announcement.run, stream.is_stopped));
-            let message = match (self.told.remove(&number), is, stream) {
-                (None, Some((run, _)), Some(stream)) => {
-                    self.told.insert(number, (run, false));
+            let message = match (stream, self.told.get(&number)) {
+                (Some(stream), None) => {
+                    self.told.insert(number, false);
                     Message::Announce(number, stream.announcement.clone())
                 }
-                (Some((was, is_stopped)), Some(is), _) if was == is.0 => {
-                    self.told.insert(number, is);
-                    match (is_stopped, is.1) {
-                        (false, true) => Message::Pause(number),
-                        (true, false) => Message::Resume(number),
-                        _ => {
-                            self.unsettled.remove(&number);
-                            continue;
-                        }
-                    }
+                (Some(stream), Some(&was)) if was != stream.is_stopped => {
+                    self.told.insert(number, stream.is_stopped);
+                    if stream.is_stopped { Message::Pause(number) } else { Message::Resume(number) }
                 }
-                (Some(_), ..) => Message::Withdraw(number),
-                (None, ..) => {
+                _ => {
                     self.unsettled.remove(&number);
                     continue;
                 }
             };
             return Some(message.to_bytes());
         }
-        std::mem::take(&mut self.owes_all_told).then(|| Message::AllTold.to_bytes())
+        if std::mem::take(&mut self.owes_all_told) {
+            return Some(Message::AllTold.to_bytes());
+        }
+        self.answers.pop_front()
     }
 }

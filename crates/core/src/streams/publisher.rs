@@ -8,7 +8,7 @@ use lllsi_proto::rtsmp::{
     Announcement, EndReason, FrameHead, Kind, MAX_FRAME_BYTES, MAX_STREAMS, Message, Mode,
 };
 
-use super::cursor::{Body, Cursor, LiveCursor, Stream};
+use super::cursor::{Body, Clock, Cursor, LiveCursor, Stream};
 use super::log::{Log, MapLog, Newest, cost};
 use super::peer::Peer;
 use super::{Audience, Event, Item, MapChange, Offer, Published, StreamId};
@@ -73,9 +73,7 @@ impl Publisher {
     pub(super) fn withdraw(&mut self, id: StreamId) {
         if self.streams.remove(&id.0).is_some() {
             for peer in self.peers.values_mut() {
-                peer.forget(id.0);
-                peer.slow.remove(&id.0);
-                peer.note(id.0);
+                peer.withdrawn(id.0);
             }
         }
     }
@@ -85,8 +83,13 @@ impl Publisher {
         stream.is_stopped = is_stopped;
         for peer in self.peers.values_mut() {
             peer.note(id.0);
-            // Meanwhile there was nothing to take.
-            peer.cursors_of(id.0).for_each(|cursor| cursor.moved_at = now);
+            // Meanwhile there is nothing to take.
+            for cursor in peer.cursors_of(id.0) {
+                cursor.clock = Clock::default();
+                if !is_stopped && !cursor.has_all(stream) {
+                    cursor.clock.run(now);
+                }
+            }
         }
     }
 
@@ -100,9 +103,8 @@ impl Publisher {
             peer.kept.remove(&id.0);
             if let Some(cursor) = peer.cursors.get_mut(&id.0).filter(|c| c.next < next) {
                 // What it holds of before is in its next word about its window.
-                *cursor = Cursor::new(now, next, 0);
-                peer.answers
-                    .push_back(Message::Began { stream: id.0, next, snapshot: 0 }.to_bytes());
+                cursor.clock.rest(now);
+                *cursor = Cursor::new(cursor.tag, cursor.clock, next, 0);
             }
         }
         self.free(id.0);
@@ -129,13 +131,8 @@ impl Publisher {
                 if has_place && (log.bytes() == 0 || log.bytes() + counts <= stream.capacity) =>
             {
                 log.push(head, payload);
-                let next = log.next();
-                for cursor in self.peers.values_mut().flat_map(|peer| peer.cursors_of(id.0)) {
-                    // It had all that there was.
-                    if cursor.consumed + 2 == next {
-                        cursor.moved_at = now;
-                    }
-                }
+                let cursors = self.peers.values_mut().flat_map(|peer| peer.cursors_of(id.0));
+                cursors.for_each(|cursor| cursor.clock.run(now));
                 self.free(id.0);
             }
             (Body::Reliable(_), _) => {
@@ -236,19 +233,14 @@ impl Publisher {
             return Ok(());
         }
         match *message {
-            Message::Subscribe { stream, from, window } => {
-                let answer = self.subscribe(now, id, stream, from, window as usize);
-                let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-                match answer {
-                    Ok(answer) => peer.answers.extend(answer.map(|answer| answer.to_bytes())),
-                    Err(reason) => {
-                        peer.answers.push_back(Message::Ended(stream, reason).to_bytes());
-                        peer.forget(stream);
-                        self.free(stream);
-                    }
+            Message::Subscribe { stream, from, window, tag } => {
+                if let Err(reason) = self.subscribe(now, id, stream, (from, window as usize, tag)) {
+                    self.unsubscribe(now, id, stream, None);
+                    let answer = Message::Ended { stream, reason, tag }.to_bytes();
+                    self.peers.entry(id).and_modify(|peer| peer.answers.push_back(answer));
                 }
             }
-            Message::Unsubscribe(stream) => self.unsubscribe(id, stream, None),
+            Message::Unsubscribe(stream) => self.unsubscribe(now, id, stream, None),
             Message::Consumed { stream, number, window } => {
                 self.consumed(now, id, stream, number, window as usize)?;
             }
@@ -266,9 +258,8 @@ impl Publisher {
         now: Instant,
         id: ViewerId,
         number: u16,
-        from: u32,
-        window: usize,
-    ) -> Result<Option<Message>, EndReason> {
+        (from, window, tag): (u32, usize, u8),
+    ) -> Result<(), EndReason> {
         let stream = self.streams.get_mut(&number).filter(|s| s.audience.has(id));
         let (Some(stream), Some(peer)) = (stream, self.peers.get_mut(&id).filter(|p| p.is_up))
         else {
@@ -289,41 +280,48 @@ impl Publisher {
             // From 0 on, or behind what is kept: the cursor itself finds that it needs a snapshot.
             Body::Map(_) => from,
             Body::RealTime(newest) => {
-                let cursor = LiveCursor { taken: newest.next - 1, sending: None };
-                peer.live.insert(number, cursor);
-                newest.next
+                let (next, taken) = (newest.next, newest.next - 1);
+                peer.live.insert(number, LiveCursor { tag, taken, sending: None });
+                let began = Message::Began { stream: number, next, snapshot: 0, tag };
+                peer.answers.push_back(began.to_bytes());
+                next
             }
             Body::Pictures => {
                 self.events.push_back(Event::Pictures(id, true));
-                return Ok(None);
+                return Ok(());
             }
         };
         if stream.log().is_some() {
-            let mut cursor = Cursor::new(now, next, window);
-            // Coming back to where it was takes nothing.
-            let before = peer.kept.remove(&number).or(peer.cursors.remove(&number));
-            if let Some(before) = before.filter(|b| b.consumed + 1 == next && next > 0) {
-                (cursor.moved_at, cursor.moved) = (before.moved_at, before.moved);
+            let clock = peer.take_clock(now, number);
+            peer.kept.remove(&number);
+            let mut cursor = Cursor::new(tag, clock, next, window);
+            if !cursor.has_all(stream) {
+                cursor.clock.run(now);
             }
             peer.cursors.insert(number, cursor);
         }
         if is_new {
             self.events.push_back(Event::Subscribed(StreamId(number), id));
         }
-        let needs_snapshot = stream.log().is_some_and(|log| next < log.first().max(1));
         self.free(number);
-        Ok((!needs_snapshot).then_some(Message::Began { stream: number, next, snapshot: 0 }))
+        Ok(())
     }
 
-    fn unsubscribe(&mut self, id: ViewerId, number: u16, reason: Option<EndReason>) {
-        if matches!(self.streams.get(&number), Some(Stream { body: Body::Pictures, .. })) {
+    fn unsubscribe(&mut self, now: Instant, id: ViewerId, number: u16, reason: Option<EndReason>) {
+        let (Some(stream), Some(peer)) = (self.streams.get(&number), self.peers.get_mut(&id))
+        else {
+            return;
+        };
+        if matches!(stream.body, Body::Pictures) {
             return self.events.push_back(Event::Pictures(id, false));
         }
-        if let Some(peer) = self.peers.get_mut(&id)
-            && peer.forget(number)
-        {
-            if let (Some(reason), true) = (reason, peer.is_up) {
-                peer.answers.push_back(Message::Ended(number, reason).to_bytes());
+        let tag = peer.tag_of(number);
+        let clock = peer.take_clock(now, number);
+        if peer.forget(number) {
+            peer.clocks.insert(number, clock);
+            if let (Some(reason), Some(tag)) = (reason, tag) {
+                let ended = Message::Ended { stream: number, reason, tag };
+                peer.answers.push_back(ended.to_bytes());
             }
             self.events.push_back(Event::Unsubscribed(StreamId(number), id, reason));
             self.free(number);
@@ -345,20 +343,19 @@ impl Publisher {
             return Ok(());
         };
         if consumed >= cursor.next {
-            self.unsubscribe(id, number, Some(EndReason::Protocol));
+            self.unsubscribe(now, id, number, Some(EndReason::Protocol));
             return Err(EndReason::Protocol);
         }
         // What was consumed before the last beginning counts no more.
         if consumed >= cursor.consumed {
             let taken = cursor.sent.drain(..(consumed - cursor.consumed) as usize).sum::<usize>();
             cursor.under_way -= taken;
-            cursor.moved += taken;
-            if cursor.moved >= (stream.capacity / LEAST_PART).max(1)
-                || consumed + 1 == stream.next()
-            {
-                (cursor.moved_at, cursor.moved) = (now, 0);
-            }
+            let is_new = consumed > cursor.consumed;
             (cursor.consumed, cursor.window) = (consumed, window);
+            if is_new {
+                let enough = (stream.capacity / LEAST_PART).max(1);
+                cursor.clock.took(now, taken, enough, cursor.has_all(stream));
+            }
             self.free(number);
         }
         Ok(())
@@ -397,7 +394,8 @@ impl Publisher {
             let cursor = peer.cursors.get(&number).or(peer.kept.get(&number))?;
             let is_known = peer.slow.contains(&number);
             let patience = if is_known { Duration::ZERO } else { stream.patience };
-            (cursor.consumed + 1 == first).then_some((cursor.moved_at + patience, *id))
+            let until = cursor.clock.until(patience).filter(|_| cursor.consumed + 1 == first);
+            Some((until?, *id))
         });
         cursors.min()
     }
@@ -415,7 +413,7 @@ impl Publisher {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.slow.insert(number);
             }
-            self.unsubscribe(id, number, Some(EndReason::TooSlow));
+            self.unsubscribe(now, id, number, Some(EndReason::TooSlow));
         }
     }
 

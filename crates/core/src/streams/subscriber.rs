@@ -27,6 +27,10 @@ pub(super) struct Subscriber {
     stopped: BTreeSet<u16>,
     wishes: BTreeMap<SubscriptionId, Subscription>,
     messages: VecDeque<Vec<u8>>,
+    /// Of the newest subscription.
+    tag: u8,
+    /// Some of the subscriptions are to tell what was consumed.
+    owes: bool,
     /// When the publisher is told what has been consumed.
     tell_at: Option<Instant>,
     is_up: bool,
@@ -45,6 +49,7 @@ struct Subscription {
 struct Source {
     stream: u16,
     run: u32,
+    tag: u8,
     is_on: bool,
     /// Over this link.
     has_begun: bool,
@@ -72,6 +77,8 @@ struct Ordered {
     floor: u32,
     /// What counts as consumed since then.
     untold: usize,
+    /// The publisher is to be told what was consumed, and what can be held.
+    owes: bool,
 }
 
 /// A snapshot that is coming.
@@ -89,6 +96,8 @@ impl Subscriber {
             stopped: BTreeSet::new(),
             wishes: BTreeMap::new(),
             messages: VecDeque::new(),
+            tag: 0,
+            owes: false,
             tell_at: None,
             is_up: false,
             wants_pictures,
@@ -101,10 +110,16 @@ impl Subscriber {
         self.is_up = true;
     }
 
-    pub(super) fn lost(&mut self) {
-        (self.is_up, self.tell_at) = (false, None);
+    pub(super) fn lost(&mut self, peer: ViewerId, events: &mut VecDeque<Event>) {
+        (self.is_up, self.owes, self.tell_at) = (false, false, None);
         self.messages.clear();
         self.before.append(&mut self.remote);
+        // Whoever never has told all is not believed to have more than others may.
+        while self.before.len() > MAX_STREAMS
+            && let Some((_, announcement)) = self.before.pop_first()
+        {
+            self.withdrawn(peer, announcement, events);
+        }
         self.stopped.clear();
         for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
             source.is_on = false;
@@ -119,10 +134,10 @@ impl Subscriber {
         self.begin(id);
     }
 
-    /// Whether nothing comes of what a subscription is to, at present.
-    pub(super) fn is_stopped(&self, id: SubscriptionId) -> bool {
-        let source = self.wishes.get(&id).and_then(|s| s.source.as_ref());
-        source.is_some_and(|source| self.stopped.contains(&source.stream))
+    /// Whether nothing comes of what a subscription is to, at present; `None` if that is not there.
+    pub(super) fn is_stopped(&self, id: SubscriptionId) -> Option<bool> {
+        let source = self.wishes.get(&id)?.source.as_ref()?;
+        Some(self.stopped.contains(&source.stream))
     }
 
     pub(super) fn unsubscribe(&mut self, id: SubscriptionId) {
@@ -137,7 +152,7 @@ impl Subscriber {
         self.wants_pictures = wanted;
         let streams = self.remote.iter().filter(|(_, a)| a.kind == Kind::Video);
         let message = |stream| match wanted {
-            true => Message::Subscribe { stream, from: 0, window: 0 },
+            true => Message::Subscribe { stream, from: 0, window: 0, tag: 0 },
             false => Message::Unsubscribe(stream),
         };
         self.messages.extend(streams.map(|(stream, _)| message(*stream).to_bytes()));
@@ -175,18 +190,33 @@ impl Subscriber {
             return;
         }
         self.tell_at = None;
+        for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
+            if let Frames::InOrder(ordered) = &mut source.frames
+                && ordered.consumed > ordered.told
+            {
+                (ordered.owes, self.owes) = (true, true);
+            }
+        }
+    }
+
+    /// What is to be told of one of the subscriptions. However late it is sent, it is as things are then.
+    fn owed(&mut self) -> Option<Vec<u8>> {
+        if !self.owes {
+            return None;
+        }
         for Subscription { wish, source, .. } in self.wishes.values_mut() {
-            let Some(Source { stream, is_on: true, frames: Frames::InOrder(ordered), .. }) = source
-            else {
-                continue;
-            };
-            if ordered.consumed > ordered.told {
+            if let Some(Source { stream, is_on: true, frames: Frames::InOrder(ordered), .. }) =
+                source
+                && std::mem::take(&mut ordered.owes)
+            {
                 (ordered.told, ordered.untold) = (ordered.consumed, 0);
                 let (number, held) = ordered.progress();
                 let (stream, window) = (*stream, wish.window.saturating_sub(held as u32));
-                self.messages.push_back(Message::Consumed { stream, number, window }.to_bytes());
+                return Some(Message::Consumed { stream, number, window }.to_bytes());
             }
         }
+        self.owes = false;
+        None
     }
 
     /// Subscribes, if the stream is there.
@@ -217,8 +247,10 @@ impl Subscriber {
                 (Frames::Loose(Loose::after(newest, window as usize), deadline), 0, window)
             }
         };
-        *source = Some(Source { stream, run, is_on: true, has_begun: false, frames });
-        self.say(&Message::Subscribe { stream, from, window });
+        self.tag = self.tag.wrapping_add(1);
+        let tag = self.tag;
+        *source = Some(Source { stream, run, tag, is_on: true, has_begun: false, frames });
+        self.say(&Message::Subscribe { stream, from, window, tag });
     }
 
     // --- The publisher ---
@@ -274,15 +306,10 @@ impl Subscriber {
                 }
                 self.end(stream, None, events);
             }
-            Message::Ended(stream, reason) => {
-                // It may be about a subscription before this one.
-                let is_new = |(_, s): (_, &mut Subscription)| {
-                    s.source.as_ref().is_some_and(|source| !source.has_begun)
-                };
-                if reason != EndReason::TooSlow || !self.on(stream).any(is_new) {
-                    self.end(stream, Some(reason), events);
-                }
-            }
+            // It may be about an earlier subscription.
+            Message::Ended { stream, tag, .. } | Message::Began { stream, tag, .. }
+                if !self.is_present(stream, tag) => {}
+            Message::Ended { stream, reason, .. } => self.end(stream, Some(reason), events),
             Message::Pause(stream) => {
                 if self.remote.contains_key(&stream) {
                     self.stopped.insert(stream);
@@ -294,7 +321,7 @@ impl Subscriber {
                 self.tell(stream, Event::Continued, events);
             }
             Message::AllTold => self.all_told(peer, events),
-            Message::Began { stream, next, snapshot } => {
+            Message::Began { stream, next, snapshot, .. } => {
                 return self.began(stream, next, snapshot, events);
             }
             _ => {}
@@ -304,18 +331,32 @@ impl Subscriber {
 
     /// What it had before and has not announced again was withdrawn while the link was lost.
     fn all_told(&mut self, peer: ViewerId, events: &mut VecDeque<Event>) {
-        for Announcement { kind, name, .. } in std::mem::take(&mut self.before).into_values() {
-            if self.remote.values().any(|a| a.kind == kind && a.name == name) {
-                continue;
+        for before in std::mem::take(&mut self.before).into_values() {
+            let is_it = |a: &Announcement| a.kind == before.kind && a.name == before.name;
+            if !self.remote.values().any(is_it) {
+                self.withdrawn(peer, before, events);
             }
-            for (id, Subscription { wish, source, .. }) in &mut self.wishes {
-                if wish.kind == kind && wish.name == name {
-                    *source = None;
-                    events.push_back(Event::Ended(*id, None));
-                }
-            }
-            events.push_back(Event::Withdrawn(peer, kind, name));
         }
+    }
+
+    fn withdrawn(
+        &mut self,
+        peer: ViewerId,
+        Announcement { kind, name, .. }: Announcement,
+        events: &mut VecDeque<Event>,
+    ) {
+        for (id, Subscription { wish, source, .. }) in &mut self.wishes {
+            if wish.kind == kind && wish.name == name {
+                *source = None;
+                events.push_back(Event::Ended(*id, None));
+            }
+        }
+        events.push_back(Event::Withdrawn(peer, kind, name));
+    }
+
+    /// Whether a subscription to a stream is on that has this tag.
+    fn is_present(&mut self, stream: u16, tag: u8) -> bool {
+        self.on(stream).any(|(_, s)| s.source.as_ref().is_some_and(|source| source.tag == tag))
     }
 
     /// The subscriptions to a stream that are on.
@@ -355,8 +396,8 @@ impl Subscriber {
             return Err(EndReason::Protocol);
         }
         let is_map = announcement.kind == Kind::Map;
-        let mut begun = Vec::new();
-        for (id, Subscription { wish, source, .. }) in self.on(stream) {
+        let mut owes = false;
+        for (id, Subscription { source, .. }) in self.on(stream) {
             if let Some(source) = source {
                 source.has_begun = true;
             }
@@ -365,11 +406,11 @@ impl Subscriber {
                 continue;
             };
             // It goes on where it stood.
-            if ordered.has_begun && ordered.assembly.due() == next {
+            if ordered.has_begun && ordered.assembly.due() == next && frames == 0 {
                 continue;
             }
-            *ordered = Ordered { has_begun: true, ..Ordered::new(next) };
-            begun.push((next - 1, wish.window));
+            *ordered = Ordered { has_begun: true, owes: true, ..Ordered::new(next) };
+            owes = true;
             if !is_map {
                 events.push_back(Event::Began(id, announcement.clone()));
                 continue;
@@ -379,9 +420,7 @@ impl Subscriber {
             events.push_back(Event::Began(id, announcement.clone()));
             events.push_back(Event::Snapshot(id, frames));
         }
-        for (number, window) in begun {
-            self.say(&Message::Consumed { stream, number, window });
-        }
+        self.owes |= owes;
         Ok(())
     }
 
@@ -424,7 +463,7 @@ impl Subscriber {
     }
 
     pub(super) fn poll(&mut self) -> Option<Vec<u8>> {
-        self.messages.pop_front()
+        self.messages.pop_front().or_else(|| self.owed())
     }
 
     pub(super) fn has(&self, id: SubscriptionId) -> bool {
@@ -478,6 +517,7 @@ impl Ordered {
             told: due.saturating_sub(1),
             floor: due.saturating_sub(1),
             untold: 0,
+            owes: false,
         }
     }
 

@@ -15,14 +15,14 @@ fn hostile_subscribers_are_refused_and_cost_nothing() {
     net.carry(ada, 100);
     let broken = Event::Ended(SubscriptionId(1), Some(EndReason::Protocol));
     assert_eq!(net.told[&ada].last(), Some(&broken), "it consumed what never was");
-    say(&mut net, Message::Subscribe { stream: 1, from: 99, window: 9 });
-    say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9 });
+    say(&mut net, Message::Subscribe { stream: 1, from: 99, window: 9, tag: 1 });
+    say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9, tag: 1 });
     say(&mut net, Message::Unsubscribe(77));
     assert_eq!(net.host.status().ignored, 1);
     assert!(net.host.status().published[0].subscribers.is_empty());
     // One that asks without end and takes no answer.
     for _ in 0..10_000 {
-        say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9 });
+        say(&mut net, Message::Subscribe { stream: 77, from: 0, window: 9, tag: 1 });
     }
     assert_eq!(net.host.poll_ordered(ada), None, "it gets nothing any more");
     assert!(net.host.publisher.peers[&ada].answers.is_empty(), "and nothing is kept for it");
@@ -47,7 +47,7 @@ fn hostile_publishers_are_bounded() {
     }
     let ignored = 597 + 2 - MAX_STREAMS as u64;
     assert_eq!(net.peers[&ada].status().ignored, ignored);
-    say(&mut net, Message::Began { stream: 1, next: 1, snapshot: 0 }.to_bytes());
+    say(&mut net, Message::Began { stream: 1, next: 1, snapshot: 0, tag: 1 }.to_bytes());
     for number in 1..=30 {
         let head = FrameHead { stream: 1, number, ..FrameHead::default() };
         say(&mut net, cut(&head, &[7; 68], 0, 100).0);
@@ -64,7 +64,7 @@ fn a_beginning_before_the_first_frame_breaks_the_protocol() {
     let ada = net.add(1, Kind::Vector, "s");
     publish(&mut net, Mode::Reliable);
     net.carry(ada, 100);
-    let began = Message::Began { stream: 1, next: 0, snapshot: 0 };
+    let began = Message::Began { stream: 1, next: 0, snapshot: 0, tag: 1 };
     let peer = net.peers.get_mut(&ada).unwrap();
     peer.receive(net.now, THE_HOST, began.to_bytes().into(), &|_| None);
     net.carry(ada, 100);
@@ -95,7 +95,7 @@ fn snapshots_have_a_bound() {
     net.host_acts(Action::Publish(StreamId(1), offer(Kind::Map, Mode::Reliable, "m")));
     net.carry(ada, 100);
     let peer = net.peers.get_mut(&ada).unwrap();
-    let began = Message::Began { stream: 1, next: 2, snapshot: 1000 };
+    let began = Message::Began { stream: 1, next: 2, snapshot: 1000, tag: 1 };
     peer.receive(net.now, THE_HOST, began.to_bytes().into(), &|_| None);
     let payload = vec![0; 1 << 20];
     for number in 1..=65 {
@@ -131,4 +131,28 @@ fn streams_that_come_and_go_cost_a_peer_that_is_slow_nothing() {
     let told = &net.told[&ada];
     assert!(told.len() < 10, "{} events", told.len());
     assert_eq!(net.frames(ada).len(), 1, "{told:?}");
+}
+
+#[test]
+fn whoever_never_has_told_all_is_not_believed_to_have_ever_more() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let mut number = 0;
+    for _ in 0..20 {
+        for _ in 0..MAX_STREAMS {
+            number += 1;
+            let (kind, mode, name) = (Kind::Vector, Mode::Reliable, format!("n{number}"));
+            let format = String::new();
+            let announcement = Announcement { run: 1, kind, mode, name, format, of: None };
+            let message = Message::Announce(number, announcement).to_bytes();
+            net.host.receive(net.now, ada, message.into(), &|_| None);
+        }
+        net.lose(ada);
+        net.host.join(net.now, ada, Some(ticket(ada)));
+    }
+    net.carry(ada, 0);
+    let count = |wanted: fn(&Event) -> bool| net.host_told.iter().filter(|e| wanted(e)).count();
+    let announced = count(|event| matches!(event, Event::Announced(..)));
+    let withdrawn = count(|event| matches!(event, Event::Withdrawn(..)));
+    assert_eq!((announced, withdrawn), (20 * MAX_STREAMS, 19 * MAX_STREAMS));
 }

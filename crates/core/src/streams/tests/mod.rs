@@ -180,7 +180,7 @@ fn streams_are_for_those_for_whom_they_are() {
     }
     assert!(net.told[&bob].is_empty(), "{:?}", net.told[&bob]);
     // One that knows of it from somewhere.
-    let ask = Message::Subscribe { stream: 1, from: 0, window: 1 };
+    let ask = Message::Subscribe { stream: 1, from: 0, window: 1, tag: 1 };
     net.host.receive(net.now, bob, ask.to_bytes().into(), &|_| None);
     net.push(1, vec![1]);
     for id in [ada, bob] {
@@ -250,6 +250,55 @@ fn what_was_under_way_to_an_earlier_subscription_is_not_taken_for_this_one() {
     net.push(1, vec![2]);
     net.carry(ada, 100);
     assert_eq!(net.frames(ada).iter().map(|f| f.payload[0]).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_map_may_be_left_and_wanted_again_before_it_has_come() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Map, "m");
+    net.host_acts(Action::Publish(StreamId(1), offer(Kind::Map, Mode::Reliable, "m")));
+    let (key, value): (Bytes, Bytes) = (vec![1].into(), vec![2].into());
+    net.host_acts(Action::Change(StreamId(1), vec![MapChange::Insert { key, value }]));
+    // The host has heard the first wish, and what it has sent is under way.
+    while let Some(message) = net.host.poll_ordered(ada) {
+        net.peers.get_mut(&ada).unwrap().receive(net.now, THE_HOST, message.into(), &|_| None);
+    }
+    let mut up = Vec::new();
+    let mut polled = |net: &mut Net| {
+        let peer = net.peers.get_mut(&ada).unwrap();
+        up.extend(std::iter::from_fn(|| peer.poll_ordered(THE_HOST)));
+        for message in up.drain(..) {
+            net.host.receive(net.now, ada, message.into(), &|_| None);
+        }
+    };
+    polled(&mut net);
+    let under_way: Vec<_> = std::iter::from_fn(|| net.host.poll_ordered(ada)).collect();
+    assert!(under_way.len() >= 2, "a beginning and a snapshot");
+    net.act(ada, Action::Unsubscribe(SubscriptionId(1)));
+    net.wish(ada, Kind::Map, "m");
+    for message in under_way {
+        net.peers.get_mut(&ada).unwrap().receive(net.now, THE_HOST, message.into(), &|_| None);
+    }
+    polled(&mut net);
+    net.carry(ada, 100);
+    let told = &net.told[&ada];
+    assert!(!told.iter().any(|event| matches!(event, Event::Ended(..))), "{told:?}");
+    assert_eq!(net.frames(ada).len(), 1);
+}
+
+#[test]
+fn a_stream_that_takes_the_name_of_another_is_told_behind_its_end() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let offer = || offer(Kind::Vector, Mode::Reliable, "s");
+    net.host_acts(Action::Publish(StreamId(2), offer()));
+    net.carry(ada, 100);
+    net.host_acts(Action::Withdraw(StreamId(2)));
+    net.host_acts(Action::Publish(StreamId(1), offer()));
+    net.carry(ada, 100);
+    net.push(1, vec![7]);
+    net.carry(ada, 100);
+    assert_eq!(net.frames(ada).len(), 1);
 }
 
 #[test]
