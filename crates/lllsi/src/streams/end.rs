@@ -101,6 +101,8 @@ pub(super) struct State {
     pub(super) subscribers: BTreeSet<ViewerId>,
     /// How it ended, if it did: `Some(None)` if it was withdrawn.
     pub(super) ended: Option<Option<EndReason>>,
+    /// It ended since it broke the protocol.
+    pub(super) is_broken: bool,
     /// The session is over.
     pub(super) is_closed: bool,
     /// Parts of a snapshot of a map that come before anything else, and how many have been announced.
@@ -153,6 +155,7 @@ impl End {
             mode,
             subscribers: BTreeSet::new(),
             ended: None,
+            is_broken: false,
             is_closed: false,
             snapshots: VecDeque::new(),
             changes: Vec::new(),
@@ -305,19 +308,19 @@ impl End {
                 state.kept += if is_reliable { counts } else { 0 };
                 drop(state);
                 self.stir();
-                if let Some(from) = coded.from.as_ref().and_then(Weak::upgrade) {
-                    from.passed_on(&coded);
-                }
+                self.left(&coded);
                 let Coded { kind, flags, made_at, payload, .. } = coded;
                 Some(Action::Push(id, Item { kind, flags, made_at, payload }))
             }
         }
     }
 
-    /// An item that came here is on its way to others.
-    fn passed_on(self: &Arc<Self>, item: &Coded) {
-        self.lock().took(item);
-        self.hub.note_dirty(self);
+    /// An item has left this end: if it is passed on, that is taken where it came from.
+    pub(super) fn left(&self, item: &Coded) {
+        if let Some(from) = item.from.as_ref().and_then(Weak::upgrade) {
+            from.lock().took(item);
+            self.hub.note_dirty(&from);
+        }
     }
 
     pub(super) fn freed(&self, bytes: usize) {
@@ -351,6 +354,9 @@ impl End {
             return self.hub.note_dirty(&to);
         }
         let mut state = self.lock();
+        if state.is_broken {
+            return;
+        }
         state.counts.items += 1;
         state.counts.bytes += coded.payload.len() as u64;
         let epoch = state.epoch;
@@ -380,10 +386,13 @@ impl End {
     /// The stream begins, or begins anew. Of what was not taken of it before, a window's worth stays.
     pub(super) fn begin(&self, mode: Mode) {
         let mut state = self.lock();
-        if state.mode.is_none() && state.queue.is_empty() {
-            state.queue = arrivals(Some(mode), WAITING);
+        // Until it is asked for anew.
+        if state.is_broken {
+            return;
         }
-        state.mode = Some(mode);
+        if state.mode != Some(mode) {
+            state.turn_to(mode);
+        }
         state.shrink();
         state.epoch += 1;
         (state.taken, state.told_taken, state.newest, state.ended) = (0, 0, 0, None);
@@ -396,7 +405,11 @@ impl End {
 
     /// What came broke the protocol: no more of it is taken.
     pub(super) fn break_off(&self) {
-        self.lock().ended = Some(Some(EndReason::Protocol));
+        let mut state = self.lock();
+        (state.is_broken, state.ended) = (true, Some(Some(EndReason::Protocol)));
+        state.queue.clear();
+        state.snapshots.clear();
+        drop(state);
         if let Role::Subscriber(id) = self.role {
             self.hub.act(Action::Unsubscribe(id));
         }
@@ -453,6 +466,17 @@ impl State {
             machine::MapChange::Clear => (self.sizes, self.size) = (HashMap::new(), 0),
         }
         true
+    }
+
+    /// It is delivered in another way than was thought.
+    fn turn_to(&mut self, mode: Mode) {
+        let before = std::mem::replace(&mut self.queue, arrivals(Some(mode), WAITING));
+        for item in before.iter().cloned() {
+            if let Pushed::Kept { dropped } = self.queue.push_back(item) {
+                self.counts.dropped += dropped as u64;
+            }
+        }
+        self.mode = Some(mode);
     }
 
     /// Drops the oldest items until no more than a window's worth waits.

@@ -44,7 +44,7 @@ pub(crate) enum Told {
 /// What may have something for the machine. They take turns.
 #[derive(Debug)]
 enum Dirty {
-    End(Weak<End>),
+    End(Role, Weak<End>),
     /// Something was taken of what a client writes.
     Writer(SubscriptionId),
 }
@@ -109,7 +109,7 @@ impl Hub {
     pub(super) fn note_dirty(&self, end: &Arc<End>) {
         let mut inner = self.lock();
         if inner.dirty_roles.insert(end.role) {
-            inner.dirty.push_back(Dirty::End(Arc::downgrade(end)));
+            inner.dirty.push_back(Dirty::End(end.role, Arc::downgrade(end)));
         }
     }
 
@@ -492,14 +492,16 @@ impl<A: 'static> Inlet<A> for FromHub<A> {
                 return Some((self.wrap)(action));
             }
             let end = match inner.dirty.pop_front()? {
-                Dirty::End(end) => end,
+                Dirty::End(role, end) => {
+                    inner.dirty_roles.remove(&role);
+                    end
+                }
                 Dirty::Writer(id) => match inner.writer_action(id) {
                     Some(action) => return Some((self.wrap)(action)),
                     None => continue,
                 },
             };
             let Some(end) = end.upgrade() else { continue };
-            inner.dirty_roles.remove(&end.role);
             // Not under the lock: the end may be dropped here, and tells the hub.
             drop(inner);
             if let Some(action) = end.next_action() {
@@ -517,7 +519,7 @@ mod tests {
     use lllsi_proto::rtsmp::FrameHead;
     use lllsi_stream::Format;
 
-    use super::super::Publish;
+    use super::super::{Publish, Stream};
     use super::*;
 
     #[test]
@@ -586,5 +588,19 @@ mod tests {
         }
         let waits: usize = to.lock().queue.iter().map(|item| item.payload.len()).sum();
         assert!(waits <= 2 << 20, "{waits} bytes");
+        // What is cleared counts as taken where it came from.
+        Stream::new(to).clear();
+        assert_eq!(from.next_action(), Some(Action::Consumed(id, 1000)));
+    }
+
+    #[test]
+    fn what_an_end_leaves_undone_is_not_in_the_way_of_the_next_one_with_its_number() {
+        let hub = Arc::new(Hub::default());
+        let end = Publish::from("s").start(&hub, Format::Cbor, None).unwrap();
+        hub.note_dirty(&end);
+        drop(end);
+        let mut from = FromHub { hub: Arc::clone(&hub), wrap: |action| action };
+        while from.take().is_some() {}
+        assert!(hub.lock().dirty_roles.is_empty());
     }
 }

@@ -435,7 +435,38 @@ fn code<K: Key, V: Value>(change: &MapChange<K, V>) -> Result<machine::MapChange
 
 #[cfg(test)]
 mod tests {
+    use lllsi_core::streams::{Event, Received, SubscriptionId, THE_HOST};
+    use lllsi_proto::rtsmp::{Announcement, FrameHead, Mode};
+
     use super::*;
+
+    #[test]
+    fn a_map_that_is_too_large_is_given_up_whatever_comes_after() {
+        let hub = Arc::new(Hub::default());
+        let map = MapStream::<u32, String>::subscribe(&hub, THE_HOST, "map").unwrap();
+        let id = SubscriptionId(1);
+        let (kind, mode, name) = (Kind::Map, Mode::Reliable, "map".into());
+        let theirs = Announcement { run: 1, kind, mode, name, format: "cbor".into(), of: None };
+        hub.take(Event::Began(id, theirs.clone()));
+        hub.take(Event::Snapshot(id, 0));
+        let value = "x".repeat(1 << 20);
+        let frame = |number| {
+            let payload = MapChange::Insert(number, &value).to_bytes().unwrap();
+            let head = FrameHead { number, ..FrameHead::default() };
+            Event::Frame(id, Received { head, age_us: None, payload })
+        };
+        for number in 1..=63 {
+            hub.take(frame(number));
+        }
+        assert_eq!(map.len(), 63);
+        for number in 64..=70 {
+            hub.take(frame(number));
+        }
+        assert!(map.len() < 65);
+        hub.take(Event::Began(id, theirs));
+        let ended = map.next_event(Instant::now()).and_then(|_| map.next_event(Instant::now()));
+        assert_eq!(ended, Err(StreamError::Ended(Some(EndReason::Protocol))));
+    }
 
     #[test]
     fn events_that_nobody_reads_have_a_bound() {

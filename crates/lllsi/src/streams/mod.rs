@@ -140,6 +140,7 @@ impl Stream {
         match self.0.role {
             Role::Publisher(id) => self.0.hub.act(Action::Continue(id)),
             Role::Subscriber(id) => {
+                self.0.lock().is_broken = false;
                 let (kind, name, window) = (self.0.kind, self.0.name.clone(), WINDOW);
                 let wish = Wish { peer: self.0.hub.owner(id), kind, name, window };
                 self.0.hub.act(Action::Subscribe(id, wish));
@@ -150,11 +151,14 @@ impl Stream {
     /// Drops what waits here; of a stream of ours also what subscribers have not been sent.
     pub fn clear(&self) {
         let mut state = self.0.lock();
-        state.counts.dropped += state.queue.len() as u64;
+        let mut cleared = Vec::new();
         while let Some(item) = state.queue.pop() {
             state.took(&item);
+            cleared.push(item);
         }
+        state.counts.dropped += cleared.len() as u64;
         drop(state);
+        cleared.iter().for_each(|item| self.0.left(item));
         self.0.stir();
         match self.0.role {
             Role::Publisher(id) => self.0.hub.act(Action::Clear(id)),
