@@ -259,7 +259,7 @@ impl Client {
                 self.streams.receive(self.now, THE_HOST, bytes, &age_us);
             }
             LinkEvent::Message(_) | LinkEvent::KeyframeWanted => {}
-            LinkEvent::Down(LinkError::Silent) if self.come_back() => {}
+            LinkEvent::Down(LinkError::Silent) if self.away.is_none() && self.come_back() => {}
             LinkEvent::Down(error) => self.end(match error {
                 LinkError::NoPath => CloseReason::NoPath,
                 LinkError::Silent => CloseReason::HostVanished,

@@ -151,7 +151,7 @@ pub enum Event {
     Stopped(SubscriptionId),
     /// It goes on.
     Continued(SubscriptionId),
-    /// Nothing more comes: for this reason, or since the stream was withdrawn. It begins again when it is announced again.
+    /// Nothing more comes: for this reason; or since the stream was withdrawn, and then it begins again when it is announced again.
     Ended(SubscriptionId, Option<EndReason>),
     /// Who was called so has come back, and is called so now. Subscriptions have moved along.
     Returned {

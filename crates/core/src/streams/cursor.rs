@@ -70,40 +70,43 @@ pub(super) struct Cursor {
     snapshot: Option<Snapshot>,
 }
 
-/// For how long a peer has taken too little of a stream. Only taking something puts it back: neither that there is nothing to
-/// take for a while, nor going away and coming again.
+/// For how long a peer has held a stream up. Only taking something puts it back: going away and coming again does not.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clock {
-    waited: Duration,
-    /// Since when there is something to take.
+    held_up: Duration,
+    /// Since when it does.
     since: Option<Instant>,
     /// What it has taken meanwhile.
     moved: usize,
+    /// The furthest frame that it has taken.
+    pub(super) taken: u32,
 }
 
 impl Clock {
-    /// There is something to take.
+    /// Somebody waits for what it has not taken.
     pub(super) fn run(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// There is nothing to take.
+    /// Nobody does.
     pub(super) fn rest(&mut self, now: Instant) {
         let since = self.since.take();
-        self.waited += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.held_up += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
     }
 
-    /// So much was taken, of which so much would be enough; and it may have been all there is.
-    pub(super) fn took(&mut self, now: Instant, bytes: usize, enough: usize, is_all: bool) {
+    /// It has taken frames up to this one: so many bytes, of which so many are enough.
+    pub(super) fn took(&mut self, now: Instant, number: u32, bytes: usize, enough: usize) {
+        self.taken = self.taken.max(number);
         self.moved += bytes;
-        if is_all || self.moved >= enough {
-            *self = Self { since: (!is_all).then_some(now), ..Self::default() };
+        if self.moved >= enough {
+            (self.held_up, self.moved) = (Duration::ZERO, 0);
+            self.since = self.since.map(|_| now);
         }
     }
 
     /// When a patience is over.
     pub(super) fn until(&self, patience: Duration) -> Option<Instant> {
-        Some(self.since? + patience.saturating_sub(self.waited))
+        Some(self.since? + patience.saturating_sub(self.held_up))
     }
 }
 
@@ -140,9 +143,9 @@ impl Cursor {
         }
     }
 
-    /// Whether it has taken all there is.
-    pub(super) fn has_all(&self, stream: &Stream) -> bool {
-        self.consumed + 1 >= stream.next()
+    /// Whether what it has not taken is the oldest that is kept.
+    pub(super) fn holds(&self, stream: &Stream) -> bool {
+        stream.log().is_some_and(|log| self.consumed + 1 == log.first())
     }
 
     pub(super) fn is_ready(&self, stream: &Stream) -> bool {

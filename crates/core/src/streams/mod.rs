@@ -130,7 +130,7 @@ impl Streams {
         }
         // It never came so far that something could be kept for it.
         if id != THE_HOST && !self.publisher.knows(id) {
-            self.forget(id);
+            self.forget(now, id);
         }
         self.settle(id);
     }
@@ -138,7 +138,7 @@ impl Streams {
     /// A peer has left, and will not come back.
     pub fn leave(&mut self, now: Instant, id: ViewerId) {
         self.lost(now, id);
-        self.forget(id);
+        self.forget(now, id);
         self.settle(id);
         self.stirred.remove(&id);
     }
@@ -153,8 +153,8 @@ impl Streams {
     }
 
     /// What was kept for a peer is kept no longer. A host may be away for as long as its client is patient.
-    fn forget(&mut self, id: ViewerId) {
-        if self.publisher.forget(id)
+    fn forget(&mut self, now: Instant, id: ViewerId) {
+        if self.publisher.forget(now, id)
             && id != THE_HOST
             && let Some(subscriber) = self.subscribers.remove(&id)
         {
@@ -290,7 +290,7 @@ impl Streams {
                 subscriber.handle_timeout(now);
             }
             if self.publisher.kept_until(id).is_some_and(|at| now >= at) {
-                self.forget(id);
+                self.forget(now, id);
             }
             self.settle(id);
         }

@@ -9,6 +9,27 @@ use lllsi_proto::rtsmp::Message;
 use super::cursor::{Clock, Cursor, LiveCursor, Stream};
 use crate::host::ViewerId;
 
+/// How a peer has treated streams before. It stays when it leaves, if it may come back.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Manners {
+    /// Streams that it was too slow for: it is not waited for again.
+    pub(super) slow: BTreeSet<u16>,
+    /// Of streams that it has unsubscribed from.
+    pub(super) clocks: BTreeMap<u16, Clock>,
+}
+
+impl Manners {
+    pub(super) fn is_empty(&self) -> bool {
+        self.slow.is_empty() && self.clocks.is_empty()
+    }
+
+    /// The number may be another stream's.
+    pub(super) fn forget(&mut self, stream: u16) {
+        self.slow.remove(&stream);
+        self.clocks.remove(&stream);
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) ticket: Option<TicketId>,
@@ -23,10 +44,7 @@ pub(super) struct Peer {
     /// What it had when it lost its link: it may come back.
     pub(super) kept: BTreeMap<u16, Cursor>,
     pub(super) kept_until: Option<Instant>,
-    /// Streams that it was too slow for: it is not waited for again.
-    pub(super) slow: BTreeSet<u16>,
-    /// Of streams that it has unsubscribed from.
-    pub(super) clocks: BTreeMap<u16, Clock>,
+    pub(super) manners: Manners,
     /// The streams that it knows of over this link, and whether as stopped; those that are not there any more; and those of
     /// which it may have to be told something. However many come and go meanwhile, these are few.
     told: BTreeMap<u16, bool>,
@@ -43,11 +61,11 @@ impl Peer {
         kept_until: Instant,
         streams: impl Iterator<Item = u16>,
     ) -> Self {
-        let Self { kept, slow, clocks, .. } = self;
+        let Self { kept, manners, .. } = self;
         let (unsettled, kept_until) = (streams.collect(), Some(kept_until));
         let (is_up, owes_all_told) = (true, true);
         let peer = Self { ticket, is_up, owes_all_told, unsettled, ..Self::default() };
-        Self { kept, slow, clocks, kept_until, ..peer }
+        Self { kept, manners, kept_until, ..peer }
     }
 
     pub(super) fn lost(&mut self) {
@@ -71,8 +89,8 @@ impl Peer {
     /// A stream is not there any more.
     pub(super) fn withdrawn(&mut self, stream: u16) {
         self.forget(stream);
-        self.slow.remove(&stream);
-        self.clocks.remove(&stream);
+        self.manners.forget(stream);
+        self.unsettled.remove(&stream);
         if self.told.remove(&stream).is_some() {
             self.gone.insert(stream);
         }
@@ -81,9 +99,18 @@ impl Peer {
     /// The clock of its subscription, or of one before.
     pub(super) fn take_clock(&mut self, now: Instant, stream: u16) -> Clock {
         let clock = self.cursors_of(stream).next().map(|cursor| cursor.clock);
-        let mut clock = clock.or(self.clocks.remove(&stream)).unwrap_or_default();
+        let mut clock = clock.or(self.manners.clocks.remove(&stream)).unwrap_or_default();
         clock.rest(now);
         clock
+    }
+
+    /// How it has treated streams, when it leaves.
+    pub(super) fn take_manners(&mut self, now: Instant) -> Manners {
+        for number in self.cursors.keys().chain(self.kept.keys()).copied().collect::<Vec<_>>() {
+            let clock = self.take_clock(now, number);
+            self.manners.clocks.insert(number, clock);
+        }
+        std::mem::take(&mut self.manners)
     }
 
     /// By which its subscription is known to it, if it can be told anything.

@@ -8,9 +8,9 @@ use lllsi_proto::rtsmp::{
     Announcement, EndReason, FrameHead, Kind, MAX_FRAME_BYTES, MAX_STREAMS, Message, Mode,
 };
 
-use super::cursor::{Body, Clock, Cursor, LiveCursor, Stream};
+use super::cursor::{Body, Cursor, LiveCursor, Stream};
 use super::log::{Log, MapLog, Newest, cost};
-use super::peer::Peer;
+use super::peer::{Manners, Peer};
 use super::{Audience, Event, Item, MapChange, Offer, Published, StreamId};
 use crate::FAR_FUTURE;
 use crate::host::ViewerId;
@@ -19,6 +19,8 @@ use crate::host::ViewerId;
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(30);
 /// Whoever takes less than this part of what a stream keeps, as long as the stream is patient, counts as taking nothing.
 const LEAST_PART: usize = 100;
+/// So many peers that have left are remembered by how they treated streams.
+const MAX_LEFT: usize = 256;
 /// Answers that wait for a peer's link. Whoever asks for more without taking them breaks the protocol.
 const MAX_ANSWERS: usize = 4 * MAX_STREAMS;
 
@@ -27,12 +29,15 @@ pub(super) struct Publisher {
     run: u32,
     streams: BTreeMap<u16, Stream>,
     pub(super) peers: BTreeMap<ViewerId, Peer>,
+    /// Those that have left, and may come back by their tickets.
+    left: VecDeque<(TicketId, Manners)>,
     pub(super) events: VecDeque<Event>,
 }
 
 impl Publisher {
     pub(super) fn new(run: u32) -> Self {
-        Self { run, streams: BTreeMap::new(), peers: BTreeMap::new(), events: VecDeque::new() }
+        let (streams, peers) = (BTreeMap::new(), BTreeMap::new());
+        Self { run, streams, peers, left: VecDeque::new(), events: VecDeque::new() }
     }
 
     // --- The application ---
@@ -72,9 +77,8 @@ impl Publisher {
 
     pub(super) fn withdraw(&mut self, id: StreamId) {
         if self.streams.remove(&id.0).is_some() {
-            for peer in self.peers.values_mut() {
-                peer.withdrawn(id.0);
-            }
+            self.peers.values_mut().for_each(|peer| peer.withdrawn(id.0));
+            self.left.iter_mut().for_each(|(_, manners)| manners.forget(id.0));
         }
     }
 
@@ -84,12 +88,17 @@ impl Publisher {
         for peer in self.peers.values_mut() {
             peer.note(id.0);
             // Meanwhile there is nothing to take.
-            for cursor in peer.cursors_of(id.0) {
-                cursor.clock = Clock::default();
-                if !is_stopped && !cursor.has_all(stream) {
-                    cursor.clock.run(now);
-                }
-            }
+            peer.cursors_of(id.0).for_each(|cursor| cursor.clock.rest(now));
+        }
+        self.hold_up(now, id.0);
+    }
+
+    /// While somebody waits for a place, those who hold the stream up have their clocks running.
+    fn hold_up(&mut self, now: Instant, number: u16) {
+        let Some(stream) = self.streams.get(&number) else { return };
+        if stream.is_awaited && !stream.is_stopped {
+            let cursors = self.peers.values_mut().flat_map(|peer| peer.cursors_of(number));
+            cursors.filter(|cursor| cursor.holds(stream)).for_each(|cursor| cursor.clock.run(now));
         }
     }
 
@@ -99,15 +108,13 @@ impl Publisher {
             return;
         };
         let next = log.next();
-        for peer in self.peers.values_mut() {
-            peer.kept.remove(&id.0);
-            if let Some(cursor) = peer.cursors.get_mut(&id.0).filter(|c| c.next < next) {
-                // What it holds of before is in its next word about its window.
-                cursor.clock.rest(now);
+        for cursor in self.peers.values_mut().flat_map(|peer| peer.cursors_of(id.0)) {
+            // What it holds of before is in its next word about its window.
+            if cursor.next < next {
                 *cursor = Cursor::new(cursor.tag, cursor.clock, next, 0);
             }
         }
-        self.free(id.0);
+        self.free(now, id.0);
     }
 
     /// Takes a frame that was made `captured_us` on the host's clock.
@@ -131,9 +138,7 @@ impl Publisher {
                 if has_place && (log.bytes() == 0 || log.bytes() + counts <= stream.capacity) =>
             {
                 log.push(head, payload);
-                let cursors = self.peers.values_mut().flat_map(|peer| peer.cursors_of(id.0));
-                cursors.for_each(|cursor| cursor.clock.run(now));
-                self.free(id.0);
+                self.free(now, id.0);
             }
             (Body::Reliable(_), _) => {
                 stream.figures.dropped += 1;
@@ -162,6 +167,7 @@ impl Publisher {
     pub(super) fn wait(&mut self, now: Instant, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id.0) {
             stream.is_awaited = true;
+            self.hold_up(now, id.0);
             self.part_with_slow(now, id.0);
         }
     }
@@ -183,7 +189,11 @@ impl Publisher {
             self.lost(now, was);
             self.streams.values_mut().for_each(|stream| stream.audience.rename(was, id));
         }
-        let before = was.and_then(|was| self.peers.remove(&was)).unwrap_or_default();
+        let mut before = was.and_then(|was| self.peers.remove(&was)).unwrap_or_default();
+        let at = self.left.iter().position(|(other, _)| Some(*other) == ticket);
+        if let Some((_, manners)) = at.and_then(|at| self.left.remove(at)) {
+            before.manners = manners;
+        }
         let peer = before.join(ticket, now + KEPT_FOR, self.streams.keys().copied());
         self.peers.insert(id, peer);
         was
@@ -208,14 +218,20 @@ impl Publisher {
     }
 
     /// Forgets what is kept for a peer, and the peer if it is gone: tells whether it is.
-    pub(super) fn forget(&mut self, id: ViewerId) -> bool {
+    pub(super) fn forget(&mut self, now: Instant, id: ViewerId) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return true };
         peer.kept_until = None;
-        let (kept, is_gone) = (std::mem::take(&mut peer.kept), !peer.is_up);
+        let is_gone = !peer.is_up;
+        let manners = is_gone.then(|| peer.take_manners(now)).filter(|manners| !manners.is_empty());
+        if let (Some(manners), Some(ticket)) = (manners, peer.ticket) {
+            self.left.truncate(MAX_LEFT - 1);
+            self.left.push_front((ticket, manners));
+        }
+        let kept = std::mem::take(&mut peer.kept);
         if is_gone {
             self.peers.remove(&id);
         }
-        kept.into_keys().for_each(|stream| self.free(stream));
+        kept.into_keys().for_each(|stream| self.free(now, stream));
         is_gone
     }
 
@@ -269,13 +285,19 @@ impl Publisher {
             return Err(EndReason::Protocol);
         }
         let is_new = !peer.cursors.contains_key(&number) && !peer.live.contains_key(&number);
+        let clock = peer.take_clock(now, number);
         let next = match &mut stream.body {
-            // It may have lost its link before it heard where it began.
-            Body::Reliable(log) if from == 0 => match peer.kept.get(&number) {
-                Some(kept) if kept.consumed + 1 == kept.start => kept.start,
-                _ => log.next(),
-            },
-            Body::Reliable(log) if from < log.first() => return Err(EndReason::Gone),
+            Body::Reliable(log) if from == 0 || from < log.first() => {
+                // It may have lost its link before it heard where it began.
+                let begun = peer.kept.get(&number).filter(|k| k.consumed + 1 == k.start);
+                match begun {
+                    Some(kept) => kept.start,
+                    None if from == 0 => log.next(),
+                    None => return Err(EndReason::Gone),
+                }
+            }
+            // Nobody takes anything twice.
+            Body::Reliable(_) if from <= clock.taken => return Err(EndReason::Gone),
             Body::Reliable(_) => from,
             // From 0 on, or behind what is kept: the cursor itself finds that it needs a snapshot.
             Body::Map(_) => from,
@@ -292,18 +314,14 @@ impl Publisher {
             }
         };
         if stream.log().is_some() {
-            let clock = peer.take_clock(now, number);
             peer.kept.remove(&number);
-            let mut cursor = Cursor::new(tag, clock, next, window);
-            if !cursor.has_all(stream) {
-                cursor.clock.run(now);
-            }
-            peer.cursors.insert(number, cursor);
+            peer.cursors.insert(number, Cursor::new(tag, clock, next, window));
         }
         if is_new {
             self.events.push_back(Event::Subscribed(StreamId(number), id));
         }
-        self.free(number);
+        self.free(now, number);
+        self.hold_up(now, number);
         Ok(())
     }
 
@@ -318,13 +336,13 @@ impl Publisher {
         let tag = peer.tag_of(number);
         let clock = peer.take_clock(now, number);
         if peer.forget(number) {
-            peer.clocks.insert(number, clock);
+            peer.manners.clocks.insert(number, clock);
             if let (Some(reason), Some(tag)) = (reason, tag) {
                 let ended = Message::Ended { stream: number, reason, tag };
                 peer.answers.push_back(ended.to_bytes());
             }
             self.events.push_back(Event::Unsubscribed(StreamId(number), id, reason));
-            self.free(number);
+            self.free(now, number);
         }
     }
 
@@ -354,15 +372,18 @@ impl Publisher {
             (cursor.consumed, cursor.window) = (consumed, window);
             if is_new {
                 let enough = (stream.capacity / LEAST_PART).max(1);
-                cursor.clock.took(now, taken, enough, cursor.has_all(stream));
+                cursor.clock.took(now, consumed, taken, enough);
+                // Others do, if anybody.
+                cursor.clock.rest(now);
             }
-            self.free(number);
+            self.free(now, number);
+            self.hold_up(now, number);
         }
         Ok(())
     }
 
     /// Forgets what everybody has consumed.
-    fn free(&mut self, number: u16) {
+    fn free(&mut self, now: Instant, number: u16) {
         let Some(stream) = self.streams.get_mut(&number) else { return };
         let Body::Reliable(log) = &mut stream.body else { return };
         let cursors =
@@ -372,6 +393,8 @@ impl Publisher {
         if freed > 0 {
             stream.is_awaited = false;
             self.events.push_back(Event::Freed(StreamId(number), freed));
+            let cursors = self.peers.values_mut().flat_map(|peer| peer.cursors_of(number));
+            cursors.for_each(|cursor| cursor.clock.rest(now));
         }
     }
 
@@ -389,13 +412,11 @@ impl Publisher {
     /// Of those that hold a stream up, the one that is waited for the shortest, and until when.
     fn slowest(&self, number: u16) -> Option<(Instant, ViewerId)> {
         let stream = self.streams.get(&number)?;
-        let first = stream.log()?.first();
         let cursors = self.peers.iter().filter_map(|(id, peer)| {
             let cursor = peer.cursors.get(&number).or(peer.kept.get(&number))?;
-            let is_known = peer.slow.contains(&number);
+            let is_known = peer.manners.slow.contains(&number);
             let patience = if is_known { Duration::ZERO } else { stream.patience };
-            let until = cursor.clock.until(patience).filter(|_| cursor.consumed + 1 == first);
-            Some((until?, *id))
+            Some((cursor.clock.until(patience)?, *id))
         });
         cursors.min()
     }
@@ -410,8 +431,9 @@ impl Publisher {
             && let Some((until, id)) = self.slowest(number)
             && now >= until
         {
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.slow.insert(number);
+            // That it had no link is not its fault.
+            if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_up) {
+                peer.manners.slow.insert(number);
             }
             self.unsubscribe(now, id, number, Some(EndReason::TooSlow));
         }

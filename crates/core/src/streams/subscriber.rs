@@ -40,6 +40,8 @@ pub(super) struct Subscriber {
 
 struct Subscription {
     wish: Wish,
+    /// It ended for a reason: another has to be made.
+    is_over: bool,
     /// Of which run's stream; stays over a link that is lost.
     source: Option<Source>,
     figures: Subscribed,
@@ -130,7 +132,7 @@ impl Subscriber {
 
     pub(super) fn subscribe(&mut self, id: SubscriptionId, wish: Wish) {
         let figures = Subscribed { id, peer: wish.peer, frames: 0, bytes: 0, lost: 0, late: 0 };
-        self.wishes.insert(id, Subscription { wish, source: None, figures });
+        self.wishes.insert(id, Subscription { wish, is_over: false, source: None, figures });
         self.begin(id);
     }
 
@@ -221,7 +223,10 @@ impl Subscriber {
 
     /// Subscribes, if the stream is there.
     fn begin(&mut self, id: SubscriptionId) {
-        let Some(Subscription { wish, source, .. }) = self.wishes.get_mut(&id) else { return };
+        let Some(Subscription { wish, is_over: false, source, .. }) = self.wishes.get_mut(&id)
+        else {
+            return;
+        };
         let matches = |a: &Announcement| a.kind == wish.kind && a.name == wish.name;
         let Some((&stream, announcement)) = self.remote.iter().find(|(_, a)| matches(a)) else {
             return;
@@ -378,7 +383,7 @@ impl Subscriber {
 
     fn end(&mut self, stream: u16, reason: Option<EndReason>, events: &mut VecDeque<Event>) {
         for (id, subscription) in self.on(stream) {
-            subscription.source = None;
+            (subscription.source, subscription.is_over) = (None, reason.is_some());
             events.push_back(Event::Ended(id, reason));
         }
     }
@@ -433,7 +438,7 @@ impl Subscriber {
         let stream = fragment.head.stream;
         // One that was under way when we unsubscribed.
         let Some((id, subscription)) = self.on(stream).next() else { return Ok(()) };
-        let Subscription { wish, source: Some(source), figures } = subscription else {
+        let Subscription { wish, source: Some(source), figures, .. } = subscription else {
             return Ok(());
         };
         // One that was under way when we subscribed again.

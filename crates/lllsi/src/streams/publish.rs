@@ -78,8 +78,8 @@ impl Publish {
         self
     }
 
-    /// When there is no more place, how long a subscriber is waited for that takes nothing, or less than a hundredth of what is
-    /// [kept](Self::keep); default 10 s. Then it is parted with. With [`Duration::ZERO`] nobody ever waits for another.
+    /// When there is no more place, how long a subscriber is waited for until it takes a hundredth of what is [kept](Self::keep);
+    /// default 10 s. Then it is parted with, and not waited for again. With [`Duration::ZERO`] nobody ever waits for another.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

@@ -21,8 +21,8 @@ fn a_window_and_a_capacity_bound_what_a_stopped_subscriber_costs() {
     assert_eq!(net.frames(quick).len(), 100, "the other has all");
     assert_eq!(net.frames(slow).len(), WINDOW as usize / 100);
     assert_eq!(net.host.status().published[0].kept, 10_000);
-    // It has taken nothing for longer than the stream is patient: whoever waits has a place at once.
     net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(5));
     net.carry(slow, 100);
     assert_eq!(
         net.told[&slow].last(),
@@ -136,8 +136,8 @@ fn whoever_was_too_slow_once_is_not_waited_for_again() {
         net.host_told.clear();
         net.carry(ada, 100);
         fill(&mut net);
-        net.pass(waits);
         net.host_acts(Action::Wait(StreamId(1)));
+        net.pass(waits);
         net.carry(ada, 100);
         assert!(net.host_told.contains(&too_slow), "{waits:?}");
         net.act(ada, Action::Unsubscribe(SubscriptionId(1)));
@@ -251,4 +251,124 @@ fn to_clear_again_and_again_makes_nothing_wait_for_a_peer() {
     let frames = net.frames(ada);
     assert_eq!(frames.len(), 1);
     assert_eq!(frames[0].head.number, 10_001);
+}
+
+const TOO_SLOW: Event = Event::Unsubscribed(StreamId(1), ViewerId(1), Some(EndReason::TooSlow));
+
+/// Somebody, and a stream that holds as much as it may.
+fn full() -> (Net, ViewerId) {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    publish(&mut net, Mode::Reliable);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    (net, ada)
+}
+
+#[test]
+fn patience_counts_only_while_somebody_waits() {
+    let (mut net, ada) = full();
+    net.pass(Duration::from_secs(3600));
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(4));
+    assert!(!net.host_told.contains(&TOO_SLOW));
+    net.pass(Duration::from_secs(2));
+    net.carry(ada, 100);
+    assert!(net.host_told.contains(&TOO_SLOW));
+}
+
+#[test]
+fn nobody_takes_anything_twice() {
+    let (mut net, ada) = full();
+    for _ in 0..4 {
+        net.carry(ada, 100);
+        net.consume(ada);
+        net.pass(Duration::from_millis(60));
+    }
+    // Another one still needs it.
+    let bob = net.add(2, Kind::Vector, "s");
+    net.carry(bob, 100);
+    (0..20).for_each(|n| net.push(1, vec![n; 68]));
+    net.carry(ada, 100);
+    let taken = net.frames(ada).last().unwrap().head.number;
+    net.consume(ada);
+    net.pass(Duration::from_millis(60));
+    net.carry(ada, 100);
+    let back = Message::Subscribe { stream: 1, from: taken, window: WINDOW, tag: 1 };
+    net.host.receive(net.now, ada, back.to_bytes().into(), &|_| None);
+    net.carry(ada, 100);
+    let gone = Event::Ended(SubscriptionId(1), Some(EndReason::Gone));
+    assert_eq!(net.told[&ada].last(), Some(&gone));
+}
+
+#[test]
+fn whoever_says_goodbye_is_not_waited_for_anew_when_it_comes_back() {
+    let (mut net, ada) = full();
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(4));
+    net.host.leave(net.now, ada);
+    net.peers.insert(ada, Streams::new(1));
+    net.wish(ada, Kind::Vector, "s");
+    net.join(ada);
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(2));
+    net.carry(ada, 0);
+    assert!(net.host_told.contains(&TOO_SLOW), "four seconds and two are more than five");
+}
+
+#[test]
+fn whoever_had_no_link_for_too_long_is_waited_for_once_it_takes_something_again() {
+    let (mut net, ada) = full();
+    net.lose(ada);
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(6));
+    assert!(net.host_told.contains(&TOO_SLOW));
+    net.host_told.clear();
+    net.peers.insert(ada, Streams::new(1));
+    net.wish(ada, Kind::Vector, "s");
+    net.join(ada);
+    net.carry(ada, 100);
+    net.push(1, vec![0; 68]);
+    net.carry(ada, 100);
+    net.consume(ada);
+    net.pass(Duration::from_millis(60));
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(4));
+    assert!(!net.host_told.contains(&TOO_SLOW));
+}
+
+#[test]
+fn a_stream_that_is_cleared_while_a_peer_is_away_goes_on_behind_that() {
+    let (mut net, ada) = full();
+    net.carry(ada, 5);
+    net.consume(ada);
+    net.pass(Duration::from_millis(60));
+    net.carry(ada, 5);
+    net.lose(ada);
+    net.host_acts(Action::Clear(StreamId(1)));
+    net.push(1, vec![7; 68]);
+    net.join(ada);
+    net.carry(ada, 100);
+    assert!(!net.told[&ada].iter().any(|event| matches!(event, Event::Ended(..))));
+    assert_eq!(net.frames(ada).last().map(|frame| frame.head.number), Some(101));
+}
+
+#[test]
+fn what_has_ended_for_a_reason_does_not_begin_again_by_itself() {
+    let (mut net, ada) = full();
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.pass(Duration::from_secs(5));
+    net.carry(ada, 100);
+    assert!(net.host_told.contains(&TOO_SLOW));
+    net.lose(ada);
+    net.join(ada);
+    net.carry(ada, 100);
+    assert!(net.host.status().published[0].subscribers.is_empty());
+    net.wish(ada, Kind::Vector, "s");
+    net.carry(ada, 100);
+    assert_eq!(net.host.status().published[0].subscribers, [ada]);
 }
