@@ -164,6 +164,8 @@ export class Subscriber {
   #messages = new Queue();
   /** Of the newest subscription. */
   #tag = 0;
+  /** Whether the host may have to be told what was taken. */
+  #owes = false;
   /** @type {ClockSync | null} */
   #clock = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -206,8 +208,10 @@ export class Subscriber {
     clearTimeout(this.#telling);
     clearTimeout(this.#forgetting);
     this.#telling = undefined;
-    this.#messages = new Queue();
+    [this.#messages, this.#owes] = [new Queue(), false];
     for (const remote of this.#remote.values()) remote.isHere = false;
+    // A host that never has told all is not believed to have more than others may.
+    for (const stream of [...this.#remote.keys()].slice(0, -MAX_STREAMS)) this.#withdraw(stream);
     for (const wish of this.#wishes) wish.pause();
   }
 
@@ -225,7 +229,7 @@ export class Subscriber {
 
   /** The next message. */
   poll() {
-    return this.#messages.shift() ?? null;
+    return this.#messages.shift() ?? this.#owed();
   }
 
   /**
@@ -276,10 +280,19 @@ export class Subscriber {
   #tellAll() {
     clearTimeout(this.#telling);
     this.#telling = undefined;
+    this.#owes = true;
+    this.#stir();
+  }
+
+  /** What the host is to be told of what was taken. However late that is sent, it is as things are then. */
+  #owed() {
+    if (!this.#owes) return null;
     for (const wish of this.#wishes) {
       const message = wish.tell();
-      if (message) this.#send(message);
+      if (message) return write(message);
     }
+    this.#owes = false;
+    return null;
   }
 
   /**

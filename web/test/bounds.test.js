@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { parse, write } from "../rtsmp.js";
+import { MAX_STREAMS, parse, write } from "../rtsmp.js";
 import { Net } from "./host.js";
 import { Program, numbered, settled } from "./support.js";
 
@@ -62,6 +62,41 @@ test("streams that come and go faster than the link takes them cost nothing", as
   assert.deepEqual(said.map(({ type }) => type), ["announce", "ended"]);
   assert.equal(said[0].announcement.name, "last");
   last.withdraw();
+});
+
+test("a host that never has told all is not believed to have ever more", async () => {
+  const net = new Net();
+  let number = 0;
+  for (let link = 0; link < 20; link += 1) {
+    net.join();
+    for (let i = 0; i < MAX_STREAMS; i += 1) {
+      number += 1;
+      const announcement = { run: 1, kind: 1, mode: "reliable", name: `n${number}`, format: "", of: null };
+      net.client.receive(write({ type: "announce", stream: number, announcement }).buffer);
+    }
+    net.lose();
+  }
+  assert.equal(net.client.list().length, MAX_STREAMS);
+});
+
+test("what is taken while the link takes nothing is told once", async () => {
+  const net = new Net();
+  const log = net.publish(1, 1, "s");
+  const program = new Program(net.client.vector("s", { window: 1000 }));
+  net.join();
+  await net.carry();
+  for (let n = 0; n < 10; n += 1) log.push(numbered(n, 68));
+  await net.carry();
+  net.wire.streams.readyState = "connecting";
+  for (let n = 0; n < 10; n += 1) {
+    await program.take(1);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+  }
+  net.wire.streams.readyState = "open";
+  net.wire.streams.onopen();
+  await settled();
+  const said = net.wire.streams.messages.map((message) => parse(message.slice().buffer));
+  assert.deepEqual(said, [{ type: "consumed", stream: 1, number: 10, window: 1000 }]);
 });
 
 test("what is too much for a map is refused here", async () => {
