@@ -12,8 +12,9 @@ use super::log::cost;
 use super::{Event, Received, Subscribed, SubscriptionId, Wish};
 use crate::host::ViewerId;
 
-/// How long after a frame was taken the publisher is told at the latest.
+/// How long after a frame was taken the publisher is told at the latest; of many that are taken one after another, how often.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
+const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Messages that wait for the peer's link. Whoever makes us say more without listening is not answered.
 const MAX_MESSAGES: usize = 4 * MAX_STREAMS;
 /// The largest snapshot of a map that is taken.
@@ -33,6 +34,7 @@ pub(super) struct Subscriber {
     owes: bool,
     /// When the publisher is told what has been consumed.
     tell_at: Option<Instant>,
+    told_at: Option<Instant>,
     is_up: bool,
     wants_pictures: bool,
     pub(super) ignored: u64,
@@ -101,6 +103,7 @@ impl Subscriber {
             tag: 0,
             owes: false,
             tell_at: None,
+            told_at: None,
             is_up: false,
             wants_pictures,
             ignored: 0,
@@ -175,7 +178,8 @@ impl Subscriber {
         ordered.untold += taken;
         ordered.consumed = number;
         let is_much = ordered.untold >= wish.window as usize / 2;
-        let at = if is_much { now } else { now + TELL_WITHIN };
+        let next = self.told_at.map(|at| at + TELL_EVERY).max(Some(now + TELL_WITHIN));
+        let at = if is_much { now } else { next.unwrap_or(now) };
         self.tell_at = Some(self.tell_at.map_or(at, |before| before.min(at)));
         if is_much {
             self.handle_timeout(now);
@@ -191,7 +195,7 @@ impl Subscriber {
         if self.tell_at.is_none_or(|at| now < at) {
             return;
         }
-        self.tell_at = None;
+        (self.tell_at, self.told_at) = (None, Some(now));
         for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
             if let Frames::InOrder(ordered) = &mut source.frames
                 && ordered.consumed > ordered.told

@@ -15,7 +15,7 @@ use super::hub::Hub;
 use super::{StreamError, WAITING, WINDOW};
 
 /// How often the net thread is woken for what the application has taken, if that is little.
-const TELL_EVERY: Duration = Duration::from_millis(20);
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// All entries of a map, coded: whoever comes late takes a snapshot of 64 MiB at most.
 const MAX_MAP_BYTES: usize = 48 << 20;
