@@ -296,11 +296,8 @@ impl Host {
         }
     }
 
-    /// Sends and tells what has come up in streams.
-    fn serve_streams(&mut self) {
-        while let Some(id) = self.streams.take_stirred() {
-            self.with_viewer(id, |_, _| Step::Stay);
-        }
+    /// Tells what has come up.
+    fn settle(&mut self) {
         while let Some(event) = self.streams.poll_event() {
             match event {
                 streams::Event::Pictures(id, wants) => self.with_viewer(id, |viewer, _| {
@@ -310,6 +307,8 @@ impl Host {
                 event => self.event(Event::Stream(event)),
             }
         }
+        self.ask_for_keyframe();
+        self.server.collect(self.now, &mut self.outputs);
     }
 
     fn ask_for_keyframe(&mut self) {
@@ -549,13 +548,19 @@ impl Machine for Host {
             Input::Action(action) => self.action(action),
         }
         if !self.closed {
-            self.serve_streams();
-            self.ask_for_keyframe();
-            self.server.collect(self.now, &mut self.outputs);
+            self.settle();
         }
     }
 
     fn poll_output(&mut self) -> Output<Event> {
+        // What streams have for one viewer after another: it is on its way before the next one's is made.
+        while self.outputs.is_empty()
+            && !self.closed
+            && let Some(id) = self.streams.take_stirred()
+        {
+            self.with_viewer(id, |_, _| Step::Stay);
+            self.settle();
+        }
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 
