@@ -104,6 +104,11 @@ impl Clock {
         }
     }
 
+    /// It is counted no more than so long.
+    pub(super) fn spare(&mut self, most: Duration) {
+        self.held_up = self.held_up.min(most);
+    }
+
     /// When a patience is over.
     pub(super) fn until(&self, patience: Duration) -> Option<Instant> {
         Some(self.since? + patience.saturating_sub(self.held_up))

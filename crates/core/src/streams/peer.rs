@@ -1,7 +1,7 @@
 //! What a peer has of our streams, and what it is to be told of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lllsi_proto::invite::TicketId;
 use lllsi_proto::rtsmp::Message;
@@ -14,7 +14,9 @@ use crate::host::ViewerId;
 pub(super) struct Manners {
     /// Streams that it was too slow for: it is not waited for again.
     pub(super) slow: BTreeSet<u16>,
-    /// Of streams that it has unsubscribed from.
+    /// Those that it was parted with once while it had no link, which is not its fault.
+    absent: BTreeSet<u16>,
+    /// Of streams that it has no part in.
     pub(super) clocks: BTreeMap<u16, Clock>,
 }
 
@@ -23,9 +25,18 @@ impl Manners {
         self.slow.is_empty() && self.clocks.is_empty()
     }
 
+    pub(super) fn was_too_slow(&mut self, stream: u16, was_on: bool, patience: Duration) {
+        if was_on || !self.absent.insert(stream) {
+            self.slow.insert(stream);
+        } else if let Some(clock) = self.clocks.get_mut(&stream) {
+            clock.spare(patience / 2);
+        }
+    }
+
     /// The number may be another stream's.
     pub(super) fn forget(&mut self, stream: u16) {
         self.slow.remove(&stream);
+        self.absent.remove(&stream);
         self.clocks.remove(&stream);
     }
 }
@@ -96,18 +107,32 @@ impl Peer {
         }
     }
 
-    /// The clock of its subscription, or of one before.
-    pub(super) fn take_clock(&mut self, now: Instant, stream: u16) -> Clock {
-        let clock = self.cursors_of(stream).next().map(|cursor| cursor.clock);
-        let mut clock = clock.or(self.manners.clocks.remove(&stream)).unwrap_or_default();
+    /// The clock of its subscription, or of one before, at rest.
+    pub(super) fn clock(&self, now: Instant, stream: u16) -> Clock {
+        let cursor = self.cursors.get(&stream).or(self.kept.get(&stream));
+        let clock = cursor.map(|cursor| cursor.clock).or(self.manners.clocks.get(&stream).copied());
+        let mut clock = clock.unwrap_or_default();
         clock.rest(now);
         clock
+    }
+
+    /// Forgets where it was when it lost its link: in these streams.
+    pub(super) fn take_kept(&mut self, now: Instant) -> Vec<u16> {
+        let numbers: Vec<u16> = self.kept.keys().copied().collect();
+        for number in &numbers {
+            if !self.cursors.contains_key(number) {
+                let clock = self.clock(now, *number);
+                self.manners.clocks.insert(*number, clock);
+            }
+        }
+        self.kept.clear();
+        numbers
     }
 
     /// How it has treated streams, when it leaves.
     pub(super) fn take_manners(&mut self, now: Instant) -> Manners {
         for number in self.cursors.keys().chain(self.kept.keys()).copied().collect::<Vec<_>>() {
-            let clock = self.take_clock(now, number);
+            let clock = self.clock(now, number);
             self.manners.clocks.insert(number, clock);
         }
         std::mem::take(&mut self.manners)

@@ -104,11 +104,13 @@ impl Publisher {
 
     /// Drops what has not been sent. Subscribers go on behind it.
     pub(super) fn clear(&mut self, now: Instant, id: StreamId) {
-        let Some(Stream { body: Body::Reliable(log), .. }) = self.streams.get_mut(&id.0) else {
-            return;
-        };
+        let Some(stream) = self.streams.get_mut(&id.0) else { return };
+        let Body::Reliable(log) = &stream.body else { return };
         let next = log.next();
+        // What waited for a place is cleared too.
+        stream.is_awaited = false;
         for cursor in self.peers.values_mut().flat_map(|peer| peer.cursors_of(id.0)) {
+            cursor.clock.rest(now);
             // What it holds of before is in its next word about its window.
             if cursor.next < next {
                 *cursor = Cursor::new(cursor.tag, cursor.clock, next, 0);
@@ -227,11 +229,11 @@ impl Publisher {
             self.left.truncate(MAX_LEFT - 1);
             self.left.push_front((ticket, manners));
         }
-        let kept = std::mem::take(&mut peer.kept);
+        let kept = peer.take_kept(now);
         if is_gone {
             self.peers.remove(&id);
         }
-        kept.into_keys().for_each(|stream| self.free(now, stream));
+        kept.into_iter().for_each(|stream| self.free(now, stream));
         is_gone
     }
 
@@ -285,20 +287,21 @@ impl Publisher {
             return Err(EndReason::Protocol);
         }
         let is_new = !peer.cursors.contains_key(&number) && !peer.live.contains_key(&number);
-        let clock = peer.take_clock(now, number);
+        let clock = peer.clock(now, number);
         let next = match &mut stream.body {
-            Body::Reliable(log) if from == 0 || from < log.first() => {
+            Body::Reliable(log) => {
                 // It may have lost its link before it heard where it began.
                 let begun = peer.kept.get(&number).filter(|k| k.consumed + 1 == k.start);
-                match begun {
-                    Some(kept) => kept.start,
+                match begun.map(|kept| kept.start).filter(|start| from <= *start) {
+                    Some(start) => start,
                     None if from == 0 => log.next(),
-                    None => return Err(EndReason::Gone),
+                    // Nobody takes anything twice.
+                    None if from < log.first() || from <= clock.taken => {
+                        return Err(EndReason::Gone);
+                    }
+                    None => from,
                 }
             }
-            // Nobody takes anything twice.
-            Body::Reliable(_) if from <= clock.taken => return Err(EndReason::Gone),
-            Body::Reliable(_) => from,
             // From 0 on, or behind what is kept: the cursor itself finds that it needs a snapshot.
             Body::Map(_) => from,
             Body::RealTime(newest) => {
@@ -315,6 +318,7 @@ impl Publisher {
         };
         if stream.log().is_some() {
             peer.kept.remove(&number);
+            peer.manners.clocks.remove(&number);
             peer.cursors.insert(number, Cursor::new(tag, clock, next, window));
         }
         if is_new {
@@ -334,9 +338,9 @@ impl Publisher {
             return self.events.push_back(Event::Pictures(id, false));
         }
         let tag = peer.tag_of(number);
-        let clock = peer.take_clock(now, number);
+        let clock = peer.clock(now, number);
+        peer.manners.clocks.insert(number, clock);
         if peer.forget(number) {
-            peer.manners.clocks.insert(number, clock);
             if let (Some(reason), Some(tag)) = (reason, tag) {
                 let ended = Message::Ended { stream: number, reason, tag };
                 peer.answers.push_back(ended.to_bytes());
@@ -416,7 +420,8 @@ impl Publisher {
             let cursor = peer.cursors.get(&number).or(peer.kept.get(&number))?;
             let is_known = peer.manners.slow.contains(&number);
             let patience = if is_known { Duration::ZERO } else { stream.patience };
-            Some((cursor.clock.until(patience)?, *id))
+            let until = cursor.clock.until(patience).filter(|_| cursor.holds(stream));
+            Some((until?, *id))
         });
         cursors.min()
     }
@@ -431,11 +436,12 @@ impl Publisher {
             && let Some((until, id)) = self.slowest(number)
             && now >= until
         {
-            // That it had no link is not its fault.
-            if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_up) {
-                peer.manners.slow.insert(number);
-            }
+            let patience = self.streams.get(&number).map_or(Duration::ZERO, |s| s.patience);
+            let was_on = self.peers.get(&id).is_some_and(|peer| peer.cursors.contains_key(&number));
             self.unsubscribe(now, id, number, Some(EndReason::TooSlow));
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.manners.was_too_slow(number, was_on, patience);
+            }
         }
     }
 

@@ -12,9 +12,8 @@ use super::log::cost;
 use super::{Event, Received, Subscribed, SubscriptionId, Wish};
 use crate::host::ViewerId;
 
-/// How long after a frame was taken the publisher is told at the latest; of many that are taken one after another, how often.
+/// How long after a frame was taken the publisher is told at the latest.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
-const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Messages that wait for the peer's link. Whoever makes us say more without listening is not answered.
 const MAX_MESSAGES: usize = 4 * MAX_STREAMS;
 /// The largest snapshot of a map that is taken.
@@ -34,7 +33,6 @@ pub(super) struct Subscriber {
     owes: bool,
     /// When the publisher is told what has been consumed.
     tell_at: Option<Instant>,
-    told_at: Option<Instant>,
     is_up: bool,
     wants_pictures: bool,
     pub(super) ignored: u64,
@@ -103,7 +101,6 @@ impl Subscriber {
             tag: 0,
             owes: false,
             tell_at: None,
-            told_at: None,
             is_up: false,
             wants_pictures,
             ignored: 0,
@@ -178,8 +175,7 @@ impl Subscriber {
         ordered.untold += taken;
         ordered.consumed = number;
         let is_much = ordered.untold >= wish.window as usize / 2;
-        let next = self.told_at.map(|at| at + TELL_EVERY).max(Some(now + TELL_WITHIN));
-        let at = if is_much { now } else { next.unwrap_or(now) };
+        let at = if is_much { now } else { now + TELL_WITHIN };
         self.tell_at = Some(self.tell_at.map_or(at, |before| before.min(at)));
         if is_much {
             self.handle_timeout(now);
@@ -195,7 +191,7 @@ impl Subscriber {
         if self.tell_at.is_none_or(|at| now < at) {
             return;
         }
-        (self.tell_at, self.told_at) = (None, Some(now));
+        self.tell_at = None;
         for source in self.wishes.values_mut().filter_map(|wish| wish.source.as_mut()) {
             if let Frames::InOrder(ordered) = &mut source.frames
                 && ordered.consumed > ordered.told
@@ -296,7 +292,9 @@ impl Subscriber {
                 }
                 self.remote.insert(stream, announcement.clone());
                 let wanted = |s: &Subscription| {
-                    s.wish.kind == announcement.kind && s.wish.name == announcement.name
+                    !s.is_over
+                        && s.wish.kind == announcement.kind
+                        && s.wish.name == announcement.name
                 };
                 let wishes: Vec<_> =
                     self.wishes.iter().filter(|(_, s)| wanted(s)).map(|(id, _)| *id).collect();
@@ -354,8 +352,8 @@ impl Subscriber {
         Announcement { kind, name, .. }: Announcement,
         events: &mut VecDeque<Event>,
     ) {
-        for (id, Subscription { wish, source, .. }) in &mut self.wishes {
-            if wish.kind == kind && wish.name == name {
+        for (id, Subscription { wish, is_over, source, .. }) in &mut self.wishes {
+            if wish.kind == kind && wish.name == name && !*is_over {
                 *source = None;
                 events.push_back(Event::Ended(*id, None));
             }

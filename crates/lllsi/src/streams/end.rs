@@ -15,7 +15,7 @@ use super::hub::Hub;
 use super::{StreamError, WAITING, WINDOW};
 
 /// How often the net thread is woken for what the application has taken, if that is little.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_millis(20);
 
 /// All entries of a map, coded: whoever comes late takes a snapshot of 64 MiB at most.
 const MAX_MAP_BYTES: usize = 48 << 20;
@@ -448,6 +448,11 @@ impl State {
         let is_much = self.taken_bytes >= WINDOW as usize / 8;
         let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         if is_much || is_due { Tell::Now } else { Tell::Later }
+    }
+
+    /// Nothing waits for a place any more.
+    pub(super) fn cleared(&mut self) {
+        self.told = false;
     }
 
     /// A map of ours changes. `false` if it would be too large.

@@ -440,7 +440,7 @@ proptest! {
         for _ in 0..pushed.len() + 10 {
             net.carry(ada, 1000);
             net.consume(ada);
-            net.pass(Duration::from_millis(300));
+            net.pass(Duration::from_millis(60));
         }
         let got: Vec<_> = net.frames(ada).iter().map(|f| f.payload.to_vec()).collect();
         prop_assert_eq!(got, pushed);
@@ -487,7 +487,7 @@ proptest! {
         for _ in 0..history.len() + 5 {
             net.carry(ada, 1000);
             net.consume(ada);
-            net.pass(Duration::from_millis(300));
+            net.pass(Duration::from_millis(60));
         }
         let mine = replay(&net.told[&ada], &history)?;
         prop_assert_eq!(mine, model);

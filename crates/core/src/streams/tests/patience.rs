@@ -15,7 +15,7 @@ fn a_window_and_a_capacity_bound_what_a_stopped_subscriber_costs() {
         net.carry(slow, 100);
         net.carry(quick, 100);
         net.consume(quick);
-        net.pass(Duration::from_millis(300));
+        net.pass(Duration::from_millis(60));
         net.carry(quick, 100);
     }
     assert_eq!(net.frames(quick).len(), 100, "the other has all");
@@ -180,7 +180,7 @@ fn patience_begins_with_the_first_frame_that_is_not_taken_also_without_a_link() 
     for _ in 0..10 {
         net.carry(ada, 100);
         net.consume(ada);
-        net.pass(Duration::from_millis(300));
+        net.pass(Duration::from_millis(60));
     }
     assert_eq!(net.frames(ada).len(), 100, "{:?}", net.told[&ada].last());
 }
@@ -283,7 +283,7 @@ fn nobody_takes_anything_twice() {
     for _ in 0..4 {
         net.carry(ada, 100);
         net.consume(ada);
-        net.pass(Duration::from_millis(300));
+        net.pass(Duration::from_millis(60));
     }
     // Another one still needs it.
     let bob = net.add(2, Kind::Vector, "s");
@@ -292,7 +292,7 @@ fn nobody_takes_anything_twice() {
     net.carry(ada, 100);
     let taken = net.frames(ada).last().unwrap().head.number;
     net.consume(ada);
-    net.pass(Duration::from_millis(300));
+    net.pass(Duration::from_millis(60));
     net.carry(ada, 100);
     let back = Message::Subscribe { stream: 1, from: taken, window: WINDOW, tag: 1 };
     net.host.receive(net.now, ada, back.to_bytes().into(), &|_| None);
@@ -333,7 +333,7 @@ fn whoever_had_no_link_for_too_long_is_waited_for_once_it_takes_something_again(
     net.push(1, vec![0; 68]);
     net.carry(ada, 100);
     net.consume(ada);
-    net.pass(Duration::from_millis(300));
+    net.pass(Duration::from_millis(60));
     net.carry(ada, 100);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
     net.host_acts(Action::Wait(StreamId(1)));
@@ -346,7 +346,7 @@ fn a_stream_that_is_cleared_while_a_peer_is_away_goes_on_behind_that() {
     let (mut net, ada) = full();
     net.carry(ada, 5);
     net.consume(ada);
-    net.pass(Duration::from_millis(300));
+    net.pass(Duration::from_millis(60));
     net.carry(ada, 5);
     net.lose(ada);
     net.host_acts(Action::Clear(StreamId(1)));
@@ -371,4 +371,56 @@ fn what_has_ended_for_a_reason_does_not_begin_again_by_itself() {
     net.wish(ada, Kind::Vector, "s");
     net.carry(ada, 100);
     assert_eq!(net.host.status().published[0].subscribers, [ada]);
+}
+
+#[test]
+fn what_was_waited_is_remembered_whatever_is_said_in_between() {
+    let subscribe = |from| Message::Subscribe { stream: 1, from, window: WINDOW, tag: 9 };
+    for words in [[Message::Unsubscribe(1), subscribe(0)], [subscribe(9999), subscribe(0)]] {
+        let (mut net, ada) = full();
+        net.host_acts(Action::Wait(StreamId(1)));
+        net.pass(Duration::from_secs(4));
+        for word in [&[Message::Unsubscribe(1)][..], &words].concat() {
+            net.host.receive(net.now, ada, word.to_bytes().into(), &|_| Some(0));
+        }
+        (0..100).for_each(|n| net.push(1, vec![n; 68]));
+        net.host_acts(Action::Wait(StreamId(1)));
+        net.pass(Duration::from_secs(2));
+        assert!(net.host_told.contains(&TOO_SLOW), "{words:?}");
+    }
+}
+
+#[test]
+fn a_clear_ends_all_waiting() {
+    let (mut net, ada) = full();
+    let bob = net.add(2, Kind::Vector, "s");
+    net.carry(ada, 5);
+    net.carry(bob, 100);
+    net.host_acts(Action::Wait(StreamId(1)));
+    net.host_acts(Action::Clear(StreamId(1)));
+    net.push(1, vec![7; 68]);
+    net.pass(Duration::from_secs(60));
+    let subscribers = &net.host.status().published[0].subscribers;
+    assert_eq!(*subscribers, [ada, bob]);
+}
+
+#[test]
+fn whoever_was_parted_with_once_while_it_was_away_has_some_patience_left() {
+    let (mut net, ada) = full();
+    for has_patience in [true, false] {
+        net.host_told.clear();
+        net.lose(ada);
+        net.host_acts(Action::Wait(StreamId(1)));
+        net.pass(Duration::from_secs(6));
+        assert!(net.host_told.contains(&TOO_SLOW));
+        net.host_told.clear();
+        net.peers.insert(ada, Streams::new(1));
+        net.wish(ada, Kind::Vector, "s");
+        net.join(ada);
+        net.carry(ada, 100);
+        (0..100).for_each(|n| net.push(1, vec![n; 68]));
+        net.host_acts(Action::Wait(StreamId(1)));
+        net.carry(ada, 0);
+        assert_eq!(!net.host_told.contains(&TOO_SLOW), has_patience);
+    }
 }
