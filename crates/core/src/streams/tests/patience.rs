@@ -265,6 +265,14 @@ fn full() -> (Net, ViewerId) {
     (net, ada)
 }
 
+/// A program that was started anew, with the ticket of the one before.
+fn load_again(net: &mut Net, id: ViewerId) {
+    net.peers.insert(id, Streams::new(1));
+    net.wish(id, Kind::Vector, "s");
+    net.join(id);
+    net.carry(id, 100);
+}
+
 #[test]
 fn patience_counts_only_while_somebody_waits() {
     let (mut net, ada) = full();
@@ -307,10 +315,7 @@ fn whoever_says_goodbye_is_not_waited_for_anew_when_it_comes_back() {
     net.host_acts(Action::Wait(StreamId(1)));
     net.pass(Duration::from_secs(4));
     net.host.leave(net.now, ada);
-    net.peers.insert(ada, Streams::new(1));
-    net.wish(ada, Kind::Vector, "s");
-    net.join(ada);
-    net.carry(ada, 100);
+    load_again(&mut net, ada);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
     net.host_acts(Action::Wait(StreamId(1)));
     net.pass(Duration::from_secs(2));
@@ -326,10 +331,7 @@ fn whoever_had_no_link_for_too_long_is_waited_for_once_it_takes_something_again(
     net.pass(Duration::from_secs(6));
     assert!(net.host_told.contains(&TOO_SLOW));
     net.host_told.clear();
-    net.peers.insert(ada, Streams::new(1));
-    net.wish(ada, Kind::Vector, "s");
-    net.join(ada);
-    net.carry(ada, 100);
+    load_again(&mut net, ada);
     net.push(1, vec![0; 68]);
     net.carry(ada, 100);
     net.consume(ada);
@@ -414,10 +416,7 @@ fn whoever_was_parted_with_once_while_it_was_away_has_some_patience_left() {
         net.pass(Duration::from_secs(6));
         assert!(net.host_told.contains(&TOO_SLOW));
         net.host_told.clear();
-        net.peers.insert(ada, Streams::new(1));
-        net.wish(ada, Kind::Vector, "s");
-        net.join(ada);
-        net.carry(ada, 100);
+        load_again(&mut net, ada);
         (0..100).for_each(|n| net.push(1, vec![n; 68]));
         net.host_acts(Action::Wait(StreamId(1)));
         net.carry(ada, 0);
