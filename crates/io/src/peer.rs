@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::Error;
 pub use crate::signal::Rendezvous;
 use crate::signal::Signalling;
-use crate::socket::{Batch, Endpoint};
+use crate::socket::{Batch, Endpoint, Received};
 
 /// Actions that may wait for the net thread. Frames come this way: an encoder waits rather than lose one in the middle
 /// of a prediction chain.
@@ -96,6 +96,7 @@ where
             endpoint,
             signalling: Signalling::new(server),
             batch: Batch::default(),
+            replies: VecDeque::new(),
             outbox,
             inlet,
             nudge,
@@ -164,6 +165,8 @@ struct Driver<M: Machine, O, I> {
     endpoint: Endpoint,
     signalling: Signalling,
     batch: Batch,
+    /// What the machine wants done because of a batch of datagrams; empty between batches.
+    replies: VecDeque<Output<M::Event>>,
     outbox: O,
     inlet: I,
     nudge: Nudge,
@@ -188,6 +191,7 @@ where
             if self.machine.is_closed() {
                 break;
             }
+            let wake = if self.status_stale { deadline.min(self.status_at) } else { deadline };
             tokio::select! {
                 ready = self.endpoint.readable() => match ready {
                     Ok(()) => self.receive().await,
@@ -200,8 +204,11 @@ where
                 },
                 () = self.nudge.0.notified() => {}
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
-                () = tokio::time::sleep_until(deadline.into()) => self.input(Input::Timeout),
-                () = tokio::time::sleep_until(self.status_at.into()), if self.status_stale => {}
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if Instant::now() >= deadline {
+                        self.input(Input::Timeout);
+                    }
+                }
             }
             self.take_in().await;
             self.show_status();
@@ -249,9 +256,8 @@ where
     async fn receive(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
             self.status_stale = true;
-            let Self { endpoint, machine, .. } = self;
+            let Self { endpoint, machine, replies, .. } = self;
             // The machine is drained after each datagram; what it wants sent waits for the end of the batch.
-            let mut replies = VecDeque::new();
             let received = endpoint.receive(|source, destination, data| {
                 machine.handle_input(Instant::now(), Input::Datagram { source, destination, data });
                 loop {
@@ -261,13 +267,13 @@ where
                     }
                 }
             });
-            for output in replies {
+            while let Some(output) = self.replies.pop_front() {
                 self.output(output).await;
             }
             self.batch.flush(&self.endpoint).await;
             match received {
-                Ok(0) => return,
-                Ok(_) => {}
+                Ok(Received::Some) => {}
+                Ok(Received::All) => return,
                 Err(error) => return tracing::warn!(%error, "receiving failed"),
             }
         }

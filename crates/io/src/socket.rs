@@ -18,6 +18,9 @@ const MAX_SEGMENTS: usize = 60;
 const MAX_BATCH_BYTES: usize = 60_000;
 const RECEIVE_BATCH: usize = 8;
 const RECEIVE_BYTES: usize = 65_536;
+/// Whether the system tells of each datagram that comes while none is waited for (edge-triggered epoll), and gives as many as
+/// there are, up to a full batch.
+const TELLS_EDGES: bool = cfg!(target_os = "linux");
 /// How long a full send buffer is waited for before a batch is dropped, as the network would.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -25,7 +28,16 @@ pub(crate) struct Endpoint {
     socket: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-    buffers: Vec<Vec<u8>>,
+    buffers: [Vec<u8>; RECEIVE_BATCH],
+}
+
+/// Whether there may be more datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// There may be.
+    Some,
+    /// That was all.
+    All,
 }
 
 impl Endpoint {
@@ -49,7 +61,7 @@ impl Endpoint {
         let _ = state.set_send_buffer_size((&socket).into(), BUFFER_BYTES);
         let _ = state.set_recv_buffer_size((&socket).into(), BUFFER_BYTES);
         let local = socket.local_addr()?;
-        let buffers = (0..RECEIVE_BATCH).map(|_| vec![0; RECEIVE_BYTES]).collect();
+        let buffers = std::array::from_fn(|_| vec![0; RECEIVE_BYTES]);
         Ok(Self { socket, state, local, buffers })
     }
 
@@ -61,19 +73,19 @@ impl Endpoint {
         self.socket.readable().await
     }
 
-    /// Hands out the datagrams that are there: `(source, destination, bytes)`. Gives how many.
+    /// Hands out datagrams that are there: `(source, destination, bytes)`.
     pub(crate) fn receive(
         &mut self,
         mut each: impl FnMut(SocketAddr, SocketAddr, &[u8]),
-    ) -> io::Result<usize> {
+    ) -> io::Result<Received> {
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
         let Self { socket, state, buffers, local } = self;
-        let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+        let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
         let result = socket
             .try_io(Interest::READABLE, || state.recv((&*socket).into(), &mut slices, &mut meta));
         let received = match result {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::All),
             // An ICMP message about something sent earlier: that path's business, not the socket's. Windows calls it a
             // reset.
             Err(error)
@@ -82,7 +94,7 @@ impl Endpoint {
                     io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
                 ) =>
             {
-                return Ok(0);
+                return Ok(Received::All);
             }
             Err(error) => return Err(error),
         };
@@ -93,7 +105,13 @@ impl Endpoint {
                 each(canonical(meta.addr), destination, datagram);
             }
         }
-        Ok(received)
+        if TELLS_EDGES && received < RECEIVE_BATCH {
+            // There was no more: not asking again saves a system call for most datagrams.
+            let none = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, none);
+            return Ok(Received::All);
+        }
+        Ok(Received::Some)
     }
 
     async fn send(&self, batch: &Batch) {
@@ -218,5 +236,32 @@ mod tests {
         }
         let sent: Vec<_> = sizes.iter().enumerate().map(|(i, size)| (i as u8, *size)).collect();
         assert_eq!(got, sent);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_all_was_taken_is_waited_for_and_told() {
+        let sender = Endpoint::bind().unwrap();
+        let mut receiver = Endpoint::bind().unwrap();
+        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.local().port()));
+        let mut batch = Batch::default();
+        for burst in [1, 2, RECEIVE_BATCH, RECEIVE_BATCH + 1, 1, 1] {
+            for size in 1..=burst {
+                // Of growing sizes: none goes together with another.
+                let contents = vec![7; size];
+                batch.push(&sender, &Transmit { source: None, destination, contents }).await;
+            }
+            batch.flush(&sender).await;
+            let mut got = 0;
+            while got < burst {
+                let told = tokio::time::timeout(Duration::from_secs(20), receiver.readable()).await;
+                told.expect("it is told").unwrap();
+                let mut more = Received::Some;
+                while more == Received::Some {
+                    more = receiver.receive(|_, _, _| got += 1).unwrap();
+                }
+            }
+            let idle = tokio::time::timeout(Duration::from_millis(1), receiver.readable()).await;
+            assert!(idle.is_err(), "there is no more");
+        }
     }
 }
