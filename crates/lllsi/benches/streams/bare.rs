@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
+use str0m::config::DtlsVersion;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use crate::figures::{Delays, age, memory, stamp};
+use crate::figures::{Seen, cpu, seen, stamp};
+use crate::machine::Meter;
 use crate::{Measured, Plan};
 
 /// As much as our links let channels hold.
@@ -27,8 +29,12 @@ fn socket() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").expect("a socket")
 }
 
+/// With DTLS 1.3, as links have.
 fn rtc() -> Rtc {
-    RtcConfig::new().set_sctp_max_buffered_amount(1 << 20).build(Instant::now())
+    RtcConfig::new()
+        .set_dtls_version(DtlsVersion::Auto)
+        .set_sctp_max_buffered_amount(1 << 20)
+        .build(Instant::now())
 }
 
 /// Both ends of a link.
@@ -107,14 +113,14 @@ fn subscriber(
     epoch: Instant,
     up_every: Duration,
     [is_on, ends]: [Arc<AtomicBool>; 2],
-) -> Vec<f64> {
-    let (mut delays, mut buffer) = (Vec::new(), vec![0; 2048]);
+) -> Vec<Seen> {
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 2048]);
     let local = socket.local_addr().expect("it is bound");
     let mut up_at = Instant::now();
     while !ends.load(Ordering::Relaxed) {
         peer.drain(&socket, |frame| {
             if is_on.load(Ordering::Relaxed) {
-                delays.push(age(epoch, frame));
+                all.push(seen(epoch, frame));
             }
         });
         let at = peer.wake.min(up_at).min(Instant::now() + Duration::from_millis(100));
@@ -127,7 +133,7 @@ fn subscriber(
             peer.write(&stamp(epoch));
         }
     }
-    delays
+    all
 }
 
 pub(crate) fn fanout(plan: Plan) -> Measured {
@@ -147,13 +153,13 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
     }
     let [is_on, ends] = flags.clone();
     let publisher = std::thread::spawn(move || {
-        let (mut delays, mut buffer) = (Vec::new(), vec![0; 2048]);
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 2048]);
         let every = Duration::from_secs(1) / plan.down_per_second;
         let mut push_at = Instant::now();
         while !ends.load(Ordering::Relaxed) {
             let mut take = |frame: &[u8]| {
                 if is_on.load(Ordering::Relaxed) {
-                    delays.push(age(epoch, frame));
+                    all.push(seen(epoch, frame));
                 }
             };
             let next =
@@ -178,17 +184,18 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
                 }
             }
         }
-        delays
+        all
     });
     std::thread::sleep(Duration::from_secs(4));
     flags[0].store(true, Ordering::Relaxed);
+    let (meter, before) = (Meter::start(), cpu());
     std::thread::sleep(Duration::from_secs(plan.seconds));
+    let (stills, cpu) = (meter.end(epoch), cpu() - before);
     flags[0].store(false, Ordering::Relaxed);
-    let memory = [memory(), memory()];
     flags[1].store(true, Ordering::Relaxed);
     let down = threads.into_iter().flat_map(|thread| thread.join().expect("it ends well"));
-    let down = Delays::new(down.collect());
-    Measured { down, up: Delays::new(publisher.join().expect("it ends well")), memory }
+    let seen = [down.collect(), publisher.join().expect("it ends well")];
+    Measured::new(seen, stills, cpu, [0; 2])
 }
 
 /// Bytes a second through one reliable channel.

@@ -1,6 +1,8 @@
-//! Delays and memory.
+//! Delays, memory, processor time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::machine::Stills;
 
 /// What every frame begins with: when it was made, on the clock of this process.
 pub(crate) const FRAME_BYTES: usize = 64;
@@ -12,10 +14,18 @@ pub(crate) fn stamp(epoch: Instant) -> Vec<u8> {
     frame
 }
 
-/// How old a frame is, milliseconds.
-pub(crate) fn age(epoch: Instant, frame: &[u8]) -> f64 {
+/// When a frame was made, and how old it was when it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    made_us: u32,
+    age_us: u32,
+}
+
+/// Takes note of a frame that has come.
+pub(crate) fn seen(epoch: Instant, frame: &[u8]) -> Seen {
     let made = frame.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-    (epoch.elapsed().as_nanos() as u64).saturating_sub(made) as f64 / 1e6
+    let age = (epoch.elapsed().as_nanos() as u64).saturating_sub(made);
+    Seen { made_us: (made / 1000) as u32, age_us: (age / 1000) as u32 }
 }
 
 /// Delays in milliseconds.
@@ -23,9 +33,24 @@ pub(crate) fn age(epoch: Instant, frame: &[u8]) -> f64 {
 pub(crate) struct Delays(Vec<f64>);
 
 impl Delays {
-    pub(crate) fn new(mut delays: Vec<f64>) -> Self {
-        delays.sort_by(f64::total_cmp);
-        Self(delays)
+    /// All of them, and those of frames that were not on their way while the machine stood still.
+    pub(crate) fn of(seen: Vec<Seen>, stills: &Stills) -> [Self; 2] {
+        let is_undisturbed = |seen: &&Seen| {
+            let made = Duration::from_micros(seen.made_us.into());
+            !stills.touch(made, made + Duration::from_micros(seen.age_us.into()))
+        };
+        let undisturbed = seen.iter().filter(is_undisturbed).map(Seen::age_ms).collect();
+        [Self(seen.iter().map(Seen::age_ms).collect()), Self(undisturbed)].map(Self::sorted)
+    }
+
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+        self.0.sort_by(f64::total_cmp);
+    }
+
+    fn sorted(mut self) -> Self {
+        self.0.sort_by(f64::total_cmp);
+        self
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -35,6 +60,12 @@ impl Delays {
     pub(crate) fn percentile(&self, share: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         self.0.get((last as f64 * share) as usize).copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl Seen {
+    fn age_ms(&self) -> f64 {
+        f64::from(self.age_us) / 1e3
     }
 }
 
@@ -48,4 +79,13 @@ pub(crate) fn memory() -> u64 {
 
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
+}
+
+/// Processor time that this process has used so far.
+pub(crate) fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    // utime and stime, in hundredths of a second.
+    let ticks = behind_name.split_whitespace().skip(11).take(2);
+    Duration::from_millis(ticks.filter_map(|n| n.parse::<u64>().ok()).sum::<u64>() * 10)
 }

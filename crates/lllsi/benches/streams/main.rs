@@ -12,11 +12,13 @@
 mod bare;
 mod chromium;
 mod figures;
+mod machine;
 mod ours;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use figures::{Delays, megabytes};
+use figures::{Delays, Seen, megabytes};
+use machine::{Meter, Stills};
 
 /// What is to be measured.
 #[derive(Debug, Clone, Copy)]
@@ -54,26 +56,50 @@ fn fanout(plan: Plan) {
         "{} subscribers, {} frames a second down, {} up each, {} s each",
         plan.subscribers, plan.down_per_second, plan.up_per_second, plan.seconds
     );
-    let bare = bare::fanout(plan);
+    let (epoch, idle) = (Instant::now(), Meter::start());
+    std::thread::sleep(Duration::from_secs(5));
+    let idle = idle.end(epoch);
+    // Half of the bare channels' time before, half after: the machine is not the same all the time.
+    let half = Plan { seconds: plan.seconds.div_ceil(2), ..plan };
+    let mut bare = bare::fanout(half);
     let ours = ours::fanout(plan);
+    bare.extend(bare::fanout(half));
     println!("                 bare channel         streams        difference of p99");
-    for (what, bare, ours) in [("down", &bare.down, &ours.down), ("up", &bare.up, &ours.up)] {
-        println!(
-            "{what:5} p50 / p99  {:6.2} / {:6.2} ms   {:6.2} / {:6.2} ms   {:+.2} ms",
-            bare.percentile(0.5),
-            bare.percentile(0.99),
-            ours.percentile(0.5),
-            ours.percentile(0.99),
-            ours.percentile(0.99) - bare.percentile(0.99)
-        );
-        println!("      delivered  {:13}       {:13}", bare.len(), ours.len());
-    }
+    show("down", &bare.down, &ours.down);
+    show("up", &bare.up, &ours.up);
+    println!(
+        "Without frames that were on their way while the machine ran at less than a fifth of its speed; \
+         {:.1} % of 5 s before anything began, {:.1} and {:.1} % of the time:",
+        idle.share() * 100.0,
+        bare.stills.share() * 100.0,
+        ours.stills.share() * 100.0
+    );
+    show("down", &bare.undisturbed[0], &ours.undisturbed[0]);
+    show("up", &bare.undisturbed[1], &ours.undisturbed[1]);
+    let per_frame = |m: &Measured| m.cpu.as_secs_f64() * 1e6 / (m.down.len() + m.up.len()) as f64;
+    println!(
+        "processor time of both ends for each frame: {:.0} µs, {:.0} µs",
+        per_frame(&bare),
+        per_frame(&ours)
+    );
     let [first, last] = ours.memory;
     println!(
         "memory of publisher and subscribers: {} MB after a quarter, {} MB at the end",
         megabytes(first),
         megabytes(last)
     );
+}
+
+fn show(what: &str, bare: &Delays, ours: &Delays) {
+    println!(
+        "{what:5} p50 / p99  {:6.2} / {:6.2} ms   {:6.2} / {:6.2} ms   {:+.2} ms",
+        bare.percentile(0.5),
+        bare.percentile(0.99),
+        ours.percentile(0.5),
+        ours.percentile(0.99),
+        ours.percentile(0.99) - bare.percentile(0.99)
+    );
+    println!("      delivered  {:13}       {:13}", bare.len(), ours.len());
 }
 
 fn rate(plan: Plan) {
@@ -133,9 +159,32 @@ fn stopped(plan: Plan) {
 }
 
 /// What came of it.
+#[derive(Default)]
 pub(crate) struct Measured {
     pub(crate) down: Delays,
     pub(crate) up: Delays,
+    /// Down and up, of frames that were not on their way while the machine stood still.
+    undisturbed: [Delays; 2],
+    stills: Stills,
+    /// Processor time while it was measured.
+    cpu: Duration,
     /// After a quarter of the time, and at the end.
-    pub(crate) memory: [u64; 2],
+    memory: [u64; 2],
+}
+
+impl Measured {
+    fn new(seen: [Vec<Seen>; 2], stills: Stills, cpu: Duration, memory: [u64; 2]) -> Self {
+        let [[down, d], [up, u]] = seen.map(|seen| Delays::of(seen, &stills));
+        Self { down, up, undisturbed: [d, u], stills, cpu, memory }
+    }
+
+    fn extend(&mut self, later: Self) {
+        self.down.extend(later.down);
+        self.up.extend(later.up);
+        let [down, up] = later.undisturbed;
+        self.undisturbed[0].extend(down);
+        self.undisturbed[1].extend(up);
+        self.stills.extend(later.stills);
+        self.cpu += later.cpu;
+    }
 }

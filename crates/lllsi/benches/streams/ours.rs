@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use lllsi::stream::Raw;
 use lllsi::{Client, Host, HostEvent, Publish, Server, ServerConfig, Source, VectorStream};
 
-use crate::figures::{Delays, age, memory, stamp};
+use crate::figures::{Seen, cpu, memory, seen, stamp};
+use crate::machine::{Meter, Stills};
 use crate::{Measured, Plan};
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -32,24 +33,24 @@ fn host(viewers: usize) -> (Server, Host) {
     (server, host)
 }
 
-/// Reads a stream on a thread of its own while `is_on`; the delays.
+/// Reads a stream on a thread of its own; what came while `is_on`.
 fn reader(
     stream: VectorStream<Raw>,
     epoch: Instant,
     is_on: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
-) -> JoinHandle<Vec<f64>> {
+) -> JoinHandle<Vec<Seen>> {
     std::thread::spawn(move || {
-        let mut delays = Vec::new();
+        let mut all = Vec::new();
         while !ends.load(Ordering::Relaxed) {
             let next = stream.pop_front(Instant::now() + Duration::from_millis(200));
             if let Ok(Some(Raw(frame))) = next
                 && is_on.load(Ordering::Relaxed)
             {
-                delays.push(age(epoch, &frame));
+                all.push(seen(epoch, &frame));
             }
         }
-        delays
+        all
     })
 }
 
@@ -67,7 +68,7 @@ fn pace(per_second: u32, ends: &AtomicBool, mut push: impl FnMut()) {
 
 struct Crowd {
     clients: Vec<Client>,
-    readers: Vec<JoinHandle<Vec<f64>>>,
+    readers: Vec<JoinHandle<Vec<Seen>>>,
     is_on: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
 }
@@ -85,7 +86,7 @@ impl Crowd {
         Self { clients, readers, is_on, ends }
     }
 
-    fn end(self) -> Vec<f64> {
+    fn end(self) -> Vec<Seen> {
         self.ends.store(true, Ordering::Relaxed);
         self.readers.into_iter().flat_map(|reader| reader.join().expect("it ends well")).collect()
     }
@@ -132,25 +133,27 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
             });
         })
     };
-    let memory = measure(&crowd.is_on, plan.seconds);
+    let (stills, cpu, memory) = measure(epoch, &crowd.is_on, plan.seconds);
     let down = crowd.end();
     for thread in [speakers, publisher] {
         thread.join().expect("it ends well");
     }
     let up = up_readers.into_iter().flat_map(|reader| reader.join().expect("it ends well"));
-    Measured { down: Delays::new(down), up: Delays::new(up.collect()), memory }
+    Measured::new([down, up.collect()], stills, cpu, memory)
 }
 
 /// Lets it settle, then counts for so long.
-fn measure(is_on: &AtomicBool, seconds: u64) -> [u64; 2] {
+fn measure(epoch: Instant, is_on: &AtomicBool, seconds: u64) -> (Stills, Duration, [u64; 2]) {
     std::thread::sleep(Duration::from_secs(1));
     is_on.store(true, Ordering::Relaxed);
+    let (meter, before) = (Meter::start(), cpu());
     let quarter = Duration::from_secs(seconds) / 4;
     std::thread::sleep(quarter);
     let first = memory();
     std::thread::sleep(quarter * 3);
+    let (stills, cpu) = (meter.end(epoch), cpu() - before);
     is_on.store(false, Ordering::Relaxed);
-    [first, memory()]
+    (stills, cpu, [first, memory()])
 }
 
 /// With the address of a page that browsers may be on.
@@ -232,10 +235,10 @@ pub(crate) fn stopped(plan: Plan) -> [Measured; 2] {
         if stop {
             victim.signal("-STOP");
         }
-        let memory = measure(&crowd.is_on, plan.seconds);
+        let (stills, cpu, memory) = measure(epoch, &crowd.is_on, plan.seconds);
         let down = crowd.end();
         publisher.join().expect("it ends well");
-        Measured { down: Delays::new(down), up: Delays::default(), memory }
+        Measured::new([down, Vec::new()], stills, cpu, memory)
     };
     [run(false), run(true)]
 }
