@@ -221,17 +221,22 @@ where
         self.machine.handle_input(Instant::now(), input);
     }
 
-    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. Drained after each; what it wants
-    /// sent goes out at the end.
+    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. What has come together goes out
+    /// together: whoever is behind has less to do for each.
     async fn take_in(&mut self) {
         // What the machine has told may be what the inlet waits for.
         self.drain().await;
-        for _ in 0..ACTIONS {
-            let Some(action) = self.inlet.take() else { return };
+        let mut taken = 0;
+        while taken < ACTIONS
+            && let Some(action) = self.inlet.take()
+        {
             self.input(Input::Action(action));
-            self.drain().await;
+            taken += 1;
         }
-        self.nudge.nudge();
+        if taken > 0 {
+            // There may be more, or what comes of it makes more.
+            self.nudge.nudge();
+        }
     }
 
     /// Does what the machine wants done, until it only wants to be woken.

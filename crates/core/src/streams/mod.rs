@@ -85,6 +85,8 @@ pub struct Streams {
     deadline_of: BTreeMap<ViewerId, Instant>,
     /// Peers for which there may be something to send.
     stirred: BTreeSet<ViewerId>,
+    /// How often somebody has been served.
+    turn: u64,
     wants_pictures: bool,
     events: VecDeque<Event>,
     ignored: u64,
@@ -99,6 +101,7 @@ impl Streams {
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            turn: 1,
             wants_pictures: true,
             events: VecDeque::new(),
             ignored: 0,
@@ -213,7 +216,7 @@ impl Streams {
             }
             Action::Push(id, item) => {
                 let captured_us = host_us(item.made_at);
-                self.publisher.push(now, id, item, captured_us);
+                self.publisher.push(now, id, item, captured_us, self.turn);
                 self.stirred.extend(self.publisher.subscribers(id));
             }
             Action::Change(id, changes) => {
@@ -306,8 +309,9 @@ impl Streams {
         self.stirred.pop_first()
     }
 
-    /// A peer's link is being served.
+    /// A peer's link is being served. Real-time frames from before are overtaken by those that are pushed from now on.
     pub fn calm(&mut self, id: ViewerId) {
+        self.turn += 1;
         self.stirred.remove(&id);
     }
 

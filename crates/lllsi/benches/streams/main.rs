@@ -7,7 +7,9 @@
 //! cargo bench -p lllsi --bench streams -- stopped    what a stopped subscriber costs the others
 //! ```
 //!
-//! `--seconds N` sets how long each part is measured, `--subscribers N` how many there are.
+//! `--seconds N` sets how long each part is measured, `--subscribers N` how many there are, `--down N` the rate of `fanout`.
+//!
+//! On a shared machine, whatever is on its way while the machine itself stands still is late: [`machine`] tells when.
 
 mod bare;
 mod chromium;
@@ -37,7 +39,7 @@ fn main() {
     };
     let plan = Plan {
         subscribers: number("--subscribers", 50) as usize,
-        down_per_second: 100,
+        down_per_second: number("--down", 100) as u32,
         up_per_second: 10,
         seconds: number("--seconds", 10),
     };
@@ -103,15 +105,19 @@ fn show(what: &str, bare: &Delays, ours: &Delays) {
 }
 
 fn rate(plan: Plan) {
+    let seconds = plan.seconds.min(5);
     let highest = |name: &str, run: fn(Plan) -> Measured| {
         let mut best = None;
-        for down_per_second in [100, 150, 200, 300, 400, 600, 800, 1200, 1600] {
-            let measured = run(Plan { down_per_second, seconds: plan.seconds.min(5), ..plan });
-            let p99 = measured.down.percentile(0.99);
-            let due = u64::from(down_per_second) * plan.seconds.min(5) * plan.subscribers as u64;
-            let share = measured.down.len() as f64 / due as f64;
+        for down_per_second in [100, 200, 300, 400, 600, 800, 1200, 1600] {
+            let measured = run(Plan { down_per_second, seconds, ..plan });
+            let [all, undisturbed] = [&measured.down, &measured.undisturbed[0]];
+            let due = u64::from(down_per_second) * seconds * plan.subscribers as u64;
+            let share = all.len() as f64 / due as f64;
+            let p99 = undisturbed.percentile(0.99);
             println!(
-                "{name}: {down_per_second} a second: 99 % within {p99:.2} ms, {:.1} % delivered",
+                "{name}: {down_per_second} a second: 99 % within {p99:.2} ms ({:.2} with those on their way while the \
+                 machine stood still), {:.1} % delivered",
+                all.percentile(0.99),
                 share * 100.0
             );
             if p99 >= 20.0 || share < 0.97 {

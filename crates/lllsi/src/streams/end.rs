@@ -79,6 +79,8 @@ pub struct StreamCounts {
 pub(super) struct State {
     pub(super) queue: StreamVectorContainer<Coded>,
     pub(super) counts: StreamCounts,
+    /// Somebody waits for something to come or go.
+    is_awaited: bool,
     /// Bytes that the machine keeps for subscribers.
     kept: usize,
     /// It was told that somebody waits for a place.
@@ -142,6 +144,7 @@ impl End {
         let state = State {
             queue,
             counts: StreamCounts::default(),
+            is_awaited: false,
             kept: 0,
             told: false,
             taken: 0,
@@ -175,7 +178,10 @@ impl End {
 
     /// Whoever waits looks again.
     pub(super) fn stir(&self) {
-        self.stirred.notify_all();
+        // To wake nobody would cost a system call.
+        if std::mem::take(&mut self.lock().is_awaited) {
+            self.stirred.notify_all();
+        }
     }
 
     /// The net thread looks again.
@@ -204,6 +210,7 @@ impl End {
             if let Some(result) = so(&mut state) {
                 return Some(result);
             }
+            state.is_awaited = true;
             state = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                 None => self.stirred.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(left) if left.is_zero() => return None,
