@@ -99,10 +99,14 @@ impl Peer {
     }
 }
 
-/// Waits for a datagram until `at`.
+/// Waits for a datagram until `at`; takes what is there if that has passed.
 fn receive(socket: &UdpSocket, at: Instant, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
     let left = at.saturating_duration_since(Instant::now());
-    socket.set_read_timeout(Some(left.max(Duration::from_micros(50)))).expect("a timeout");
+    // The system would wait for a tick of its clock at least.
+    socket.set_nonblocking(left.is_zero()).expect("a mode");
+    if !left.is_zero() {
+        socket.set_read_timeout(Some(left)).expect("a timeout");
+    }
     socket.recv_from(buffer).ok()
 }
 
