@@ -221,22 +221,17 @@ where
         self.machine.handle_input(Instant::now(), input);
     }
 
-    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. What has come together goes out
-    /// together: whoever is behind has less to do for each.
+    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. Drained after each; what it wants
+    /// sent goes out at the end.
     async fn take_in(&mut self) {
         // What the machine has told may be what the inlet waits for.
         self.drain().await;
-        let mut taken = 0;
-        while taken < ACTIONS
-            && let Some(action) = self.inlet.take()
-        {
+        for _ in 0..ACTIONS {
+            let Some(action) = self.inlet.take() else { return };
             self.input(Input::Action(action));
-            taken += 1;
+            self.drain().await;
         }
-        if taken > 0 {
-            // There may be more, or what comes of it makes more.
-            self.nudge.nudge();
-        }
+        self.nudge.nudge();
     }
 
     /// Does what the machine wants done, until it only wants to be woken.
