@@ -85,8 +85,6 @@ pub struct Streams {
     deadline_of: BTreeMap<ViewerId, Instant>,
     /// Peers for which there may be something to send.
     stirred: BTreeSet<ViewerId>,
-    /// How often somebody has been served.
-    turn: u64,
     wants_pictures: bool,
     events: VecDeque<Event>,
     ignored: u64,
@@ -101,7 +99,6 @@ impl Streams {
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             stirred: BTreeSet::new(),
-            turn: 1,
             wants_pictures: true,
             events: VecDeque::new(),
             ignored: 0,
@@ -216,7 +213,7 @@ impl Streams {
             }
             Action::Push(id, item) => {
                 let captured_us = host_us(item.made_at);
-                self.publisher.push(now, id, item, captured_us, self.turn);
+                self.publisher.push(now, id, item, captured_us);
                 self.stirred.extend(self.publisher.subscribers(id));
             }
             Action::Change(id, changes) => {
@@ -309,9 +306,8 @@ impl Streams {
         self.stirred.pop_first()
     }
 
-    /// A peer's link is being served. Real-time frames from before are overtaken by those that are pushed from now on.
+    /// A peer's link is being served.
     pub fn calm(&mut self, id: ViewerId) {
-        self.turn += 1;
         self.stirred.remove(&id);
     }
 

@@ -119,15 +119,8 @@ impl Publisher {
         self.free(now, id.0);
     }
 
-    /// Takes a frame that was made `captured_us` on the host's clock. In one turn nobody is sent anything.
-    pub(super) fn push(
-        &mut self,
-        now: Instant,
-        id: StreamId,
-        item: Item,
-        captured_us: u64,
-        turn: u64,
-    ) {
+    /// Takes a frame that was made `captured_us` on the host's clock.
+    pub(super) fn push(&mut self, now: Instant, id: StreamId, item: Item, captured_us: u64) {
         let Some(stream) = self.streams.get_mut(&id.0) else { return };
         let Item { kind, flags, made_at, payload } = item;
         stream.figures.frames += 1;
@@ -140,7 +133,7 @@ impl Publisher {
                 if has_place && !stream.is_stopped =>
             {
                 let until = made_at + Duration::from_micros(deadline.into());
-                newest.push(head, payload, until, turn);
+                newest.push(head, payload, until);
             }
             // The one frame that is larger than all the place there is may be alone.
             (Body::Reliable(log), _)
