@@ -192,13 +192,17 @@ where
                 break;
             }
             let wake = if self.status_stale { deadline.min(self.status_at) } else { deadline };
+            let mut has_acted = false;
             tokio::select! {
                 ready = self.endpoint.readable() => match ready {
                     Ok(()) => self.receive().await,
                     Err(error) => tracing::warn!(%error, "the socket cannot be waited for"),
                 },
                 action = actions.recv() => match action {
-                    Some(action) => self.input(Input::Action(action)),
+                    Some(action) => {
+                        has_acted = true;
+                        self.input(Input::Action(action));
+                    }
                     // Nobody is left who could tell it to end.
                     None => break,
                 },
@@ -210,8 +214,12 @@ where
                     }
                 }
             }
-            self.take_in().await;
+            has_acted |= self.take_in().await;
             self.show_status();
+            if has_acted {
+                // However many actions there are: sockets and timers are looked at in between.
+                tokio::task::yield_now().await;
+            }
         }
         self.signalling.closed().await;
     }
@@ -221,17 +229,25 @@ where
         self.machine.handle_input(Instant::now(), input);
     }
 
-    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. Drained after each; what it wants
-    /// sent goes out at the end.
-    async fn take_in(&mut self) {
+    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. What has come together goes out
+    /// together: whoever is behind has less to do for each. Tells whether there was anything.
+    async fn take_in(&mut self) -> bool {
         // What the machine has told may be what the inlet waits for.
         self.drain().await;
-        for _ in 0..ACTIONS {
-            let Some(action) = self.inlet.take() else { return };
+        let mut taken = 0;
+        while taken < ACTIONS
+            && let Some(action) = self.inlet.take()
+        {
             self.input(Input::Action(action));
-            self.drain().await;
+            taken += 1;
         }
+        if taken == 0 {
+            return false;
+        }
+        self.drain().await;
+        // What comes of it may make more.
         self.nudge.nudge();
+        true
     }
 
     /// Does what the machine wants done, until it only wants to be woken.
@@ -393,6 +409,67 @@ mod tests {
         }
         peer.act(END);
         peer.join();
+    }
+
+    /// Sends itself a datagram at the first action, and tells how many more it was given until it came.
+    struct Listener {
+        port: u16,
+        actions: usize,
+        told: mpsc::Sender<usize>,
+        closed: bool,
+    }
+
+    impl Machine for Listener {
+        type Action = u32;
+        type Event = u32;
+        type Status = ();
+
+        fn handle_input(&mut self, _: Instant, input: Input<'_, u32>) {
+            match input {
+                Input::Action(_) => {
+                    if self.actions == 0 {
+                        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+                        socket.send_to(&[1], ("127.0.0.1", self.port)).expect("it is sent");
+                    }
+                    self.actions += 1;
+                }
+                Input::Datagram { .. } => {
+                    self.closed = true;
+                    let _ = self.told.send(self.actions);
+                }
+                _ => {}
+            }
+        }
+
+        fn poll_output(&mut self) -> Output<u32> {
+            Output::Timeout(Instant::now() + Duration::from_secs(60))
+        }
+
+        fn status(&self) {}
+
+        fn is_closed(&self) -> bool {
+            self.closed
+        }
+    }
+
+    #[test]
+    fn an_inlet_that_never_ends_stops_no_datagram() {
+        struct Endless;
+        impl Inlet<u32> for Endless {
+            fn take(&mut self) -> Option<u32> {
+                Some(2)
+            }
+        }
+        let ((outbox, _), (sender, told)) = (mpsc::channel(), mpsc::channel());
+        let make = |port| Listener { port, actions: 0, told: sender, closed: false };
+        let (outbox, nudge) = (Full(0, outbox), Nudge::default());
+        nudge.nudge();
+        let mut peer =
+            spawn(nowhere(), make, Ends { outbox, on_overflow: None, inlet: Endless, nudge })
+                .expect("it starts");
+        peer.join();
+        let actions = told.recv().expect("the datagram came");
+        assert!(actions <= 10 * ACTIONS, "only after {actions} actions");
     }
 
     #[test]

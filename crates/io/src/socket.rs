@@ -36,7 +36,7 @@ pub(crate) struct Endpoint {
 pub(crate) enum Received {
     /// There may be.
     Some,
-    /// That was all.
+    /// That was all, or the system told of an error that it had of something sent.
     All,
 }
 

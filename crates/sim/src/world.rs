@@ -282,8 +282,14 @@ impl World {
 
     /// Tells the host something.
     pub fn tell_host(&mut self, action: host::Action) {
+        self.tell_host_all([action]);
+    }
+
+    /// Tells the host several things before it is asked what is to be sent.
+    pub fn tell_host_all(&mut self, actions: impl IntoIterator<Item = host::Action>) {
         if let Machine::Host(host, _) = &mut self.nodes[0].machine {
-            host.handle_input(self.now, Input::Action(action));
+            let input = |action| host.handle_input(self.now, Input::Action(action));
+            actions.into_iter().for_each(input);
         }
         self.drain(NodeId(0));
     }

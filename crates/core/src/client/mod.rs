@@ -216,6 +216,7 @@ impl Client {
     fn serve_streams(&mut self) {
         let now = self.now;
         self.streams.handle_timeout(now);
+        self.streams.calm(THE_HOST);
         let streams = &mut self.streams;
         self.link.send_streams(now, |lane| match lane {
             Lane::Ordered => streams.poll_ordered(THE_HOST),

@@ -220,6 +220,11 @@ impl Host {
                 self.event(Event::Stream(gone));
             }
             Action::Stream(action) => {
+                // Several may be handed in before anybody is served: what came before these is to go out first.
+                use streams::Action::{Clear, Stop, Withdraw};
+                if matches!(action, Withdraw(_) | Stop(_) | Clear(_)) {
+                    while self.serve_next() {}
+                }
                 let epoch = self.epoch;
                 self.streams.act(self.now, action, |at| micros_since(epoch, at));
             }
@@ -294,6 +299,14 @@ impl Host {
                 Step::Stay
             });
         }
+    }
+
+    /// Sends a viewer what streams have for it, if there is one for whom they have something.
+    fn serve_next(&mut self) -> bool {
+        let Some(id) = self.streams.take_stirred() else { return false };
+        self.with_viewer(id, |_, _| Step::Stay);
+        self.settle();
+        true
     }
 
     /// Tells what has come up.
@@ -554,13 +567,7 @@ impl Machine for Host {
 
     fn poll_output(&mut self) -> Output<Event> {
         // What streams have for one viewer after another: it is on its way before the next one's is made.
-        while self.outputs.is_empty()
-            && !self.closed
-            && let Some(id) = self.streams.take_stirred()
-        {
-            self.with_viewer(id, |_, _| Step::Stay);
-            self.settle();
-        }
+        while self.outputs.is_empty() && !self.closed && self.serve_next() {}
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 

@@ -116,8 +116,9 @@ pub enum Action {
     Push(StreamId, Item),
     /// Change a map.
     Change(StreamId, Vec<MapChange>),
-    /// A frame waits for a place: part with whoever has taken nothing for too long.
-    Wait(StreamId),
+    /// A frame that [counts as](super::cost) so much waits for a place: part with whoever has taken nothing for too long. There may
+    /// be a place by now: then [`Event::Freed`] has told so, or will.
+    Wait(StreamId, usize),
     /// Subscribe to a stream, as soon as it is there.
     Subscribe(SubscriptionId, Wish),
     /// And not any more.

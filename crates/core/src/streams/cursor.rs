@@ -42,6 +42,11 @@ impl Stream {
         }
     }
 
+    /// Whether so much more may be kept. The one frame that is larger than all the place there is may be alone.
+    pub(super) fn has_place(&self, counts: usize) -> bool {
+        self.log().is_none_or(|log| log.bytes() == 0 || log.bytes() + counts <= self.capacity)
+    }
+
     pub(super) fn next(&self) -> u32 {
         match &self.body {
             Body::RealTime(newest) => newest.next,
@@ -234,7 +239,7 @@ impl LiveCursor {
     pub(super) fn is_ready(&self, stream: &Stream) -> bool {
         let Body::RealTime(newest) = &stream.body else { return false };
         let is_newer = |(kept, _): &(Kept, Instant)| kept.head.number > self.taken;
-        self.sending.is_some() || newest.frame.as_ref().is_some_and(is_newer)
+        self.sending.is_some() || newest.frames.back().is_some_and(is_newer)
     }
 
     pub(super) fn step(&mut self, now: Instant, stream: &mut Stream) -> Option<Vec<u8>> {
@@ -245,7 +250,7 @@ impl LiveCursor {
         }
         if self.sending.is_none() {
             let (kept, until) =
-                newest.frame.as_ref().filter(|(kept, _)| kept.head.number > self.taken)?;
+                newest.frames.iter().find(|(kept, _)| kept.head.number > self.taken)?;
             stream.figures.dropped += u64::from(kept.head.number - self.taken - 1);
             self.taken = kept.head.number;
             if now > *until {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use lllsi_proto::rtsmp::{FRAGMENT_BYTES, FrameHead};
+use lllsi_proto::rtsmp::{FRAGMENT_BYTES, FrameHead, LIVE_FRAGMENT_BYTES};
 
 use super::MapChange;
 
@@ -174,21 +174,31 @@ fn write_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// The newest frame of a real-time stream.
+/// The newest frame of a real-time stream, and small ones that came just before it.
 #[derive(Debug)]
 pub(super) struct Newest {
-    pub(super) frame: Option<(Kept, Instant)>,
+    pub(super) frames: VecDeque<(Kept, Instant)>,
     pub(super) next: u32,
+    /// In which turn they came, and their bytes with their heads.
+    turn: u64,
+    bytes: usize,
 }
 
 impl Newest {
     pub(super) fn new() -> Self {
-        Self { frame: None, next: 1 }
+        Self { frames: VecDeque::new(), next: 1, turn: 0, bytes: 0 }
     }
 
-    pub(super) fn push(&mut self, mut head: FrameHead, payload: Bytes, until: Instant) {
+    /// Overtakes those before it; but what comes in one turn, before anybody is sent anything, and fits into one packet goes
+    /// together.
+    pub(super) fn push(&mut self, mut head: FrameHead, payload: Bytes, until: Instant, turn: u64) {
+        self.bytes += cost(&payload);
+        if turn != self.turn || self.bytes > LIVE_FRAGMENT_BYTES {
+            self.frames.clear();
+            (self.turn, self.bytes) = (turn, cost(&payload));
+        }
         head.number = self.next;
         self.next += 1;
-        self.frame = Some((Kept { head, payload }, until));
+        self.frames.push_back((Kept { head, payload }, until));
     }
 }

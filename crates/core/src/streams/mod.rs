@@ -59,12 +59,16 @@ pub const THE_HOST: ViewerId = ViewerId(0);
 ///
 /// host.join(now, ada, None);
 /// client.join(now, THE_HOST, None);
-/// let carry = |host: &mut Streams, client: &mut Streams| loop {
-///     match (host.poll_ordered(ada), client.poll_ordered(THE_HOST)) {
-///         (None, None) => break,
-///         (down, up) => {
-///             down.into_iter().for_each(|m| client.receive(now, THE_HOST, m.into(), &|_| None));
-///             up.into_iter().for_each(|m| host.receive(now, ada, m.into(), &|_| None));
+/// let carry = |host: &mut Streams, client: &mut Streams| {
+///     host.calm(ada);
+///     client.calm(THE_HOST);
+///     loop {
+///         match (host.poll_ordered(ada), client.poll_ordered(THE_HOST)) {
+///             (None, None) => break,
+///             (down, up) => {
+///                 down.into_iter().for_each(|m| client.receive(now, THE_HOST, m.into(), &|_| None));
+///                 up.into_iter().for_each(|m| host.receive(now, ada, m.into(), &|_| None));
+///             }
 ///         }
 ///     }
 /// };
@@ -85,6 +89,8 @@ pub struct Streams {
     deadline_of: BTreeMap<ViewerId, Instant>,
     /// Peers for which there may be something to send.
     stirred: BTreeSet<ViewerId>,
+    /// How often somebody has been served.
+    turn: u64,
     wants_pictures: bool,
     events: VecDeque<Event>,
     ignored: u64,
@@ -99,6 +105,7 @@ impl Streams {
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            turn: 1,
             wants_pictures: true,
             events: VecDeque::new(),
             ignored: 0,
@@ -213,15 +220,15 @@ impl Streams {
             }
             Action::Push(id, item) => {
                 let captured_us = host_us(item.made_at);
-                self.publisher.push(now, id, item, captured_us);
+                self.publisher.push(now, id, item, captured_us, self.turn);
                 self.stirred.extend(self.publisher.subscribers(id));
             }
             Action::Change(id, changes) => {
                 self.publisher.change(id, changes, host_us(now));
                 self.stirred.extend(self.publisher.subscribers(id));
             }
-            Action::Wait(id) => {
-                self.publisher.wait(now, id);
+            Action::Wait(id, counts) => {
+                self.publisher.wait(now, id, counts);
                 self.stirred.extend(self.publisher.everybody());
             }
             Action::Subscribe(id, wish) => {
@@ -306,8 +313,10 @@ impl Streams {
         self.stirred.pop_first()
     }
 
-    /// A peer's link is being served.
+    /// A peer's link is about to be served: to be called each time before its messages are polled for. Real-time frames that have
+    /// been pushed since this was called for anybody go together if they are small; those that are pushed later overtake them.
     pub fn calm(&mut self, id: ViewerId) {
+        self.turn += 1;
         self.stirred.remove(&id);
     }
 

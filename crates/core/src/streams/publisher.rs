@@ -119,26 +119,31 @@ impl Publisher {
         self.free(now, id.0);
     }
 
-    /// Takes a frame that was made `captured_us` on the host's clock.
-    pub(super) fn push(&mut self, now: Instant, id: StreamId, item: Item, captured_us: u64) {
+    /// Takes a frame that was made `captured_us` on the host's clock. In one turn nobody is sent anything.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        item: Item,
+        captured_us: u64,
+        turn: u64,
+    ) {
         let Some(stream) = self.streams.get_mut(&id.0) else { return };
         let Item { kind, flags, made_at, payload } = item;
         stream.figures.frames += 1;
         stream.figures.bytes += payload.len() as u64;
         let counts = cost(&payload);
         let head = FrameHead { kind, flags, stream: id.0, number: 0, captured_us };
-        let has_place = payload.len() <= MAX_FRAME_BYTES && stream.next() < u32::MAX;
+        let is_possible = payload.len() <= MAX_FRAME_BYTES && stream.next() < u32::MAX;
+        let has_place = is_possible && stream.has_place(counts);
         match (&mut stream.body, stream.announcement.mode) {
             (Body::RealTime(newest), Mode::RealTime(deadline))
-                if has_place && !stream.is_stopped =>
+                if is_possible && !stream.is_stopped =>
             {
                 let until = made_at + Duration::from_micros(deadline.into());
-                newest.push(head, payload, until);
+                newest.push(head, payload, until, turn);
             }
-            // The one frame that is larger than all the place there is may be alone.
-            (Body::Reliable(log), _)
-                if has_place && (log.bytes() == 0 || log.bytes() + counts <= stream.capacity) =>
-            {
+            (Body::Reliable(log), _) if has_place => {
                 log.push(head, payload);
                 self.free(now, id.0);
             }
@@ -165,9 +170,10 @@ impl Publisher {
         }
     }
 
-    /// Somebody waits for a place: whoever has taken too little for too long makes it.
-    pub(super) fn wait(&mut self, now: Instant, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id.0) {
+    /// What counts as so much waits for a place: whoever has taken too little for too long makes it.
+    pub(super) fn wait(&mut self, now: Instant, id: StreamId, counts: usize) {
+        if let Some(stream) = self.streams.get_mut(&id.0).filter(|stream| !stream.has_place(counts))
+        {
             stream.is_awaited = true;
             self.hold_up(now, id.0);
             self.part_with_slow(now, id.0);

@@ -210,10 +210,13 @@ impl End {
             if let Some(result) = so(&mut state) {
                 return Some(result);
             }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
             state.is_awaited = true;
-            state = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+            state = match left {
                 None => self.stirred.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => return None,
                 Some(left) => {
                     self.stirred.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
@@ -309,7 +312,8 @@ impl End {
                 let counts = cost(&next.payload);
                 let is_reliable = state.mode == Some(Mode::Reliable);
                 if is_reliable && state.kept > 0 && state.kept + counts > self.capacity {
-                    return (!std::mem::replace(&mut state.told, true)).then_some(Action::Wait(id));
+                    let is_new = !std::mem::replace(&mut state.told, true);
+                    return is_new.then_some(Action::Wait(id, counts));
                 }
                 let coded = state.queue.pop_front()?;
                 state.kept += if is_reliable { counts } else { 0 };

@@ -52,7 +52,7 @@ impl Publish {
     }
 
     /// Items arrive before they are older than `deadline` (rounded to microseconds, an hour at most), or not at all; the newest
-    /// wins.
+    /// wins. Small ones that wait together may all go, in one packet.
     pub fn real_time(name: impl Into<String>, deadline: Duration) -> Self {
         let micros = deadline.as_micros().min(3_600_000_000) as u32;
         Self::new(name, Mode::RealTime(micros), (16, Overflow::DropOldest))

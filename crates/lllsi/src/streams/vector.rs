@@ -15,7 +15,8 @@ use super::{FOREVER, Hub, Publish, Stream, StreamError, check_size};
 /// is withdrawn, or unsubscribed.
 ///
 /// *Reliable* streams lose and reorder nothing, also when the link is made anew; a publisher waits while there is no place.
-/// *Real-time* streams deliver nothing later than their deadline: the newest wins, and what is dropped is counted.
+/// *Real-time* streams deliver nothing later than their deadline: the newest wins, or a few small ones together in one packet,
+/// and what is dropped is counted.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 
 const WINDOW: u32 = 2000;
+const CAPACITY: usize = 10_000;
 
 /// A host with peers.
 struct Net {
@@ -83,9 +84,16 @@ impl Net {
         self.host_acts(Action::Push(StreamId(stream), Item::new(self.now, payload.into())));
     }
 
+    /// Something waits that takes all the place there is.
+    fn wait(&mut self) {
+        self.host_acts(Action::Wait(StreamId(1), CAPACITY));
+    }
+
     /// Moves at most so many messages in each direction between the host and a peer.
     fn carry(&mut self, id: ViewerId, mut most: usize) {
         let peer = self.peers.get_mut(&id).unwrap();
+        self.host.calm(id);
+        peer.calm(THE_HOST);
         while most > 0 {
             most -= 1;
             let now = self.now;
@@ -136,7 +144,7 @@ fn offer(kind: Kind, mode: Mode, name: &str) -> Offer {
         format: String::new(),
         of: None,
         audience: Audience::All,
-        capacity: 10_000,
+        capacity: CAPACITY,
         patience: Duration::from_secs(5),
     }
 }
@@ -220,7 +228,11 @@ fn of_real_time_frames_the_newest_wins_and_none_is_late() {
     let ada = net.add(1, Kind::Vector, "s");
     publish(&mut net, REAL_TIME);
     net.carry(ada, 100);
-    (1..=3).for_each(|n| net.push(1, vec![n]));
+    for n in 1..=3 {
+        net.push(1, vec![n]);
+        // Served, but the channel has no room.
+        net.carry(ada, 0);
+    }
     net.carry(ada, 100);
     net.push(1, vec![4]);
     net.pass(Duration::from_millis(101));
@@ -235,6 +247,26 @@ fn of_real_time_frames_the_newest_wins_and_none_is_late() {
     peer.receive(net.now, THE_HOST, message.into(), &|_| Some(100_001));
     let figures = &peer.status().subscribed[0];
     assert_eq!((figures.frames, figures.late, figures.lost), (1, 1, 5));
+}
+
+#[test]
+fn small_real_time_frames_of_one_turn_go_together() {
+    let mut net = Net::new();
+    let [ada, bob] = [1, 2].map(|id| net.add(id, Kind::Vector, "s"));
+    publish(&mut net, REAL_TIME);
+    net.carry(ada, 100);
+    net.carry(bob, 100);
+    (1..=3).for_each(|n| net.push(1, vec![n]));
+    net.carry(ada, 100);
+    // They do not fit into a packet, nor does the next one with the last.
+    (4..=6).for_each(|n| net.push(1, vec![n; 600]));
+    net.push(1, vec![7]);
+    net.carry(ada, 100);
+    net.carry(bob, 100);
+    let got = |id| net.frames(id).iter().map(|f| f.payload[0]).collect::<Vec<_>>();
+    assert_eq!((got(ada), got(bob)), (vec![1, 2, 3, 6, 7], vec![6, 7]));
+    let figures = &net.host.status().published[0];
+    assert_eq!((figures.sent, figures.dropped), (7, 7));
 }
 
 #[test]

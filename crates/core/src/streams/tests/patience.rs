@@ -20,8 +20,8 @@ fn a_window_and_a_capacity_bound_what_a_stopped_subscriber_costs() {
     }
     assert_eq!(net.frames(quick).len(), 100, "the other has all");
     assert_eq!(net.frames(slow).len(), WINDOW as usize / 100);
-    assert_eq!(net.host.status().published[0].kept, 10_000);
-    net.host_acts(Action::Wait(StreamId(1)));
+    assert_eq!(net.host.status().published[0].kept, CAPACITY);
+    net.wait();
     net.pass(Duration::from_secs(5));
     net.carry(slow, 100);
     assert_eq!(
@@ -40,13 +40,13 @@ fn whoever_takes_something_is_waited_for() {
     publish(&mut net, Mode::Reliable);
     net.carry(ada, 100);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     for _ in 0..4 {
         net.pass(Duration::from_secs(4));
         net.carry(ada, 100);
         net.consume(ada);
         net.carry(ada, 100);
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
     }
     assert!(net.frames(ada).len() >= 60);
     net.pass(Duration::from_secs(6));
@@ -62,13 +62,13 @@ fn whoever_takes_next_to_nothing_is_not_waited_for() {
     publish(&mut net, Mode::Reliable);
     net.carry(ada, 100);
     (0..100).for_each(|n| net.push(1, vec![n]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     for number in 1..=3 {
         assert!(!matches!(net.told[&ada].last(), Some(Event::Ended(..))));
         net.pass(Duration::from_secs(2));
         net.act(ada, Action::Consumed(SubscriptionId(1), number));
         net.carry(ada, 100);
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
     }
     net.carry(ada, 100);
     let told = net.told[&ada].last();
@@ -97,7 +97,7 @@ fn who_takes_nothing_is_not_waited_for_whatever_it_says() {
             assert!(waits < 3, "{words:?}: it is waited for");
             waits += 1;
             (0..200).for_each(|n| net.push(1, vec![n; 68]));
-            net.host_acts(Action::Wait(StreamId(1)));
+            net.wait();
             net.pass(Duration::from_secs(4));
             for word in words {
                 net.host.receive(net.now, ada, word.to_bytes().into(), &|_| Some(0));
@@ -136,7 +136,7 @@ fn whoever_was_too_slow_once_is_not_waited_for_again() {
         net.host_told.clear();
         net.carry(ada, 100);
         fill(&mut net);
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
         net.pass(waits);
         net.carry(ada, 100);
         assert!(net.host_told.contains(&too_slow), "{waits:?}");
@@ -153,10 +153,10 @@ fn nobody_is_too_slow_for_a_stream_that_is_stopped() {
     net.carry(ada, 100);
     net.host_acts(Action::Stop(StreamId(1)));
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(60));
     net.host_acts(Action::Continue(StreamId(1)));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     for _ in 0..10 {
         net.carry(ada, 100);
         net.consume(ada);
@@ -174,7 +174,7 @@ fn patience_begins_with_the_first_frame_that_is_not_taken_also_without_a_link() 
     net.pass(Duration::from_secs(3600));
     net.lose(ada);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(4));
     net.join(ada);
     for _ in 0..10 {
@@ -193,7 +193,7 @@ fn patience_may_have_no_end() {
     net.host_acts(Action::Publish(StreamId(1), Offer { patience: Duration::MAX, ..offer }));
     net.carry(ada, 100);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(3600));
     assert_eq!(net.host.status().published[0].subscribers, [ada]);
 }
@@ -277,7 +277,7 @@ fn load_again(net: &mut Net, id: ViewerId) {
 fn patience_counts_only_while_somebody_waits() {
     let (mut net, ada) = full();
     net.pass(Duration::from_secs(3600));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(4));
     assert!(!net.host_told.contains(&TOO_SLOW));
     net.pass(Duration::from_secs(2));
@@ -312,12 +312,12 @@ fn nobody_takes_anything_twice() {
 #[test]
 fn whoever_says_goodbye_is_not_waited_for_anew_when_it_comes_back() {
     let (mut net, ada) = full();
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(4));
     net.host.leave(net.now, ada);
     load_again(&mut net, ada);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(2));
     net.carry(ada, 0);
     assert!(net.host_told.contains(&TOO_SLOW), "four seconds and two are more than five");
@@ -327,7 +327,7 @@ fn whoever_says_goodbye_is_not_waited_for_anew_when_it_comes_back() {
 fn whoever_had_no_link_for_too_long_is_waited_for_once_it_takes_something_again() {
     let (mut net, ada) = full();
     net.lose(ada);
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(6));
     assert!(net.host_told.contains(&TOO_SLOW));
     net.host_told.clear();
@@ -338,7 +338,7 @@ fn whoever_had_no_link_for_too_long_is_waited_for_once_it_takes_something_again(
     net.pass(Duration::from_millis(60));
     net.carry(ada, 100);
     (0..100).for_each(|n| net.push(1, vec![n; 68]));
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(4));
     assert!(!net.host_told.contains(&TOO_SLOW));
 }
@@ -362,7 +362,7 @@ fn a_stream_that_is_cleared_while_a_peer_is_away_goes_on_behind_that() {
 #[test]
 fn what_has_ended_for_a_reason_does_not_begin_again_by_itself() {
     let (mut net, ada) = full();
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.pass(Duration::from_secs(5));
     net.carry(ada, 100);
     assert!(net.host_told.contains(&TOO_SLOW));
@@ -380,13 +380,13 @@ fn what_was_waited_is_remembered_whatever_is_said_in_between() {
     let subscribe = |from| Message::Subscribe { stream: 1, from, window: WINDOW, tag: 9 };
     for words in [[Message::Unsubscribe(1), subscribe(0)], [subscribe(9999), subscribe(0)]] {
         let (mut net, ada) = full();
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
         net.pass(Duration::from_secs(4));
         for word in [&[Message::Unsubscribe(1)][..], &words].concat() {
             net.host.receive(net.now, ada, word.to_bytes().into(), &|_| Some(0));
         }
         (0..100).for_each(|n| net.push(1, vec![n; 68]));
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
         net.pass(Duration::from_secs(2));
         assert!(net.host_told.contains(&TOO_SLOW), "{words:?}");
     }
@@ -398,7 +398,7 @@ fn a_clear_ends_all_waiting() {
     let bob = net.add(2, Kind::Vector, "s");
     net.carry(ada, 5);
     net.carry(bob, 100);
-    net.host_acts(Action::Wait(StreamId(1)));
+    net.wait();
     net.host_acts(Action::Clear(StreamId(1)));
     net.push(1, vec![7; 68]);
     net.pass(Duration::from_secs(60));
@@ -412,14 +412,37 @@ fn whoever_was_parted_with_once_while_it_was_away_has_some_patience_left() {
     for has_patience in [true, false] {
         net.host_told.clear();
         net.lose(ada);
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
         net.pass(Duration::from_secs(6));
         assert!(net.host_told.contains(&TOO_SLOW));
         net.host_told.clear();
         load_again(&mut net, ada);
         (0..100).for_each(|n| net.push(1, vec![n; 68]));
-        net.host_acts(Action::Wait(StreamId(1)));
+        net.wait();
         net.carry(ada, 0);
         assert_eq!(!net.host_told.contains(&TOO_SLOW), has_patience);
     }
+}
+
+/// Several actions may be handed in before anybody hears what was freed meanwhile.
+#[test]
+fn nobody_is_parted_with_for_what_has_a_place() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let impatient = Offer { patience: Duration::ZERO, ..offer(Kind::Vector, Mode::Reliable, "s") };
+    net.host_acts(Action::Publish(StreamId(1), impatient));
+    net.carry(ada, 100);
+    (0..100).for_each(|n| net.push(1, vec![n; 68]));
+    net.host_acts(Action::Clear(StreamId(1)));
+    net.wait();
+    net.push(1, vec![100]);
+    net.carry(ada, 100);
+    net.pass(Duration::from_secs(1));
+    assert_eq!(net.frames(ada).last().map(|f| f.payload[0]), Some(100));
+    assert_eq!(net.host.status().published[0].subscribers, [ada]);
+    // A small one has a place besides it, one of all the place there is has not.
+    net.host_acts(Action::Wait(StreamId(1), 100));
+    assert_eq!(net.host.status().published[0].subscribers, [ada]);
+    net.wait();
+    assert_eq!(net.host.status().published[0].subscribers, []);
 }
