@@ -99,15 +99,35 @@ impl Peer {
     }
 }
 
+/// What came of waiting for a datagram.
+enum Waited {
+    Some(usize, SocketAddr),
+    /// None came in time.
+    Nothing,
+    /// There was no time to wait.
+    NotAtAll,
+}
+
 /// Waits for a datagram until `at`; takes what is there if that has passed.
-fn receive(socket: &UdpSocket, at: Instant, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+fn receive(socket: &UdpSocket, at: Instant, buffer: &mut [u8]) -> Waited {
     let left = at.saturating_duration_since(Instant::now());
     // The system would wait for a tick of its clock at least.
     socket.set_nonblocking(left.is_zero()).expect("a mode");
     if !left.is_zero() {
         socket.set_read_timeout(Some(left)).expect("a timeout");
     }
-    socket.recv_from(buffer).ok()
+    match socket.recv_from(buffer) {
+        Ok((length, source)) => Waited::Some(length, source),
+        Err(_) if left.is_zero() => Waited::NotAtAll,
+        Err(_) => Waited::Nothing,
+    }
+}
+
+impl Waited {
+    /// When a frame is made that was due at this time: then, or, if that was waited for, now.
+    fn made_at(&self, due: Instant) -> Instant {
+        if let Self::Nothing = self { Instant::now() } else { due }
+    }
 }
 
 /// A subscriber's thread; the delays of what came while it was on.
@@ -128,13 +148,14 @@ fn subscriber(
             }
         });
         let at = peer.wake.min(up_at).min(Instant::now() + Duration::from_millis(100));
-        if let Some((length, source)) = receive(&socket, at, &mut buffer) {
+        let waited = receive(&socket, at, &mut buffer);
+        if let Waited::Some(length, source) = waited {
             peer.input(local, source, &buffer[..length]);
         }
         peer.wake();
         if Instant::now() >= up_at {
+            peer.write(&stamp(epoch, waited.made_at(up_at)));
             up_at += up_every;
-            peer.write(&stamp(epoch));
         }
     }
     all
@@ -168,10 +189,13 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
             };
             let next =
                 peers.iter().map(|peer| peer.wake).min().expect("there are some").min(push_at);
-            if let Some((length, source)) = receive(&socket_of_host, next, &mut buffer) {
+            let waited = receive(&socket_of_host, next, &mut buffer);
+            // All that has come, before anything is sent.
+            if let Waited::Some(length, source) = waited {
                 let peer = peers.iter_mut().find(|peer| peer.remote == source).expect("of ours");
                 peer.input(local, source, &buffer[..length]);
                 peer.drain(&socket_of_host, &mut take);
+                continue;
             }
             for peer in &mut peers {
                 if Instant::now() >= peer.wake {
@@ -180,8 +204,8 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
                 }
             }
             if Instant::now() >= push_at {
+                let frame = stamp(epoch, waited.made_at(push_at));
                 push_at += every;
-                let frame = stamp(epoch);
                 for peer in &mut peers {
                     peer.write(&frame);
                     peer.drain(&socket_of_host, &mut take);
@@ -218,7 +242,7 @@ pub(crate) fn bulk(time: Duration) -> f64 {
                 host.drain(&out, |_| {});
             }
             host.drain(&out, |_| {});
-            if let Some((length, source)) = receive(&out, host.wake, &mut buffer) {
+            if let Waited::Some(length, source) = receive(&out, host.wake, &mut buffer) {
                 host.input(local, source, &buffer[..length]);
             }
             host.wake();
@@ -228,7 +252,9 @@ pub(crate) fn bulk(time: Duration) -> f64 {
     let mut run = |until: Instant, bytes: &mut usize| {
         while Instant::now() < until {
             client.drain(&into, |data| *bytes += data.len());
-            if let Some((length, source)) = receive(&into, client.wake.min(until), &mut buffer) {
+            if let Waited::Some(length, source) =
+                receive(&into, client.wake.min(until), &mut buffer)
+            {
                 client.input(remote, source, &buffer[..length]);
             }
             client.wake();

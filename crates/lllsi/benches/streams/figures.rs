@@ -7,9 +7,10 @@ use crate::machine::Stills;
 /// What every frame begins with: when it was made, on the clock of this process.
 pub(crate) const FRAME_BYTES: usize = 64;
 
-/// A frame of this moment.
-pub(crate) fn stamp(epoch: Instant) -> Vec<u8> {
-    let mut frame = (epoch.elapsed().as_nanos() as u64).to_be_bytes().to_vec();
+/// A frame that was made then.
+pub(crate) fn stamp(epoch: Instant, made_at: Instant) -> Vec<u8> {
+    let nanos = made_at.saturating_duration_since(epoch).as_nanos() as u64;
+    let mut frame = nanos.to_be_bytes().to_vec();
     frame.resize(FRAME_BYTES, 0);
     frame
 }

@@ -7,6 +7,8 @@
 //! cargo bench -p lllsi --bench streams -- stopped    what a stopped subscriber costs the others
 //! ```
 //!
+//! A frame is made when it is due; if whoever makes it was asleep until then, when it is awake.
+//!
 //! `--seconds N` sets how long each part is measured, `--subscribers N` how many there are, `--down N` the rate of `fanout`.
 //!
 //! On a shared machine, whatever is on its way while the machine itself stands still is late: [`machine`] tells when.
@@ -38,8 +40,8 @@ fn main() {
         at.and_then(|at| args.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
     let plan = Plan {
-        subscribers: number("--subscribers", 50) as usize,
-        down_per_second: number("--down", 100) as u32,
+        subscribers: number("--subscribers", 50).max(1) as usize,
+        down_per_second: number("--down", 100).max(1) as u32,
         up_per_second: 10,
         seconds: number("--seconds", 10),
     };
@@ -80,7 +82,7 @@ fn fanout(plan: Plan) {
     show("up", &bare.undisturbed[1], &ours.undisturbed[1]);
     let per_frame = |m: &Measured| m.cpu.as_secs_f64() * 1e6 / (m.down.len() + m.up.len()) as f64;
     println!(
-        "processor time of both ends for each frame: {:.0} µs, {:.0} µs",
+        "processor time of both ends for each frame that came: {:.0} µs, {:.0} µs",
         per_frame(&bare),
         per_frame(&ours)
     );
@@ -107,32 +109,38 @@ fn show(what: &str, bare: &Delays, ours: &Delays) {
 fn rate(plan: Plan) {
     let seconds = plan.seconds.min(5);
     let highest = |name: &str, run: fn(Plan) -> Measured| {
-        let mut best = None;
+        let mut best = [None; 2];
+        let mut holds = [true; 2];
         for down_per_second in [100, 200, 300, 400, 600, 800, 1200, 1600] {
             let measured = run(Plan { down_per_second, seconds, ..plan });
-            let [all, undisturbed] = [&measured.down, &measured.undisturbed[0]];
             let due = u64::from(down_per_second) * seconds * plan.subscribers as u64;
-            let share = all.len() as f64 / due as f64;
-            let p99 = undisturbed.percentile(0.99);
+            let share = measured.down.len() as f64 / due as f64;
+            let p99 = [&measured.down, &measured.undisturbed[0]].map(|all| all.percentile(0.99));
             println!(
-                "{name}: {down_per_second} a second: 99 % within {p99:.2} ms ({:.2} with those on their way while the \
+                "{name}: {down_per_second} a second: 99 % within {:.2} ms ({:.2} without those on their way while the \
                  machine stood still), {:.1} % delivered",
-                all.percentile(0.99),
+                p99[0],
+                p99[1],
                 share * 100.0
             );
-            if p99 >= 20.0 || share < 0.97 {
+            for at in 0..2 {
+                holds[at] &= p99[at] < 20.0 && share >= 0.97;
+                best[at] = if holds[at] { Some(down_per_second) } else { best[at] };
+            }
+            if holds == [false; 2] {
                 break;
             }
-            best = Some(down_per_second);
         }
         best
     };
     let bare = highest("bare channel", bare::fanout);
     let ours = highest("streams", ours::fanout);
-    println!(
-        "Highest with 99 % within 20 ms: bare {bare:?}, streams {ours:?}, to each of {} subscribers",
-        plan.subscribers
-    );
+    for (what, at) in [("all", 0), ("without those", 1)] {
+        println!(
+            "Highest with 99 % within 20 ms, {what}: bare {:?}, streams {:?}, to each of {} subscribers",
+            bare[at], ours[at], plan.subscribers
+        );
+    }
 }
 
 fn bulk(time: Duration) {

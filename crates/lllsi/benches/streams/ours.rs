@@ -54,15 +54,19 @@ fn reader(
     })
 }
 
-/// Pushes at a rate until `ends`.
-fn pace(per_second: u32, ends: &AtomicBool, mut push: impl FnMut()) {
+/// Pushes at a rate until `ends`. A frame is made when it is due, or, if that was waited for, after it.
+fn pace(per_second: u32, ends: &AtomicBool, mut push: impl FnMut(Instant)) {
     let began = Instant::now();
-    let mut pushed = 0u32;
+    let (mut made_at, mut pushed) = (began, 0u32);
     while !ends.load(Ordering::Relaxed) {
-        push();
+        push(made_at);
         pushed += 1;
-        let due = began + Duration::from_secs(1) * pushed / per_second;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        made_at = began + Duration::from_secs(1) * pushed / per_second;
+        let left = made_at.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            std::thread::sleep(left);
+            made_at = Instant::now();
+        }
     }
 }
 
@@ -119,17 +123,17 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
         let (ends, per_second) = (Arc::clone(&ends), plan.up_per_second * ups.len() as u32);
         std::thread::spawn(move || {
             let mut turn = ups.iter().cycle();
-            pace(per_second, &ends, || {
+            pace(per_second, &ends, |made_at| {
                 let up = turn.next().expect("it has no end");
-                up.push_back(Raw(stamp(epoch).into())).expect("the session is on");
+                up.push_back(Raw(stamp(epoch, made_at).into())).expect("the session is on");
             });
         })
     };
     let publisher = {
         let (ends, out) = (Arc::clone(&ends), out.clone());
         std::thread::spawn(move || {
-            pace(plan.down_per_second, &ends, || {
-                out.push_back(Raw(stamp(epoch).into())).expect("the session is on");
+            pace(plan.down_per_second, &ends, |made_at| {
+                out.push_back(Raw(stamp(epoch, made_at).into())).expect("the session is on");
             });
         })
     };
@@ -228,8 +232,8 @@ pub(crate) fn stopped(plan: Plan) -> [Measured; 2] {
         assert!(out.stream().wait_for_subscribers(all, soon()), "not all came");
         let (ends, pushing) = (Arc::clone(&crowd.ends), out.clone());
         let publisher = std::thread::spawn(move || {
-            pace(plan.down_per_second, &ends, || {
-                pushing.push_back(Raw(stamp(epoch).into())).expect("the session is on");
+            pace(plan.down_per_second, &ends, |made_at| {
+                pushing.push_back(Raw(stamp(epoch, made_at).into())).expect("the session is on");
             });
         });
         if stop {
