@@ -99,35 +99,23 @@ impl Peer {
     }
 }
 
-/// What came of waiting for a datagram.
-enum Waited {
-    Some(usize, SocketAddr),
-    /// None came in time.
-    Nothing,
-    /// There was no time to wait.
-    NotAtAll,
-}
-
-/// Waits for a datagram until `at`; takes what is there if that has passed.
-fn receive(socket: &UdpSocket, at: Instant, buffer: &mut [u8]) -> Waited {
+/// Waits for a datagram until `at`; takes what is there if that has passed. Notes when it had to be woken.
+fn receive(
+    socket: &UdpSocket,
+    at: Instant,
+    buffer: &mut [u8],
+    woken_at: &mut Instant,
+) -> Option<(usize, SocketAddr)> {
     let left = at.saturating_duration_since(Instant::now());
     // The system would wait for a tick of its clock at least.
     socket.set_nonblocking(left.is_zero()).expect("a mode");
-    if !left.is_zero() {
-        socket.set_read_timeout(Some(left)).expect("a timeout");
+    if left.is_zero() {
+        return socket.recv_from(buffer).ok();
     }
-    match socket.recv_from(buffer) {
-        Ok((length, source)) => Waited::Some(length, source),
-        Err(_) if left.is_zero() => Waited::NotAtAll,
-        Err(_) => Waited::Nothing,
-    }
-}
-
-impl Waited {
-    /// When a frame is made that was due at this time: then, or, if that was waited for, now.
-    fn made_at(&self, due: Instant) -> Instant {
-        if let Self::Nothing = self { Instant::now() } else { due }
-    }
+    socket.set_read_timeout(Some(left)).expect("a timeout");
+    let received = socket.recv_from(buffer).ok();
+    *woken_at = Instant::now();
+    received
 }
 
 /// A subscriber's thread; the delays of what came while it was on.
@@ -141,6 +129,7 @@ fn subscriber(
     let (mut all, mut buffer) = (Vec::new(), vec![0; 2048]);
     let local = socket.local_addr().expect("it is bound");
     let mut up_at = Instant::now();
+    let mut woken_at = up_at;
     while !ends.load(Ordering::Relaxed) {
         peer.drain(&socket, |frame| {
             if is_on.load(Ordering::Relaxed) {
@@ -148,13 +137,12 @@ fn subscriber(
             }
         });
         let at = peer.wake.min(up_at).min(Instant::now() + Duration::from_millis(100));
-        let waited = receive(&socket, at, &mut buffer);
-        if let Waited::Some(length, source) = waited {
+        if let Some((length, source)) = receive(&socket, at, &mut buffer, &mut woken_at) {
             peer.input(local, source, &buffer[..length]);
         }
         peer.wake();
         if Instant::now() >= up_at {
-            peer.write(&stamp(epoch, waited.made_at(up_at)));
+            peer.write(&stamp(epoch, up_at.max(woken_at)));
             up_at += up_every;
         }
     }
@@ -181,6 +169,7 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 2048]);
         let every = Duration::from_secs(1) / plan.down_per_second;
         let mut push_at = Instant::now();
+        let mut woken_at = push_at;
         while !ends.load(Ordering::Relaxed) {
             let mut take = |frame: &[u8]| {
                 if is_on.load(Ordering::Relaxed) {
@@ -189,9 +178,9 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
             };
             let next =
                 peers.iter().map(|peer| peer.wake).min().expect("there are some").min(push_at);
-            let waited = receive(&socket_of_host, next, &mut buffer);
+            let received = receive(&socket_of_host, next, &mut buffer, &mut woken_at);
             // All that has come, before anything is sent.
-            if let Waited::Some(length, source) = waited {
+            if let Some((length, source)) = received {
                 let peer = peers.iter_mut().find(|peer| peer.remote == source).expect("of ours");
                 peer.input(local, source, &buffer[..length]);
                 peer.drain(&socket_of_host, &mut take);
@@ -204,7 +193,7 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
                 }
             }
             if Instant::now() >= push_at {
-                let frame = stamp(epoch, waited.made_at(push_at));
+                let frame = stamp(epoch, push_at.max(woken_at));
                 push_at += every;
                 for peer in &mut peers {
                     peer.write(&frame);
@@ -237,24 +226,25 @@ pub(crate) fn bulk(time: Duration) -> f64 {
     let theirs = Arc::clone(&ends);
     let sender = std::thread::spawn(move || {
         let (piece, mut buffer) = (vec![7; 16 << 10], vec![0; 2048]);
+        let mut woken_at = Instant::now();
         while !theirs.load(Ordering::Relaxed) {
             while host.write(&piece) {
                 host.drain(&out, |_| {});
             }
             host.drain(&out, |_| {});
-            if let Waited::Some(length, source) = receive(&out, host.wake, &mut buffer) {
+            let received = receive(&out, host.wake, &mut buffer, &mut woken_at);
+            if let Some((length, source)) = received {
                 host.input(local, source, &buffer[..length]);
             }
             host.wake();
         }
     });
-    let (mut buffer, mut bytes) = (vec![0; 2048], 0);
+    let (mut buffer, mut bytes, mut woken_at) = (vec![0; 2048], 0, Instant::now());
     let mut run = |until: Instant, bytes: &mut usize| {
         while Instant::now() < until {
             client.drain(&into, |data| *bytes += data.len());
-            if let Waited::Some(length, source) =
-                receive(&into, client.wake.min(until), &mut buffer)
-            {
+            let at = client.wake.min(until);
+            if let Some((length, source)) = receive(&into, at, &mut buffer, &mut woken_at) {
                 client.input(remote, source, &buffer[..length]);
             }
             client.wake();

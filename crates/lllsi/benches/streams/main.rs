@@ -7,7 +7,7 @@
 //! cargo bench -p lllsi --bench streams -- stopped    what a stopped subscriber costs the others
 //! ```
 //!
-//! A frame is made when it is due; if whoever makes it was asleep until then, when it is awake.
+//! A frame is made when it is due; if whoever makes it was asleep then, when it wakes up.
 //!
 //! `--seconds N` sets how long each part is measured, `--subscribers N` how many there are, `--down N` the rate of `fanout`.
 //!

@@ -54,19 +54,19 @@ fn reader(
     })
 }
 
-/// Pushes at a rate until `ends`. A frame is made when it is due, or, if that was waited for, after it.
+/// Pushes at a rate until `ends`: frames that are made when they are due, or when this wakes up after that.
 fn pace(per_second: u32, ends: &AtomicBool, mut push: impl FnMut(Instant)) {
     let began = Instant::now();
-    let (mut made_at, mut pushed) = (began, 0u32);
+    let (mut woken_at, mut pushed) = (began, 0u32);
     while !ends.load(Ordering::Relaxed) {
-        push(made_at);
-        pushed += 1;
-        made_at = began + Duration::from_secs(1) * pushed / per_second;
-        let left = made_at.saturating_duration_since(Instant::now());
+        let due = began + Duration::from_secs(1) * pushed / per_second;
+        let left = due.saturating_duration_since(Instant::now());
         if !left.is_zero() {
             std::thread::sleep(left);
-            made_at = Instant::now();
+            woken_at = Instant::now();
         }
+        push(due.max(woken_at));
+        pushed += 1;
     }
 }
 
