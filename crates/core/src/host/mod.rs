@@ -220,11 +220,7 @@ impl Host {
                 self.event(Event::Stream(gone));
             }
             Action::Stream(action) => {
-                // Several may be handed in before anybody is served: what came before these is to go out first.
-                use streams::Action::{Clear, Stop, Withdraw};
-                if matches!(action, Withdraw(_) | Stop(_) | Clear(_)) {
-                    while self.serve_next() {}
-                }
+                while self.streams.is_served_before(&action) && self.serve_next() {}
                 let epoch = self.epoch;
                 self.streams.act(self.now, action, |at| micros_since(epoch, at));
             }

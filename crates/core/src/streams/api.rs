@@ -136,7 +136,8 @@ pub enum Event {
     Subscribed(StreamId, ViewerId),
     /// And has no part in it any more: for this reason, or since they wished so, or are gone.
     Unsubscribed(StreamId, ViewerId, Option<EndReason>),
-    /// So many bytes of a stream of ours need not be kept any more.
+    /// So many bytes of a stream of ours need not be kept any more: whoever waits for a place may ask again. Told of every clear, of
+    /// 0 bytes perhaps.
     Freed(StreamId, usize),
     /// Somebody has a stream.
     Announced(ViewerId, Announcement),

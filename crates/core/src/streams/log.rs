@@ -189,14 +189,19 @@ impl Newest {
         Self { frames: VecDeque::new(), next: 1, turn: 0, bytes: 0 }
     }
 
+    /// Whether one that counts as so much would overtake some that nobody has been sent.
+    pub(super) fn is_overtaken(&self, counts: usize, turn: u64) -> bool {
+        turn == self.turn && !self.frames.is_empty() && self.bytes + counts > LIVE_FRAGMENT_BYTES
+    }
+
     /// Overtakes those before it; but what comes in one turn, before anybody is sent anything, and fits into one packet goes
     /// together.
     pub(super) fn push(&mut self, mut head: FrameHead, payload: Bytes, until: Instant, turn: u64) {
-        self.bytes += cost(&payload);
-        if turn != self.turn || self.bytes > LIVE_FRAGMENT_BYTES {
+        if turn != self.turn || self.is_overtaken(cost(&payload), turn) {
             self.frames.clear();
-            (self.turn, self.bytes) = (turn, cost(&payload));
+            (self.turn, self.bytes) = (turn, 0);
         }
+        self.bytes += cost(&payload);
         head.number = self.next;
         self.next += 1;
         self.frames.push_back((Kept { head, payload }, until));

@@ -201,6 +201,16 @@ impl Streams {
         self.settle(id);
     }
 
+    /// Whether all that are [stirred](Self::take_stirred) are to be served before this is done: several actions may be handed in
+    /// together, but none takes away what one before it was to send.
+    pub fn is_served_before(&self, action: &Action) -> bool {
+        match action {
+            Action::Withdraw(_) | Action::Stop(_) | Action::Clear(_) => true,
+            Action::Push(id, item) => self.publisher.overtakes(*id, item, self.turn),
+            _ => false,
+        }
+    }
+
     /// Does what the application wants. `host_us` tells what the host's clock showed at a time, 0 if that is not known.
     pub fn act(&mut self, now: Instant, action: Action, host_us: impl Fn(Instant) -> u64) {
         match action {
@@ -228,8 +238,9 @@ impl Streams {
                 self.stirred.extend(self.publisher.subscribers(id));
             }
             Action::Wait(id, counts) => {
-                self.publisher.wait(now, id, counts);
-                self.stirred.extend(self.publisher.everybody());
+                if self.publisher.wait(now, id, counts) {
+                    self.stirred.extend(self.publisher.everybody());
+                }
             }
             Action::Subscribe(id, wish) => {
                 let peer = wish.peer;

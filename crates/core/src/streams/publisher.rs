@@ -117,6 +117,8 @@ impl Publisher {
             }
         }
         self.free(now, id.0);
+        // Who has just begun to wait asks again.
+        self.events.push_back(Event::Freed(id, 0));
     }
 
     /// Takes a frame that was made `captured_us` on the host's clock. In one turn nobody is sent anything.
@@ -155,6 +157,14 @@ impl Publisher {
         }
     }
 
+    /// Whether a frame would overtake real-time frames that nobody has been sent.
+    pub(super) fn overtakes(&self, id: StreamId, item: &Item, turn: u64) -> bool {
+        match self.streams.get(&id.0).map(|stream| &stream.body) {
+            Some(Body::RealTime(newest)) => newest.is_overtaken(cost(&item.payload), turn),
+            _ => false,
+        }
+    }
+
     pub(super) fn change(&mut self, id: StreamId, changes: Vec<MapChange>, captured_us: u64) {
         if let Some(stream) = self.streams.get_mut(&id.0)
             && let Body::Map(map) = &mut stream.body
@@ -170,14 +180,16 @@ impl Publisher {
         }
     }
 
-    /// What counts as so much waits for a place: whoever has taken too little for too long makes it.
-    pub(super) fn wait(&mut self, now: Instant, id: StreamId, counts: usize) {
-        if let Some(stream) = self.streams.get_mut(&id.0).filter(|stream| !stream.has_place(counts))
-        {
-            stream.is_awaited = true;
-            self.hold_up(now, id.0);
-            self.part_with_slow(now, id.0);
-        }
+    /// What counts as so much waits for a place: whoever has taken too little for too long makes it. Tells whether there is none.
+    pub(super) fn wait(&mut self, now: Instant, id: StreamId, counts: usize) -> bool {
+        let Some(stream) = self.streams.get_mut(&id.0).filter(|stream| !stream.has_place(counts))
+        else {
+            return false;
+        };
+        stream.is_awaited = true;
+        self.hold_up(now, id.0);
+        self.part_with_slow(now, id.0);
+        true
     }
 
     // --- Links ---

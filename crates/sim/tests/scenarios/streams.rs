@@ -259,30 +259,34 @@ fn a_late_joiner_of_a_large_map_has_it_as_it_is() {
 
 /// A net thread hands in several actions at once.
 #[test]
-fn what_a_host_sends_before_it_stops_or_clears_or_withdraws_a_stream_goes_out() {
-    for (kind, then) in [
-        (Kind::Map, Action::Withdraw(STREAM)),
-        (Kind::Vector, Action::Withdraw(STREAM)),
-        (Kind::Vector, Action::Stop(STREAM)),
-        (Kind::Vector, Action::Clear(STREAM)),
+fn what_a_host_sends_is_not_taken_away_by_what_it_does_next() {
+    let value = || vec![1].into();
+    let change = Action::Change(STREAM, vec![MapChange::Insert { key: value(), value: value() }]);
+    for (kind, mode, then) in [
+        (Kind::Map, Mode::Reliable, Some(Action::Withdraw(STREAM))),
+        (Kind::Vector, Mode::Reliable, Some(Action::Withdraw(STREAM))),
+        (Kind::Vector, Mode::Reliable, Some(Action::Stop(STREAM))),
+        (Kind::Vector, Mode::Reliable, Some(Action::Clear(STREAM))),
+        // A larger frame of the same stream.
+        (Kind::Vector, Mode::RealTime(1_000_000), None),
     ] {
         let (mut world, viewer) = watching(Setup::default());
         let (host, end) = (End::new(NodeId::HOST), End::new(viewer));
-        host.act(&mut world, Action::Publish(STREAM, offer(kind, Mode::Reliable)));
+        host.act(&mut world, Action::Publish(STREAM, offer(kind, mode)));
         end.act(&mut world, wish(THE_HOST, kind));
         world.run_for(secs(1));
-        let value = || vec![1].into();
+        let frame = Item::new(world.now(), vec![1; 1000].into());
         let what = match kind {
-            Kind::Map => {
-                Action::Change(STREAM, vec![MapChange::Insert { key: value(), value: value() }])
-            }
-            _ => Action::Push(STREAM, Item::new(world.now(), value())),
+            Kind::Map => change.clone(),
+            _ => Action::Push(STREAM, frame),
         };
+        let expected = if then.is_none() { 2 } else { 1 };
+        let then = then.unwrap_or_else(|| what.clone());
         world.tell_host_all([what, then.clone()].map(host::Action::Stream));
         world.run_for(secs(1));
         let told = world.client(viewer).events.iter();
         let is_frame =
             |(_, e): &&(_, client::Event)| matches!(e, client::Event::Stream(Event::Frame(..)));
-        assert_eq!(told.filter(is_frame).count(), 1, "before {then:?}");
+        assert_eq!(told.filter(is_frame).count(), expected, "before {then:?}");
     }
 }

@@ -258,8 +258,13 @@ fn small_real_time_frames_of_one_turn_go_together() {
     net.carry(bob, 100);
     (1..=3).for_each(|n| net.push(1, vec![n]));
     net.carry(ada, 100);
-    // They do not fit into a packet, nor does the next one with the last.
-    (4..=6).for_each(|n| net.push(1, vec![n; 600]));
+    // Some do not fit into a packet with those before: whoever does not serve everybody first has these overtaken.
+    for n in 4..=6 {
+        let item = Item::new(net.now, vec![n; 600].into());
+        let push = Action::Push(StreamId(1), item);
+        assert_eq!(net.host.is_served_before(&push), n > 4);
+        net.host_acts(push);
+    }
     net.push(1, vec![7]);
     net.carry(ada, 100);
     net.carry(bob, 100);

@@ -446,3 +446,21 @@ fn nobody_is_parted_with_for_what_has_a_place() {
     net.wait();
     assert_eq!(net.host.status().published[0].subscribers, []);
 }
+
+/// It may have begun to wait while the stream was being cleared.
+#[test]
+fn who_waits_hears_of_every_clear() {
+    let mut net = Net::new();
+    let ada = net.add(1, Kind::Vector, "s");
+    let small = Offer { capacity: 1000, ..offer(Kind::Vector, Mode::Reliable, "s") };
+    net.host_acts(Action::Publish(StreamId(1), small));
+    net.carry(ada, 100);
+    (0..10).for_each(|n| net.push(1, vec![n; 68]));
+    // All is sent, and nothing taken.
+    net.carry(ada, 100);
+    net.host_acts(Action::Wait(StreamId(1), 100));
+    net.host_told.clear();
+    net.host_acts(Action::Clear(StreamId(1)));
+    net.carry(ada, 100);
+    assert_eq!(net.host_told, [Event::Freed(StreamId(1), 0)]);
+}
