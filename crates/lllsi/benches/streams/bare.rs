@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::config::DtlsVersion;
 use str0m::net::{Protocol, Receive};
@@ -26,7 +27,9 @@ struct Peer {
 }
 
 fn socket() -> UdpSocket {
-    UdpSocket::bind("127.0.0.1:0").expect("a socket")
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_nonblocking(true).expect("a mode");
+    socket
 }
 
 /// With DTLS 1.3, as links have.
@@ -99,23 +102,25 @@ impl Peer {
     }
 }
 
-/// Waits for a datagram until `at`; takes what is there if that has passed. Notes when it had to be woken.
+/// Takes a datagram, waiting for it until `at`; notes when it had waited.
 fn receive(
     socket: &UdpSocket,
     at: Instant,
     buffer: &mut [u8],
     woken_at: &mut Instant,
 ) -> Option<(usize, SocketAddr)> {
-    let left = at.saturating_duration_since(Instant::now());
-    // The system would wait for a tick of its clock at least.
-    socket.set_nonblocking(left.is_zero()).expect("a mode");
-    if left.is_zero() {
-        return socket.recv_from(buffer).ok();
+    if let Ok(received) = socket.recv_from(buffer) {
+        return Some(received);
     }
-    socket.set_read_timeout(Some(left)).expect("a timeout");
-    let received = socket.recv_from(buffer).ok();
+    let left = at.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return None;
+    }
+    let left = left.try_into().expect("not for ever");
+    let mut waits = [PollFd::new(socket, PollFlags::IN)];
+    let _ = poll(&mut waits, Some(&left));
     *woken_at = Instant::now();
-    received
+    socket.recv_from(buffer).ok()
 }
 
 /// A subscriber's thread; the delays of what came while it was on.
@@ -141,6 +146,9 @@ fn subscriber(
             peer.input(local, source, &buffer[..length]);
         }
         peer.wake();
+        if !peer.is_open {
+            up_at = Instant::now() + up_every;
+        }
         if Instant::now() >= up_at {
             peer.write(&stamp(epoch, up_at.max(woken_at)));
             up_at += up_every;
@@ -191,6 +199,9 @@ pub(crate) fn fanout(plan: Plan) -> Measured {
                     peer.wake();
                     peer.drain(&socket_of_host, &mut take);
                 }
+            }
+            if peers.iter().any(|peer| !peer.is_open) {
+                push_at = Instant::now() + every;
             }
             if Instant::now() >= push_at {
                 let frame = stamp(epoch, push_at.max(woken_at));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p lllsi --bench streams -- fanout     one publisher, 50 subscribers, 100 frames a second down, 10 up each
-//! cargo bench -p lllsi --bench streams -- rate       the highest rate at which 99 % arrive within 20 ms
+//! cargo bench -p lllsi --bench streams -- rate       the highest rate at which 99 % arrive, and 99 % of those within 20 ms
 //! cargo bench -p lllsi --bench streams -- bulk       how much goes through one link; needs Chromium
 //! cargo bench -p lllsi --bench streams -- stopped    what a stopped subscriber costs the others
 //! ```
@@ -113,7 +113,8 @@ fn rate(plan: Plan) {
         let mut holds = [true; 2];
         for down_per_second in [100, 200, 300, 400, 600, 800, 1200, 1600] {
             let measured = run(Plan { down_per_second, seconds, ..plan });
-            let due = u64::from(down_per_second) * seconds * plan.subscribers as u64;
+            // One for each of them may be on its way when the time begins or ends.
+            let due = (u64::from(down_per_second) * seconds - 1) * plan.subscribers as u64;
             let share = measured.down.len() as f64 / due as f64;
             let p99 = [&measured.down, &measured.undisturbed[0]].map(|all| all.percentile(0.99));
             println!(
@@ -124,7 +125,7 @@ fn rate(plan: Plan) {
                 share * 100.0
             );
             for at in 0..2 {
-                holds[at] &= p99[at] < 20.0 && share >= 0.97;
+                holds[at] &= p99[at] < 20.0 && share >= 0.99;
                 best[at] = if holds[at] { Some(down_per_second) } else { best[at] };
             }
             if holds == [false; 2] {
@@ -137,7 +138,7 @@ fn rate(plan: Plan) {
     let ours = highest("streams", ours::fanout);
     for (what, at) in [("all", 0), ("without those", 1)] {
         println!(
-            "Highest with 99 % within 20 ms, {what}: bare {:?}, streams {:?}, to each of {} subscribers",
+            "Highest with 99 % of 99 % within 20 ms, {what}: bare {:?}, streams {:?}, to each of {} subscribers",
             bare[at], ours[at], plan.subscribers
         );
     }
