@@ -81,11 +81,16 @@ impl Endpoint {
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
         let Self { socket, state, buffers, local } = self;
         let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
-        let result = socket
-            .try_io(Interest::READABLE, || state.recv((&*socket).into(), &mut slices, &mut meta));
+        // Also if it was not told that there are some: whoever has much to do is not told meanwhile.
+        let result = state.recv((&*socket).into(), &mut slices, &mut meta);
+        let note_that_all_came = || {
+            let none = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, none);
+            Ok(Received::All)
+        };
         let received = match result {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::All),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return note_that_all_came(),
             // An ICMP message about something sent earlier: that path's business, not the socket's. Windows calls it a
             // reset.
             Err(error)
@@ -107,9 +112,7 @@ impl Endpoint {
         }
         if TELLS_EDGES && received < RECEIVE_BATCH {
             // There was no more: not asking again saves a system call for most datagrams.
-            let none = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = socket.try_io(Interest::READABLE, none);
-            return Ok(Received::All);
+            return note_that_all_came();
         }
         Ok(Received::Some)
     }
@@ -172,6 +175,8 @@ pub(crate) struct Batch {
     segments: usize,
     /// A datagram smaller than the others ends its batch.
     closed: bool,
+    /// So many have been sent.
+    pub(crate) sends: usize,
 }
 
 impl Batch {
@@ -199,6 +204,7 @@ impl Batch {
 
     pub(crate) async fn flush(&mut self, endpoint: &Endpoint) {
         if self.segments > 0 {
+            self.sends += 1;
             endpoint.send(self).await;
         }
         self.route = None;
