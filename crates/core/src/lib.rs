@@ -5,7 +5,7 @@
 //!
 //! All three have one shape. Their owner
 //!
-//! 1. hands in one [`Input`], or several, with the present time: `handle_input(now, input)`,
+//! 1. hands in one [`Input`] with the present time: `handle_input(now, input)`,
 //! 2. calls `poll_output()` until it answers [`Output::Timeout`], doing what each answer says,
 //! 3. waits for the next datagram, signalling message, frame or action, or for that time, and begins again.
 //!
@@ -48,7 +48,7 @@ pub trait Machine {
     /// Figures about its session.
     type Status;
 
-    /// Takes one input; [`Self::poll_output`] is to be drained after the last of those that are there.
+    /// Takes one input; drain [`Self::poll_output`] after it.
     fn handle_input(&mut self, now: Instant, input: Input<'_, Self::Action>);
 
     /// What is to be done next.
@@ -61,8 +61,9 @@ pub trait Machine {
     fn is_closed(&self) -> bool;
 }
 
-/// What a machine is given. It may be asked for its outputs after each or after several, all of them or some: what comes of
-/// an input is the same, but for small real-time frames that may go together.
+/// What a machine is given: one at a time, each followed by a full drain of its outputs. But datagrams may also be handed in
+/// while there are outputs left, and a host takes several actions of [streams] before it is drained: small real-time frames
+/// go together then.
 #[derive(Debug)]
 pub enum Input<'a, A> {
     /// The time last answered by [`Output::Timeout`] has come (being early does no harm).

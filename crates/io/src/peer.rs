@@ -98,6 +98,7 @@ where
             endpoint,
             signalling: Signalling::new(server),
             batch: Batch::default(),
+            heard: 0,
             outbox,
             inlet,
             nudge,
@@ -166,6 +167,8 @@ struct Driver<M: Machine, O, I> {
     endpoint: Endpoint,
     signalling: Signalling,
     batch: Batch,
+    /// Batches of datagrams that came in this turn.
+    heard: usize,
     outbox: O,
     inlet: I,
     nudge: Nudge,
@@ -185,13 +188,19 @@ where
     I: Inlet<M::Action>,
 {
     async fn run(mut self, mut actions: mpsc::Receiver<M::Action>) {
-        while !self.machine.is_closed() {
-            let deadline = self.drain().await;
+        let mut is_more = false;
+        loop {
+            let (deadline, is_full) = self.take_in().await;
+            self.show_status();
             if self.machine.is_closed() {
                 break;
             }
+            if is_more || is_full {
+                // However much there is: sockets, timers and other tasks get their turn.
+                tokio::task::yield_now().await;
+            }
+            (is_more, self.heard) = (false, 0);
             let wake = if self.status_stale { deadline.min(self.status_at) } else { deadline };
-            let mut is_more = false;
             tokio::select! {
                 ready = self.endpoint.readable() => match ready {
                     Ok(()) => is_more = self.receive().await,
@@ -210,12 +219,6 @@ where
                     }
                 }
             }
-            is_more |= self.take_in().await;
-            self.show_status();
-            if is_more {
-                // However much there is: sockets, timers and other tasks get their turn.
-                tokio::task::yield_now().await;
-            }
         }
         self.signalling.closed().await;
     }
@@ -225,13 +228,14 @@ where
         self.machine.handle_input(Instant::now(), input);
     }
 
-    /// Hands in what the inlet has: a few at a time, so that the network gets its turn. What has come together goes out
-    /// together: whoever is behind has less to do for each. Tells whether there may be more.
-    async fn take_in(&mut self) -> bool {
+    /// Drains the machine, and hands in what the inlet has: a few at a time, so that the network gets its turn. What has come
+    /// together goes out together: whoever is behind has less to do for each. Tells when to wake the machine, and whether there
+    /// may be more.
+    async fn take_in(&mut self) -> (Instant, bool) {
         let mut taken = 0;
         loop {
             // What the machine tells may be what the inlet waits for.
-            self.drain().await;
+            let deadline = self.drain().await;
             let before = taken;
             while taken < ACTIONS
                 && let Some(action) = self.inlet.take()
@@ -240,20 +244,19 @@ where
                 taken += 1;
             }
             if taken == before {
-                break;
+                let is_full = taken == ACTIONS;
+                if is_full {
+                    self.nudge.nudge();
+                }
+                return (deadline, is_full);
             }
         }
-        let is_more = taken == ACTIONS;
-        if is_more {
-            self.nudge.nudge();
-        }
-        is_more
     }
 
     /// Does what the machine wants done, until it only wants to be woken. Hears in between: what viewers send need not wait until
     /// all are served.
     async fn drain(&mut self) -> Instant {
-        let (mut sends, mut heard) = (self.batch.sends, 0);
+        let mut sends = self.batch.sends;
         let deadline = loop {
             match self.machine.poll_output() {
                 Output::Timeout(at) => {
@@ -266,8 +269,8 @@ where
                 }
                 output => self.output(output).await,
             }
-            if self.batch.sends >= sends + SENDS_BEFORE_HEARING && heard < BATCHES_PER_TURN {
-                (sends, heard) = (self.batch.sends, heard + 1);
+            if self.batch.sends >= sends + SENDS_BEFORE_HEARING && self.heard < BATCHES_PER_TURN {
+                sends = self.batch.sends;
                 self.hear();
             }
         };
@@ -275,14 +278,13 @@ where
         deadline
     }
 
-    /// Tells whether there may be more.
+    /// Hands in datagrams, and tells whether there may be more. The machine is to be drained of what comes of the last.
     async fn receive(&mut self) -> bool {
-        for _ in 0..BATCHES_PER_TURN {
-            let received = self.hear();
-            self.drain().await;
-            if received == Received::All {
+        while self.heard < BATCHES_PER_TURN {
+            if self.hear() == Received::All {
                 return false;
             }
+            self.drain().await;
         }
         true
     }
@@ -290,6 +292,7 @@ where
     /// Hands in a batch of datagrams, if some are there.
     fn hear(&mut self) -> Received {
         self.status_stale = true;
+        self.heard += 1;
         let Self { endpoint, machine, .. } = self;
         let received = endpoint.receive(|source, destination, data| {
             machine.handle_input(Instant::now(), Input::Datagram { source, destination, data });
@@ -324,7 +327,10 @@ where
 mod tests {
     use super::*;
     use std::collections::VecDeque;
+    use std::net::UdpSocket;
     use std::sync::mpsc;
+
+    use lllsi_core::Transmit;
 
     /// Says whatever it is told to say. At [`HOLD`] it waits until it is let go.
     struct Echo {
@@ -418,18 +424,26 @@ mod tests {
         peer.join();
     }
 
-    /// Sends itself a datagram at the first action, and tells how many it was given until it came.
+    /// At the first action it gets a datagram, and has so many to send. Tells how many actions it was given until it heard of that,
+    /// and how many datagrams it had left.
     struct Listener {
         port: u16,
+        other: UdpSocket,
+        to_send: usize,
         actions: usize,
-        told: mpsc::Sender<usize>,
+        told: mpsc::Sender<(usize, usize)>,
         closed: bool,
     }
 
     impl Listener {
+        fn new(port: u16, to_send: usize, told: mpsc::Sender<(usize, usize)>) -> Self {
+            let other = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            Self { port, other, to_send, actions: 0, told, closed: false }
+        }
+
         fn end(&mut self) {
             self.closed = true;
-            let _ = self.told.send(self.actions);
+            let _ = self.told.send((self.actions, self.to_send));
         }
     }
 
@@ -442,8 +456,9 @@ mod tests {
             match input {
                 Input::Action(_) => {
                     if self.actions == 0 {
-                        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-                        socket.send_to(&[1], ("127.0.0.1", self.port)).expect("it is sent");
+                        self.other.send_to(&[1], ("127.0.0.1", self.port)).expect("it is sent");
+                        // A busy system may pass it on a little later.
+                        std::thread::sleep(Duration::from_millis(20));
                     }
                     self.actions += 1;
                     if self.actions == MANY {
@@ -456,7 +471,14 @@ mod tests {
         }
 
         fn poll_output(&mut self) -> Output<u32> {
-            Output::Timeout(Instant::now() + Duration::from_secs(60))
+            if self.actions == 0 || self.to_send == 0 {
+                return Output::Timeout(Instant::now() + Duration::from_secs(60));
+            }
+            self.to_send -= 1;
+            // Of growing sizes: none goes together with another.
+            let contents = vec![0; MANY / 100 - self.to_send];
+            let destination = self.other.local_addr().expect("it is bound");
+            Output::Transmit(Transmit { source: None, destination, contents })
         }
 
         fn status(&self) {}
@@ -475,14 +497,23 @@ mod tests {
             }
         }
         let ((outbox, _), (sender, told)) = (mpsc::channel(), mpsc::channel());
-        let make = |port| Listener { port, actions: 0, told: sender, closed: false };
         let (outbox, nudge) = (Full(0, outbox), Nudge::default());
         nudge.nudge();
-        let mut peer =
-            spawn(nowhere(), make, Ends { outbox, on_overflow: None, inlet: Endless, nudge })
-                .expect("it starts");
+        let make = |port| Listener::new(port, 0, sender);
+        let ends = Ends { outbox, on_overflow: None, inlet: Endless, nudge };
+        spawn(nowhere(), make, ends).expect("it starts").join();
+        assert!(told.recv().expect("it ends").0 < MANY, "no datagram came");
+    }
+
+    #[test]
+    fn whoever_has_much_to_send_hears_in_between() {
+        let ((outbox, _), (sender, told)) = (mpsc::channel(), mpsc::channel());
+        let make = |port| Listener::new(port, 20 * SENDS_BEFORE_HEARING, sender);
+        let mut peer = spawn(nowhere(), make, ends(Full(0, outbox), None).1).expect("it starts");
+        peer.act(2);
         peer.join();
-        assert!(told.recv().expect("it ends") < MANY, "no datagram came");
+        let (_, left) = told.recv().expect("the datagram came");
+        assert!(left > 0, "all was sent before");
     }
 
     #[test]

@@ -220,7 +220,9 @@ impl Host {
                 self.event(Event::Stream(gone));
             }
             Action::Stream(action) => {
-                while self.streams.is_served_before(&action) && self.serve_next() {}
+                if self.streams.is_served_before(&action) {
+                    while self.serve_next() {}
+                }
                 let epoch = self.epoch;
                 self.streams.act(self.now, action, |at| micros_since(epoch, at));
             }

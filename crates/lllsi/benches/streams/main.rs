@@ -114,7 +114,7 @@ fn rate(plan: Plan) {
         for down_per_second in [100, 200, 300, 400, 600, 800, 1200, 1600] {
             let measured = run(Plan { down_per_second, seconds, ..plan });
             // One for each of them may be on its way when the time begins or ends.
-            let due = (u64::from(down_per_second) * seconds - 1) * plan.subscribers as u64;
+            let due = (u64::from(down_per_second) * seconds.max(1) - 1) * plan.subscribers as u64;
             let share = measured.down.len() as f64 / due as f64;
             let p99 = [&measured.down, &measured.undisturbed[0]].map(|all| all.percentile(0.99));
             println!(

@@ -270,10 +270,13 @@ fn what_a_host_sends_is_not_taken_away_by_what_it_does_next() {
         // A larger frame of the same stream.
         (Kind::Vector, Mode::RealTime(1_000_000), None),
     ] {
-        let (mut world, viewer) = watching(Setup::default());
-        let (host, end) = (End::new(NodeId::HOST), End::new(viewer));
-        host.act(&mut world, Action::Publish(STREAM, offer(kind, mode)));
-        end.act(&mut world, wish(THE_HOST, kind));
+        let (mut world, ada) = watching(Setup::default());
+        let viewers = [ada, world.join("Bob")];
+        End::new(NodeId::HOST).act(&mut world, Action::Publish(STREAM, offer(kind, mode)));
+        world.run_for(secs(5));
+        for viewer in viewers {
+            End::new(viewer).act(&mut world, wish(THE_HOST, kind));
+        }
         world.run_for(secs(1));
         let frame = Item::new(world.now(), vec![1; 1000].into());
         let what = match kind {
@@ -284,9 +287,10 @@ fn what_a_host_sends_is_not_taken_away_by_what_it_does_next() {
         let then = then.unwrap_or_else(|| what.clone());
         world.tell_host_all([what, then.clone()].map(host::Action::Stream));
         world.run_for(secs(1));
-        let told = world.client(viewer).events.iter();
-        let is_frame =
-            |(_, e): &&(_, client::Event)| matches!(e, client::Event::Stream(Event::Frame(..)));
-        assert_eq!(told.filter(is_frame).count(), expected, "before {then:?}");
+        for viewer in viewers {
+            let told = world.client(viewer).events.iter();
+            let is_frame = |(_, e): &&(_, _)| matches!(e, client::Event::Stream(Event::Frame(..)));
+            assert_eq!(told.filter(is_frame).count(), expected, "before {then:?}");
+        }
     }
 }
