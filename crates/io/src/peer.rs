@@ -20,8 +20,8 @@ use crate::socket::{Batch, Endpoint, Received};
 const ACTIONS: usize = 8;
 /// How often the figures others may look at are renewed.
 const STATUS_EVERY: Duration = Duration::from_millis(250);
-/// Receive batches handled before actions and timers get their turn.
-const BATCHES_PER_TURN: usize = 16;
+/// Receive batches handled before what is to be done next: each time the machine is drained, and when some are waited for.
+const BATCHES_AT_ONCE: usize = 16;
 /// Batches sent, to many viewers perhaps, before it is looked what has come meanwhile: with fewer what is sent waits for what
 /// comes, with more the other way round (docs/streams.md).
 const SENDS_BEFORE_HEARING: usize = 12;
@@ -98,7 +98,6 @@ where
             endpoint,
             signalling: Signalling::new(server),
             batch: Batch::default(),
-            heard: 0,
             outbox,
             inlet,
             nudge,
@@ -167,8 +166,6 @@ struct Driver<M: Machine, O, I> {
     endpoint: Endpoint,
     signalling: Signalling,
     batch: Batch,
-    /// Batches of datagrams that came in this turn.
-    heard: usize,
     outbox: O,
     inlet: I,
     nudge: Nudge,
@@ -199,7 +196,7 @@ where
                 // However much there is: sockets, timers and other tasks get their turn.
                 tokio::task::yield_now().await;
             }
-            (is_more, self.heard) = (false, 0);
+            is_more = false;
             let wake = if self.status_stale { deadline.min(self.status_at) } else { deadline };
             tokio::select! {
                 ready = self.endpoint.readable() => match ready {
@@ -256,7 +253,7 @@ where
     /// Does what the machine wants done, until it only wants to be woken. Hears in between: what viewers send need not wait until
     /// all are served.
     async fn drain(&mut self) -> Instant {
-        let mut sends = self.batch.sends;
+        let (mut sends, mut heard) = (self.batch.sends, 0);
         let deadline = loop {
             match self.machine.poll_output() {
                 Output::Timeout(at) => {
@@ -269,8 +266,8 @@ where
                 }
                 output => self.output(output).await,
             }
-            if self.batch.sends >= sends + SENDS_BEFORE_HEARING && self.heard < BATCHES_PER_TURN {
-                sends = self.batch.sends;
+            if self.batch.sends >= sends + SENDS_BEFORE_HEARING && heard < BATCHES_AT_ONCE {
+                (sends, heard) = (self.batch.sends, heard + 1);
                 self.hear();
             }
         };
@@ -280,7 +277,7 @@ where
 
     /// Hands in datagrams, and tells whether there may be more. The machine is to be drained of what comes of the last.
     async fn receive(&mut self) -> bool {
-        while self.heard < BATCHES_PER_TURN {
+        for _ in 0..BATCHES_AT_ONCE {
             if self.hear() == Received::All {
                 return false;
             }
@@ -292,7 +289,6 @@ where
     /// Hands in a batch of datagrams, if some are there.
     fn hear(&mut self) -> Received {
         self.status_stale = true;
-        self.heard += 1;
         let Self { endpoint, machine, .. } = self;
         let received = endpoint.receive(|source, destination, data| {
             machine.handle_input(Instant::now(), Input::Datagram { source, destination, data });
