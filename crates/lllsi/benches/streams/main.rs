@@ -110,7 +110,6 @@ fn rate(plan: Plan) {
     let seconds = plan.seconds.min(5);
     let highest = |name: &str, run: fn(Plan) -> Measured| {
         let mut best = [None; 2];
-        let mut holds = [true; 2];
         for down_per_second in [100, 200, 300, 400, 600, 800, 1200, 1600] {
             let measured = run(Plan { down_per_second, seconds, ..plan });
             // One for each of them may be on its way when the time begins or ends.
@@ -124,8 +123,8 @@ fn rate(plan: Plan) {
                 p99[1],
                 share * 100.0
             );
+            let holds = p99.map(|p99| p99 < 20.0 && share >= 0.99);
             for at in 0..2 {
-                holds[at] &= p99[at] < 20.0 && share >= 0.99;
                 best[at] = if holds[at] { Some(down_per_second) } else { best[at] };
             }
             if holds == [false; 2] {
