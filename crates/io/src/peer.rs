@@ -185,22 +185,16 @@ where
     I: Inlet<M::Action>,
 {
     async fn run(mut self, mut actions: mpsc::Receiver<M::Action>) {
-        let mut is_more = false;
         loop {
-            let (deadline, is_full) = self.take_in().await;
+            let (deadline, mut is_more) = self.take_in().await;
             self.show_status();
             if self.machine.is_closed() {
                 break;
             }
-            if is_more || is_full {
-                // However much there is: sockets, timers and other tasks get their turn.
-                tokio::task::yield_now().await;
-            }
-            is_more = false;
             let wake = if self.status_stale { deadline.min(self.status_at) } else { deadline };
             tokio::select! {
                 ready = self.endpoint.readable() => match ready {
-                    Ok(()) => is_more = self.receive().await,
+                    Ok(()) => is_more |= self.receive().await,
                     Err(error) => tracing::warn!(%error, "the socket cannot be waited for"),
                 },
                 action = actions.recv() => match action {
@@ -215,6 +209,10 @@ where
                         self.input(Input::Timeout);
                     }
                 }
+            }
+            if is_more {
+                // However much there is: sockets, timers and other tasks get their turn.
+                tokio::task::yield_now().await;
             }
         }
         self.signalling.closed().await;

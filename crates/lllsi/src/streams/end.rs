@@ -461,11 +461,6 @@ impl State {
         if is_much || is_due { Tell::Now } else { Tell::Later }
     }
 
-    /// Nothing waits for a place any more.
-    pub(super) fn cleared(&mut self) {
-        self.told = false;
-    }
-
     /// A map of ours changes. `false` if it would be too large.
     pub(super) fn grow(&mut self, change: &machine::MapChange) -> bool {
         match change {

@@ -157,7 +157,6 @@ impl Stream {
             cleared.push(item);
         }
         state.counts.dropped += cleared.len() as u64;
-        state.cleared();
         drop(state);
         cleared.iter().for_each(|item| self.0.left(item));
         self.0.stir();
