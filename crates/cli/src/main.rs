@@ -70,9 +70,11 @@ fn start_log(verbose: u8) {
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    // The window library warns of things that concern nobody.
-    let windows = if verbose == 0 { tracing::Level::ERROR } else { level };
-    let targets = Targets::new().with_default(level).with_target("winit", windows);
+    // The window library warns of things that concern nobody. What parses datagrams warns of each that makes no sense, so
+    // that a stranger could fill the log.
+    let noisy = if verbose == 0 { tracing::Level::ERROR } else { level };
+    let noisy = ["winit", "is", "dimpl", "sctp_proto"].map(|name| (name, noisy));
+    let targets = Targets::new().with_default(level).with_targets(noisy);
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     tracing_subscriber::registry().with(lines).with(targets).init();

@@ -4,9 +4,9 @@
 //! long as a repair can still come in time; then everything up to the next keyframe is dropped and one is asked for.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lllsi_proto::h264::{Depacketizer, FrameInfo, starts_keyframe};
 
 /// Packets held while one is missing: about three seconds at 8 Mbit/s.
@@ -43,7 +43,7 @@ pub(crate) struct Packet {
     /// Extended sequence number.
     pub(crate) seq: u64,
     pub(crate) marker: bool,
-    pub(crate) payload: Arc<[u8]>,
+    pub(crate) payload: Bytes,
 }
 
 #[derive(Debug)]
@@ -95,14 +95,22 @@ pub(crate) struct Assembler {
 }
 
 impl Assembler {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
+    /// `rtt` is what is known of the round trip at the beginning.
+    pub(crate) fn new(now: Instant, rtt: Option<Duration>) -> Self {
+        let rtt = rtt.unwrap_or_default();
+        let mut assembler = Self {
             need_keyframe: true,
             // The host begins with a keyframe by itself: ask only if it does not come.
-            request_at: Some(now + REQUEST_EVERY),
-            patience: PATIENCE,
+            request_at: Some(now + REQUEST_EVERY + rtt),
             ..Self::default()
-        }
+        };
+        assembler.set_rtt(rtt);
+        assembler
+    }
+
+    /// Packets before this one are not waited for any more.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
     }
 
     pub(crate) fn arrivals(&self) -> Arrivals {
@@ -130,6 +138,8 @@ impl Assembler {
             return self.early.push_back((now, packet));
         }
         self.base = packet.seq;
+        // It is on its way: asking for another one would only delay it.
+        self.request_at = Some(now + REQUEST_EVERY.max(self.patience));
         self.insert(now, now, packet);
         for (at, packet) in std::mem::take(&mut self.early) {
             self.insert(now, at, packet);
@@ -297,7 +307,7 @@ mod tests {
             let last = payloads.len() - 1;
             for (i, payload) in payloads.into_iter().enumerate() {
                 seq += 1;
-                packets.push(Packet { seq, marker: i == last, payload });
+                packets.push(Packet { seq, marker: i == last, payload: payload.to_vec().into() });
             }
         }
         packets
@@ -310,7 +320,7 @@ mod tests {
     #[test]
     fn packets_that_overtake_the_first_keyframe_are_kept() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         let mut packets = packets(&[KEY, DELTA]);
         packets.rotate_left(2);
         for packet in packets {
@@ -322,7 +332,7 @@ mod tests {
     #[test]
     fn reordered_packets_make_frames_in_order() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         let mut shuffled = packets(&[KEY, DELTA, DELTA]);
         let last = shuffled.len() - 1;
         shuffled.swap(1, last);
@@ -337,7 +347,7 @@ mod tests {
     #[test]
     fn a_repair_that_comes_in_time_loses_nothing() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         let mut packets = packets(&[KEY, DELTA, DELTA]);
         let late = packets.remove(5);
         for packet in packets {
@@ -355,7 +365,7 @@ mod tests {
     #[test]
     fn a_packet_that_never_comes_costs_frames_up_to_the_next_keyframe() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         let mut packets = packets(&[KEY, DELTA, DELTA, KEY, DELTA]);
         packets.remove(5);
         for packet in packets {
@@ -374,7 +384,7 @@ mod tests {
     #[test]
     fn it_begins_with_a_keyframe_and_asks_for_one_that_does_not_come() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         for packet in packets(&[DELTA, DELTA]) {
             assembler.push(now, packet);
         }
@@ -387,7 +397,7 @@ mod tests {
     #[test]
     fn hostile_sequence_numbers_cost_bounded_memory() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         let template = packets(&[KEY]);
         for i in 0..200_000u64 {
             let seq = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
@@ -401,7 +411,7 @@ mod tests {
     #[test]
     fn bytes_have_a_bound_while_something_is_missing() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         assembler.push(now, packets(&[KEY])[0].clone());
         let large = Packet { seq: 0, marker: false, payload: vec![DELTA; 64 * 1024].into() };
         for seq in 3..300 {
@@ -414,7 +424,7 @@ mod tests {
     #[test]
     fn packets_before_the_first_keyframe_have_a_bound() {
         let now = Instant::now();
-        let mut assembler = Assembler::new(now);
+        let mut assembler = Assembler::new(now, None);
         let template = packets(&[DELTA]).remove(0);
         for seq in 0..2 * MAX_EARLY as u64 {
             assembler.push(now, Packet { seq, ..template.clone() });

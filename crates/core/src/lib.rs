@@ -10,7 +10,7 @@
 //! 3. waits for the next datagram, signalling message, frame or action, or for that time, and begins again.
 //!
 //! Nothing here reads a clock, opens a socket or starts a thread (`clippy.toml` bans it), and nothing calls back. The
-//! one thing that cannot be handed in is the randomness inside the cryptography of [`snow`] and [`str0m`].
+//! one thing that cannot be handed in is the randomness inside the cryptography of [`snow`] and [`lllsi_rtc`].
 //! `crates/io` is the shell around these machines for real networks, `crates/sim` the one for virtual networks.
 
 pub mod client;
@@ -103,7 +103,7 @@ pub enum SignalEvent {
 /// What a machine wants done.
 #[derive(Debug)]
 pub enum Output<E> {
-    /// Send this datagram.
+    /// Send these datagrams.
     Transmit(Transmit),
     /// Do this with the connection to the rendezvous server.
     Signal(SignalCommand),
@@ -113,14 +113,30 @@ pub enum Output<E> {
     Timeout(Instant),
 }
 
-/// A datagram to send.
+/// Datagrams to send, over one route.
 pub struct Transmit {
     /// The local address to send from; `None` leaves it to the system's routing.
     pub source: Option<SocketAddr>,
     /// Where to.
     pub destination: SocketAddr,
-    /// The bytes.
+    /// The bytes of one datagram, or of several one after the other.
     pub contents: Vec<u8>,
+    /// Bytes of each datagram; the last may be shorter. `None` if there is one.
+    pub segment_size: Option<usize>,
+}
+
+impl Transmit {
+    /// Its datagrams, in the order in which they are to be sent.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.contents.chunks(self.segment_size.unwrap_or(self.contents.len()).max(1))
+    }
+}
+
+impl From<lllsi_rtc::Transmit> for Transmit {
+    fn from(transmit: lllsi_rtc::Transmit) -> Self {
+        let lllsi_rtc::Transmit { route, contents, segment_size } = transmit;
+        Self { source: Some(route.local), destination: route.remote, contents, segment_size }
+    }
 }
 
 impl std::fmt::Debug for Transmit {

@@ -152,7 +152,12 @@ impl Server {
     /// Hands over what is to be sent and done.
     pub(crate) fn collect<E>(&mut self, now: Instant, outputs: &mut VecDeque<Output<E>>) {
         if let Some((destination, contents)) = self.gather.as_mut().and_then(|g| g.poll(now)) {
-            outputs.push_back(Output::Transmit(Transmit { source: None, destination, contents }));
+            outputs.push_back(Output::Transmit(Transmit {
+                source: None,
+                destination,
+                contents,
+                segment_size: None,
+            }));
         }
         outputs.extend(self.commands.drain(..).map(Output::Signal));
     }

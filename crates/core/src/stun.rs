@@ -5,8 +5,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use str0m::ice::StunMessage;
-
 /// First retransmission; it doubles until [`MAX_RTO`].
 const FIRST_RTO: Duration = Duration::from_millis(200);
 const MAX_RTO: Duration = Duration::from_secs(3);
@@ -22,10 +20,7 @@ const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
 pub(crate) type TransactionId = [u8; 12];
 
-/// Whether a datagram is STUN, by its first bits and magic cookie (RFC 8489, 5).
-pub fn is_stun(datagram: &[u8]) -> bool {
-    datagram.len() >= HEADER_BYTES && datagram[0] < 4 && datagram[4..8] == COOKIE
-}
+pub use lllsi_rtc::is_stun;
 
 /// The number that tells which answer belongs to which request.
 pub(crate) fn transaction_id(datagram: &[u8]) -> Option<TransactionId> {
@@ -127,8 +122,9 @@ fn mapped_address(datagram: &[u8], expected: &TransactionId) -> Option<SocketAdd
 
 /// The local ufrag that a connectivity check is meant for: how an unknown source finds its link.
 pub(crate) fn addressee(datagram: &[u8]) -> Option<String> {
-    let message = is_stun(datagram).then(|| StunMessage::parse(datagram).ok())??;
-    let (ours, _theirs) = message.split_username()?;
+    let (_, mut attributes) = parse(datagram, BINDING_REQUEST)?;
+    let (_, name) = attributes.find(|(kind, _)| *kind == USERNAME)?;
+    let (ours, _theirs) = std::str::from_utf8(name).ok()?.split_once(':')?;
     Some(ours.to_owned())
 }
 

@@ -269,7 +269,7 @@ where
                 self.hear();
             }
         };
-        self.batch.flush(&self.endpoint).await;
+        self.batch.flush(&mut self.endpoint).await;
         deadline
     }
 
@@ -300,7 +300,7 @@ where
     /// Does one thing the machine wants done.
     async fn output(&mut self, output: Output<M::Event>) {
         match output {
-            Output::Transmit(transmit) => self.batch.push(&self.endpoint, &transmit).await,
+            Output::Transmit(transmit) => self.batch.push(&mut self.endpoint, &transmit).await,
             Output::Signal(command) => self.signalling.command(command),
             Output::Event(event) => self.overflowed |= self.outbox.put(event).is_err(),
             Output::Timeout(_) => {}
@@ -473,7 +473,7 @@ mod tests {
             // Of growing sizes: none goes together with another.
             let contents = vec![0; 1000 - self.to_send];
             let destination = self.other.local_addr().expect("it is bound");
-            Output::Transmit(Transmit { source: None, destination, contents })
+            Output::Transmit(Transmit { source: None, destination, contents, segment_size: None })
         }
 
         fn status(&self) {}

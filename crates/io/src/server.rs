@@ -308,6 +308,7 @@ async fn answer_stun(mut socket: Endpoint, shell: Arc<Shell>) {
                     source: Some(destination),
                     destination: source,
                     contents,
+                    segment_size: None,
                 }));
             }),
             Err(error) => Err(error),
@@ -317,9 +318,9 @@ async fn answer_stun(mut socket: Endpoint, shell: Arc<Shell>) {
         }
         for answer in &answers {
             count(&shell.stun);
-            batch.push(&socket, answer).await;
+            batch.push(&mut socket, answer).await;
         }
-        batch.flush(&socket).await;
+        batch.flush(&mut socket).await;
     }
 }
 

@@ -26,7 +26,11 @@ const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Endpoint {
     socket: UdpSocket,
+    /// For batches, and for receiving.
     state: UdpSocketState,
+    /// For single datagrams. A refused one takes segmentation offload from the state that it was sent by: checks of a path go
+    /// to addresses that the kernel may refuse, and batches only where a path is proved.
+    single: UdpSocketState,
     local: SocketAddr,
     buffers: [Vec<u8>; RECEIVE_BATCH],
 }
@@ -60,9 +64,10 @@ impl Endpoint {
         // Only a wish: systems cap it.
         let _ = state.set_send_buffer_size((&socket).into(), BUFFER_BYTES);
         let _ = state.set_recv_buffer_size((&socket).into(), BUFFER_BYTES);
+        let single = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
         let buffers = std::array::from_fn(|_| vec![0; RECEIVE_BYTES]);
-        Ok(Self { socket, state, local, buffers })
+        Ok(Self { socket, state, single, local, buffers })
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
@@ -79,7 +84,7 @@ impl Endpoint {
         mut each: impl FnMut(SocketAddr, SocketAddr, &[u8]),
     ) -> io::Result<Received> {
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
-        let Self { socket, state, buffers, local } = self;
+        let Self { socket, state, buffers, local, .. } = self;
         let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
         // Also if it was not told that there are some: whoever has much to do is not told meanwhile.
         let result = state.recv((&*socket).into(), &mut slices, &mut meta);
@@ -117,24 +122,48 @@ impl Endpoint {
         Ok(Received::Some)
     }
 
-    async fn send(&self, batch: &Batch) {
-        let Some((source, destination)) = batch.route else {
-            return;
-        };
+    /// Sends datagrams of one size, of which the last may be shorter.
+    async fn send(&mut self, route: Route, contents: &[u8], segment: usize) {
+        if contents.len() <= segment {
+            let result = self.attempt(&self.single, route, contents, None).await;
+            return note(route, result);
+        }
+        let result = self.attempt(&self.state, route, contents, Some(segment)).await;
+        if !matches!(&result, Err(error) if is_refused(error)) {
+            return note(route, result);
+        }
+        // Either the kernel or the driver has no segmentation offload, or this destination cannot be reached.
+        let mut went = false;
+        for datagram in contents.chunks(segment) {
+            let result = self.attempt(&self.single, route, datagram, None).await;
+            went |= result.is_ok();
+            note(route, result);
+        }
+        if !went && let Ok(state) = UdpSocketState::new((&self.socket).into()) {
+            self.state = state;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        state: &UdpSocketState,
+        (source, destination): Route,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> io::Result<()> {
         let v6 = self.local.is_ipv6();
         let transmit = quinn_udp::Transmit {
             destination: if v6 { mapped(destination) } else { destination },
             ecn: None,
-            contents: &batch.bytes,
-            segment_size: (batch.segments > 1).then_some(batch.segment_bytes),
+            contents,
+            segment_size,
             src_ip: source.map(|a| a.ip()),
         };
         let attempt = || {
-            self.socket.try_io(Interest::WRITABLE, || {
-                self.state.try_send((&self.socket).into(), &transmit)
-            })
+            let send = || state.try_send((&self.socket).into(), &transmit);
+            self.socket.try_io(Interest::WRITABLE, send)
         };
-        let result = match attempt() {
+        match attempt() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 match tokio::time::timeout(SEND_PATIENCE, self.socket.writable()).await {
                     Ok(_) => attempt(),
@@ -142,11 +171,23 @@ impl Endpoint {
                 }
             }
             result => result,
-        };
-        // Unreachable candidates are normal while a path is looked for; a lost datagram is repaired like any other.
-        if let Err(error) = result {
-            tracing::debug!(%destination, %error, datagrams = batch.segments, "not sent");
         }
+    }
+}
+
+/// Where from, if that is not left to the system, and where to.
+type Route = (Option<SocketAddr>, SocketAddr);
+
+/// Whether the kernel does not take a datagram, or a batch, of this kind: EINVAL, or EIO of a driver.
+fn is_refused(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    error.kind() == io::ErrorKind::InvalidInput || error.raw_os_error() == Some(EIO)
+}
+
+/// Unreachable candidates are normal while a path is looked for; a lost datagram is repaired like any other.
+fn note((_, destination): Route, result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%destination, %error, "not sent");
     }
 }
 
@@ -165,11 +206,11 @@ fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Gathers datagrams of one route and size into one system call. Every datagram is copied once: the kernel wants a
-/// batch in one piece.
+/// Gathers single datagrams of one route and size into one system call. Each of these is copied once, since the kernel wants
+/// a batch in one piece; what comes as a batch is sent as it is.
 #[derive(Default)]
 pub(crate) struct Batch {
-    route: Option<(Option<SocketAddr>, SocketAddr)>,
+    route: Option<Route>,
     bytes: Vec<u8>,
     segment_bytes: usize,
     segments: usize,
@@ -180,34 +221,41 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Adds a datagram, after sending what does not go together with it.
-    pub(crate) async fn push(&mut self, endpoint: &Endpoint, transmit: &Transmit) {
+    /// Adds datagrams, after sending what does not go together with them.
+    pub(crate) async fn push(&mut self, endpoint: &mut Endpoint, transmit: &Transmit) {
         let max_segments = endpoint.state.max_gso_segments().min(MAX_SEGMENTS);
-        if !self.takes(transmit, max_segments) {
+        if let Some(segment) = transmit.segment_size.filter(|_| max_segments > 1) {
             self.flush(endpoint).await;
-            self.route = Some((transmit.source, transmit.destination));
-            self.segment_bytes = transmit.contents.len();
+            self.sends += 1;
+            let route = (transmit.source, transmit.destination);
+            return endpoint.send(route, &transmit.contents, segment).await;
         }
-        self.bytes.extend_from_slice(&transmit.contents);
-        self.segments += 1;
-        self.closed = transmit.contents.len() < self.segment_bytes;
+        for datagram in transmit.datagrams() {
+            let route = (transmit.source, transmit.destination);
+            if !self.takes(route, datagram.len(), max_segments) {
+                self.flush(endpoint).await;
+                self.route = Some(route);
+                self.segment_bytes = datagram.len();
+            }
+            self.bytes.extend_from_slice(datagram);
+            self.segments += 1;
+            self.closed = datagram.len() < self.segment_bytes;
+        }
     }
 
-    fn takes(&self, transmit: &Transmit, max_segments: usize) -> bool {
-        let len = transmit.contents.len();
-        self.route == Some((transmit.source, transmit.destination))
+    fn takes(&self, route: Route, len: usize, max_segments: usize) -> bool {
+        self.route == Some(route)
             && !self.closed
             && self.segments < max_segments
             && len <= self.segment_bytes
             && self.bytes.len() + len <= MAX_BATCH_BYTES
     }
 
-    pub(crate) async fn flush(&mut self, endpoint: &Endpoint) {
-        if self.segments > 0 {
+    pub(crate) async fn flush(&mut self, endpoint: &mut Endpoint) {
+        if let Some(route) = self.route.take() {
             self.sends += 1;
-            endpoint.send(self).await;
+            endpoint.send(route, &self.bytes, self.segment_bytes).await;
         }
-        self.route = None;
         self.bytes.clear();
         (self.segments, self.closed) = (0, false);
     }
@@ -219,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn batches_keep_datagrams_their_order_and_their_local_address() {
-        let sender = Endpoint::bind().unwrap();
+        let mut sender = Endpoint::bind().unwrap();
         let mut receiver = Endpoint::bind().unwrap();
         let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.local().port()));
         let source = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, sender.local().port())));
@@ -227,9 +275,10 @@ mod tests {
         let mut batch = Batch::default();
         for (i, size) in sizes.into_iter().enumerate() {
             let contents = vec![i as u8; size];
-            batch.push(&sender, &Transmit { source, destination, contents }).await;
+            let transmit = Transmit { source, destination, contents, segment_size: None };
+            batch.push(&mut sender, &transmit).await;
         }
-        batch.flush(&sender).await;
+        batch.flush(&mut sender).await;
         let mut got = Vec::new();
         while got.len() < sizes.len() {
             receiver.readable().await.unwrap();
@@ -246,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_after_all_was_taken_is_waited_for_and_told() {
-        let sender = Endpoint::bind().unwrap();
+        let mut sender = Endpoint::bind().unwrap();
         let mut receiver = Endpoint::bind().unwrap();
         let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.local().port()));
         let mut batch = Batch::default();
@@ -254,9 +303,10 @@ mod tests {
             for size in 1..=burst {
                 // Of growing sizes: none goes together with another.
                 let contents = vec![7; size];
-                batch.push(&sender, &Transmit { source: None, destination, contents }).await;
+                let transmit = Transmit { source: None, destination, contents, segment_size: None };
+                batch.push(&mut sender, &transmit).await;
             }
-            batch.flush(&sender).await;
+            batch.flush(&mut sender).await;
             let mut got = 0;
             while got < burst {
                 let told = tokio::time::timeout(Duration::from_secs(20), receiver.readable()).await;
@@ -269,5 +319,25 @@ mod tests {
             let idle = tokio::time::timeout(Duration::from_millis(1), receiver.readable()).await;
             assert!(idle.is_err(), "there is no more");
         }
+    }
+
+    #[tokio::test]
+    async fn a_refused_datagram_ends_no_batching() {
+        let mut sender = Endpoint::bind().unwrap();
+        if sender.state.max_gso_segments() < 2 {
+            return; // There is nothing to lose.
+        }
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, sender.local().port()));
+        // From a loopback address to another machine: nothing that the kernel sends.
+        let nowhere = SocketAddr::from(([192, 0, 2, 1], 9));
+        let mut batch = Batch::default();
+        for segment_size in [None, Some(100)] {
+            let contents = vec![7; 1000];
+            let (source, destination) = (Some(loopback), nowhere);
+            let transmit = Transmit { source, destination, contents, segment_size };
+            batch.push(&mut sender, &transmit).await;
+            batch.flush(&mut sender).await;
+        }
+        assert!(sender.state.max_gso_segments() > 1);
     }
 }

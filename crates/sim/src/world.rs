@@ -453,28 +453,29 @@ impl World {
 
     // --- Datagrams ---
 
-    fn transmit(&mut self, from: NodeId, transmit: Transmit) {
+    fn transmit(&mut self, from: NodeId, transmit: &Transmit) {
+        for datagram in transmit.datagrams() {
+            self.send(from, transmit.destination, datagram.to_vec());
+        }
+    }
+
+    fn send(&mut self, from: NodeId, destination: SocketAddr, data: Vec<u8>) {
         if from == NodeId::HOST {
-            *self.host_sent.entry(transmit.destination.ip()).or_default() += 1;
+            *self.host_sent.entry(destination.ip()).or_default() += 1;
         }
         let node = &mut self.nodes[from.0];
         let source = match &mut node.nat {
-            Some(nat) => nat.outbound(node.address, transmit.destination),
+            Some(nat) => nat.outbound(node.address, destination),
             None => node.address,
         };
-        let to = self.by_ip.get(&transmit.destination.ip()).copied();
+        let to = self.by_ip.get(&destination.ip()).copied();
         let out = node.conditions.pass(&mut self.rng);
         let on =
             to.map_or(Some(Duration::ZERO), |to| self.nodes[to.0].conditions.pass(&mut self.rng));
         let (Some(out), Some(on)) = (out, on) else {
             return;
         };
-        let happening = Happening::Datagram {
-            source,
-            destination: transmit.destination,
-            data: transmit.contents,
-        };
-        self.after(out + on, happening);
+        self.after(out + on, Happening::Datagram { source, destination, data });
     }
 
     fn arrive(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
@@ -537,7 +538,7 @@ impl World {
                 },
             };
             match step {
-                Plain::Transmit(transmit) => self.transmit(id, transmit),
+                Plain::Transmit(transmit) => self.transmit(id, &transmit),
                 Plain::Signal(command) => self.command(id, command),
                 Plain::Timeout(at) => {
                     // A machine that asks to be woken now is woken a moment later: time must pass.

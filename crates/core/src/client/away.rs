@@ -79,7 +79,9 @@ impl Client {
         let (seed, now) = (&self.config.random_seed, self.now);
         self.nonce = Nonce::from_bytes(derive(seed, b"client nonce", self.attempt));
         self.server = Server::connect(now, &derive(seed, b"server", self.attempt));
-        (self.link, self.offer) = Link::offer(now, &self.config.certificate, &self.config.locals);
+        let link_seed = derive(seed, b"link", self.attempt);
+        (self.link, self.offer) =
+            Link::offer(now, &self.config.certificate, &self.config.locals, link_seed);
         self.config.entry = self.pass.clone().unwrap_or_else(|| self.config.entry.clone());
         (self.phase, self.started) = (Phase::Entering, now);
         if let Some(away) = &mut self.away {

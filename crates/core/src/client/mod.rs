@@ -113,7 +113,12 @@ impl Client {
     /// Begins to join.
     pub fn new(now: Instant, mut config: Config) -> Self {
         truncate(&mut config.name, MAX_NAME_BYTES);
-        let (link, offer) = Link::offer(now, &config.certificate, &config.locals);
+        let (link, offer) = Link::offer(
+            now,
+            &config.certificate,
+            &config.locals,
+            derive(&config.random_seed, b"link", 0),
+        );
         let run = derive(&config.random_seed, b"streams", 0);
         let run = run.first_chunk().expect("it is longer");
         let mut client = Self {
@@ -124,7 +129,7 @@ impl Client {
             link,
             offer,
             path: None,
-            assembler: Assembler::new(now),
+            assembler: Assembler::new(now, None),
             clock: ClockSync::default(),
             delay: DelayWindow::default(),
             latency_us: 0,
@@ -159,7 +164,7 @@ impl Client {
             welcome,
             restart,
             self.server.timeout(),
-            self.link.timeout(self.now),
+            self.link.timeout(),
             self.assembler.timeout().filter(|_| self.link.is_up()),
             self.report_at,
             self.ping_at,
@@ -231,7 +236,7 @@ impl Client {
         match event {
             LinkEvent::Up(path) => {
                 (self.path, self.away) = (Some(path), None);
-                self.assembler = Assembler::new(self.now);
+                self.assembler = Assembler::new(self.now, self.link.rtt());
                 (self.report_at, self.ping_at) = (Some(self.now), Some(self.now));
                 self.event(Event::Connected(path));
             }
@@ -303,7 +308,9 @@ impl Client {
             }
             self.event(Event::Frame(frame));
         }
-        if self.assembler.handle_timeout(self.now) {
+        let wants_keyframe = self.assembler.handle_timeout(self.now);
+        self.link.forget_before(self.assembler.base());
+        if wants_keyframe {
             self.link.request_keyframe(self.now);
         }
     }

@@ -40,6 +40,7 @@ use lllsi_proto::invite::TicketId;
 use lllsi_proto::rendezvous::{ClientId, Request};
 use lllsi_proto::rtsmp::EndReason;
 use lllsi_proto::sealed::PartReason;
+use lllsi_rtc::Payloads;
 
 use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
@@ -73,6 +74,7 @@ const RATE_EVERY: Duration = Duration::from_millis(100);
 struct Place {
     locals: Vec<SocketAddr>,
     certificate: Certificate,
+    seed: [u8; 32],
 }
 
 /// The host's machine. See the [crate documentation](crate) for how to drive it.
@@ -118,7 +120,7 @@ impl Host {
         let max = f64::from(config.max_bitrate);
         let seed = config.random_seed;
         let door = Door::new(now, config.identity, config.room, config.terms, seed);
-        let place = Place { locals: config.locals, certificate: config.certificate };
+        let place = Place { locals: config.locals, certificate: config.certificate, seed };
         let [a, b, c, d, ..] = derive(&seed, b"streams", 0);
         let run = [a, b, c, d];
         let mut host = Self {
@@ -285,7 +287,7 @@ impl Host {
         info.captured_us = micros_since(self.epoch, frame.captured_at);
         info.send_queue_us =
             self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
-        let payloads = packetize(&frame.data, &info, MAX_PAYLOAD);
+        let payloads: Payloads = packetize(&frame.data, &info, MAX_PAYLOAD).into();
         if frame.keyframe {
             self.keyframe_wanted = false;
         }

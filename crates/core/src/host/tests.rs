@@ -95,7 +95,7 @@ impl Fixture {
 
     fn greet_as(&mut self, number: u32, name: String) -> Joiner {
         let at = SocketAddr::from(([10, 0, 0, 2], 5000));
-        let (link, offer) = Link::offer(self.now, &Certificate::generate(), &[at]);
+        let (link, offer) = Link::offer(self.now, &Certificate::generate(), &[at], [1; 32]);
         let hello = Hello { name, offer, nonce: Nonce::from_bytes([1; 32]) };
         let shared = PreShared::link(&self.identity.room(), &self.identity.secret);
         let host_key = self.identity.public_key();
@@ -278,7 +278,7 @@ fn what_makes_no_sense_is_counted_and_changes_nothing_for_others() {
 }
 
 #[test]
-fn one_viewer_gets_a_keyframe_every_400_ms_at_most() {
+fn one_viewer_gets_a_keyframe_every_500_ms_at_most() {
     let mut f = Fixture::new(false, 8);
     f.greet(1);
     let (epoch, limits) = (f.now, f.host.limits);

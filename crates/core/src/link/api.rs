@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use bytes::Bytes;
 use lllsi_proto::control::Message;
-use str0m::RtcError;
+use lllsi_rtc::{Closed, NegotiationError};
 
 use super::{PUNCH_TIMEOUT, SILENCE};
 use crate::assemble::Packet;
@@ -89,12 +89,19 @@ pub(crate) enum LinkEvent {
     Down(LinkError),
 }
 
-impl From<RtcError> for LinkError {
-    fn from(error: RtcError) -> Self {
-        match error {
-            // What str0m calls it when the certificate is not the one announced.
-            RtcError::RemoteSdp(_) => Self::NotBound,
-            error => Self::Transport(error.to_string()),
+impl From<Closed> for LinkError {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Certificate => Self::NotBound,
+            Closed::Peer => Self::Closed,
+            Closed::Consent => Self::Silent,
+            closed => Self::Transport(closed.to_string()),
         }
+    }
+}
+
+impl From<NegotiationError> for LinkError {
+    fn from(error: NegotiationError) -> Self {
+        Self::BadDescription(error.to_string())
     }
 }

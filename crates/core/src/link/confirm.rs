@@ -2,17 +2,16 @@
 
 use std::time::Instant;
 
-use lllsi_proto::control::Message;
+use lllsi_proto::control::{Message, PULSE_CHANNEL};
 
 use super::{Link, LinkError, LinkEvent, State};
 use crate::seal::Role;
 
 impl Link {
     /// Both certificates' fingerprints, client's first: ours, and the one DTLS has checked theirs against.
-    pub(super) fn read_fingerprints(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let api = self.rtc.direct_api();
-        let (ours, theirs) = (api.local_dtls_fingerprint(), api.remote_dtls_fingerprint()?);
-        let (ours, theirs) = (ours.bytes.clone(), theirs.bytes.clone());
+    pub(super) fn fingerprints(&self) -> Option<([u8; 32], [u8; 32])> {
+        let (ours, theirs) =
+            (self.transport.local_fingerprint(), self.transport.remote_fingerprint()?);
         Some(match self.role {
             Role::Client => (ours, theirs),
             Role::Host => (theirs, ours),
@@ -21,15 +20,15 @@ impl Link {
 
     pub(super) fn handle_confirm(&mut self, now: Instant, mac: &[u8], verified: bool) {
         if let State::Confirming { .. } = self.state {
-            let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
-            else {
+            let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints()) else {
                 return;
             };
-            if !binding.verify(self.role.other(), client, host, mac) {
+            if !binding.verify(self.role.other(), &client, &host, mac) {
                 return self.fail(LinkError::NotBound);
             }
             let Some(path) = self.path else { return };
             self.state = State::Up;
+            self.transport.take_media();
             self.heard_at = now;
             self.events.push_back(LinkEvent::Up(path));
             // Tell them at once: they wait for it.
@@ -45,12 +44,11 @@ impl Link {
         }
     }
 
-    pub(super) fn write_confirm(&mut self) {
-        let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints.as_ref())
-        else {
+    pub(super) fn write_confirm(&mut self, now: Instant) {
+        let (Some(binding), Some((client, host))) = (&self.binding, self.fingerprints()) else {
             return;
         };
-        let mac = binding.confirm(self.role, client, host);
-        self.write(self.pulse, &Message::Confirm { mac, verified: self.is_up() });
+        let mac = binding.confirm(self.role, &client, &host);
+        self.write(now, PULSE_CHANNEL, &Message::Confirm { mac, verified: self.is_up() });
     }
 }

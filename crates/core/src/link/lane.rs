@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
+
 use super::{Lane, Link, LinkError, LinkEvent};
 
 /// Bytes that the channel of reliable streams may hold: docs/rtsmp.md, section 2.
@@ -65,9 +67,8 @@ impl Link {
             return;
         }
         let mut sent = false;
-        for (lane, id) in [(Lane::Live, self.live), (Lane::Ordered, self.streams)] {
-            while let Some(mut channel) = self.rtc.channel(id)
-                && let held = channel.buffered_amount()
+        for (lane, channel) in [(Lane::Live, LIVE_CHANNEL), (Lane::Ordered, STREAMS_CHANNEL)] {
+            while let held = self.transport.buffered(channel)
                 && match lane {
                     Lane::Live => self.live_queue.has_room(now, held),
                     Lane::Ordered => held < ORDERED_BUFFER,
@@ -75,7 +76,7 @@ impl Link {
                 && let Some(message) = next(lane)
             {
                 sent = true;
-                if !matches!(channel.write(true, &message), Ok(true)) {
+                if !self.transport.write(channel, true, &message) {
                     let detail = "a channel did not take what it had room for".into();
                     return self.fail(LinkError::Transport(detail));
                 }
@@ -85,7 +86,8 @@ impl Link {
             }
         }
         if sent {
-            self.handle_timeout(now);
+            self.transport.flush(now);
+            self.drain(now);
         }
     }
 

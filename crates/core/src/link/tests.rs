@@ -32,9 +32,10 @@ struct End {
 /// A client's end and a host's, with the descriptions as somebody changes them.
 fn pair(now: Instant, first: u8, meddle: impl Fn(String) -> String) -> [End; 2] {
     let [client_at, host_at] = [address(first), address(first + 1)];
-    let (mut client, offer) = Link::offer(now, &Certificate::generate(), &[client_at]);
+    let (mut client, offer) = Link::offer(now, &Certificate::generate(), &[client_at], [first; 32]);
+    let certificate = Certificate::generate();
     let (host, answer) =
-        Link::answer(now, &Certificate::generate(), &[host_at], &meddle(offer)).unwrap();
+        Link::answer(now, &certificate, &[host_at], &meddle(offer), [first + 1; 32]).unwrap();
     client.accept_answer(now, &meddle(answer)).unwrap();
     [(client, client_at), (host, host_at)].map(|(link, at)| End { link, at, told: Vec::new() })
 }
@@ -49,7 +50,9 @@ fn run(now: &mut Instant, ends: &mut [End], mut done: impl FnMut(&mut [End]) -> 
                 let source = ends[i].at;
                 let to = ends.iter_mut().find(|end| end.at == transmit.destination);
                 if let Some(End { link, at, .. }) = to {
-                    link.handle_datagram(*now, source, *at, &transmit.contents);
+                    for datagram in transmit.datagrams() {
+                        link.handle_datagram(*now, source, *at, datagram);
+                    }
                 }
             }
             while let Some(event) = ends[i].link.poll_event() {
@@ -132,42 +135,23 @@ fn whoever_sits_between_with_certificates_of_their_own_is_found_out() {
     bob.link.set_binding(now, host);
     let mut ends = [ada, to_ada, to_host, bob];
     let open = |ends: &mut [End]| {
-        ends.iter().all(|end| end.link.fingerprints.is_some() && end.link.pulse_open)
+        ends.iter().all(|end| end.link.fingerprints().is_some() && end.link.pulse_open)
     };
     assert!(run(&mut now, &mut ends, open), "without the proofs nobody would notice");
     assert!(!ends.iter().any(is_up));
     for (from, on, to) in [(0, 2, 3), (3, 1, 0)] {
         let End { link, .. } = &ends[from];
-        let (binding, prints) = (link.binding.as_ref(), link.fingerprints.as_ref());
+        let (binding, prints) = (link.binding.as_ref(), link.fingerprints());
         let (binding, (client, host)) = (binding.unwrap(), prints.unwrap());
         let proof =
-            Message::Confirm { mac: binding.confirm(link.role, client, host), verified: false };
+            Message::Confirm { mac: binding.confirm(link.role, &client, &host), verified: false };
         let End { link, .. } = &mut ends[on];
-        link.write(link.pulse, &proof);
+        link.write(now, PULSE_CHANNEL, &proof);
+        link.drain(now);
         assert!(run(&mut now, &mut ends, |ends| ended(&ends[to]).is_some()));
         assert_eq!(ended(&ends[to]), Some(&LinkError::NotBound));
     }
     assert!(!ends.iter().any(is_up));
-}
-
-#[test]
-#[allow(clippy::disallowed_methods)]
-fn addresses_of_either_side_have_a_bound() {
-    let now = Instant::now();
-    let [mut client, _] = pair(now, 1, |description| description);
-    let ours = |n: usize| client_address(203, n);
-    let told: Vec<_> =
-        (0..=MAX_REFLEXIVE).map(|n| client.link.add_local(now, ours(n), address(1))).collect();
-    assert!(told[..MAX_REFLEXIVE].iter().all(Option::is_some) && told[MAX_REFLEXIVE].is_none());
-    for n in 0..=MAX_SOURCES {
-        client.link.note_source(client_address(198, n));
-    }
-    assert_eq!(client.link.sources().count(), MAX_SOURCES);
-    assert!(!client.link.knows(client_address(198, MAX_SOURCES)));
-}
-
-fn client_address(net: u8, number: usize) -> SocketAddr {
-    SocketAddr::from(([net, 51, 100, number as u8], 5000))
 }
 
 #[test]
@@ -185,7 +169,7 @@ fn what_is_not_the_other_sides_or_makes_no_sense_is_ignored_and_counted() {
     host.link.handle_datagram(now, address(9), host.at, &[0x90; 60]);
     host.link.handle_datagram(now, client.at, host.at, &[0xff; 60]);
     host.link.handle_message(now, &[0x77; MAX_MESSAGE_BYTES + 1]);
-    for _ in 0..=MAX_CANDIDATES {
+    for _ in 0..=sdp::MAX_CANDIDATES {
         host.link.add_remote(now, "candidate:1 1 udp 1 203.0.113.1 5000 typ host");
     }
     let Ignored { candidates, datagrams, messages } = host.link.ignored();

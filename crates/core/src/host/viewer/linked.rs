@@ -1,10 +1,10 @@
 //! A viewer's link: frames and streams to it, and what it says.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Message, Report};
 use lllsi_proto::h264::FrameInfo;
+use lllsi_rtc::Payloads;
 
 use super::{Stage, Step, Viewer};
 use crate::host::Event;
@@ -13,8 +13,8 @@ use crate::rate::{self, Estimate, Limits, Sample};
 use crate::streams::Streams;
 use crate::{CodedFrame, FAR_FUTURE, micros_since};
 
-/// A viewer may ask for a keyframe this often.
-const KEYFRAME_PAUSE: Duration = Duration::from_millis(400);
+/// A viewer may ask for a keyframe this often, or once in a round trip if that is longer: the last one may be under way.
+const KEYFRAME_PAUSE: Duration = Duration::from_millis(500);
 
 impl Viewer {
     pub(in crate::host) fn send_frame(
@@ -22,7 +22,7 @@ impl Viewer {
         now: Instant,
         frame: &CodedFrame,
         info: FrameInfo,
-        payloads: &[Arc<[u8]>],
+        payloads: &Payloads,
     ) {
         self.needs_keyframe &= !frame.keyframe;
         if let (false, true, Stage::Linked(link, _)) =
@@ -41,12 +41,20 @@ impl Viewer {
         self.wants_pictures = wants;
     }
 
+    fn keyframe_pause(&self) -> Duration {
+        let rtt = match &self.stage {
+            Stage::Linked(link, _) => link.rtt(),
+            _ => None,
+        };
+        KEYFRAME_PAUSE.max(rtt.unwrap_or_default())
+    }
+
     /// Asks for the keyframe that it has been waiting for, as soon as it may.
     fn ask_for_keyframe(&mut self, now: Instant) {
         self.owed_keyframe &= self.needs_keyframe && self.wants_pictures;
         if self.owed_keyframe && now >= self.keyframe_at {
             self.owed_keyframe = false;
-            self.keyframe_at = now + KEYFRAME_PAUSE;
+            self.keyframe_at = now + self.keyframe_pause();
             self.events.push_back(Event::KeyframeWanted);
         }
     }
@@ -73,7 +81,7 @@ impl Viewer {
         }
         self.collect();
         let link = match &self.stage {
-            Stage::Linked(link, _) => link.timeout(now),
+            Stage::Linked(link, _) => link.timeout(),
             _ => None,
         };
         self.ask_for_keyframe(now);
@@ -134,7 +142,7 @@ impl Viewer {
             }
             LinkEvent::KeyframeWanted if now < self.keyframe_at => self.hasty += 1,
             LinkEvent::KeyframeWanted => {
-                self.keyframe_at = now + KEYFRAME_PAUSE;
+                self.keyframe_at = now + self.keyframe_pause();
                 self.needs_keyframe = true;
                 self.events.push_back(Event::KeyframeWanted);
             }

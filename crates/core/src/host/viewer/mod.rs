@@ -308,7 +308,13 @@ impl Viewer {
     ) -> Result<(), LinkError> {
         self.announced = true;
         let offer = std::mem::take(&mut self.hello.offer);
-        let (mut link, answer) = Link::answer(now, &place.certificate, &place.locals, &offer)?;
+        let (mut link, answer) = Link::answer(
+            now,
+            &place.certificate,
+            &place.locals,
+            &offer,
+            derive(&place.seed, b"link", self.id.0.into()),
+        )?;
         let candidate = reflexive.and_then(|(mapped, base)| link.add_local(now, mapped, base));
         for candidate in self.early_candidates.drain(..) {
             link.add_remote(now, &candidate);

@@ -1,0 +1,214 @@
+//! DTLS 1.2 and 1.3 (RFC 6347, RFC 9147) by the `dimpl` crate, with its own patience: a lost handshake packet is sent again
+//! after a quarter of a second, and then at least once a second. RFC 9147 (5.8.2) asks for a second that doubles where
+//! nothing is known of the path; ICE has just measured it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use dimpl::{Config, DtlsCertificate, Output, ProtocolVersion, SrtpProfile};
+
+use crate::srtp::Profile;
+
+const FIRST_RTO: Duration = Duration::from_millis(250);
+/// `dimpl` doubles its timer with each retry. Its clock is put forward instead of waiting longer than this.
+const MAX_RTO: Duration = Duration::from_secs(1);
+/// A wait this long is how `dimpl` says "never" (it says ten years).
+const NOT_A_RETRY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The owner of the transport has a limit of time, which comes first.
+const RETRIES: usize = 64;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A handshake record: byte 0 is its type, byte 13 the type of the message in it.
+const HANDSHAKE: u8 = 22;
+const SERVER_HELLO: u8 = 2;
+const HELLO_VERIFY_REQUEST: u8 = 3;
+/// The largest record that `dimpl` makes.
+const MAX_RECORD_BYTES: usize = 18 * 1024;
+
+/// Which versions of DTLS a transport speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DtlsVersion {
+    /// 1.3 where the peer knows it, which saves a round trip; else 1.2.
+    #[default]
+    Newest,
+    /// 1.2 alone.
+    V12,
+}
+
+/// A self-signed certificate and its key. It may serve any number of transports: making one costs milliseconds.
+///
+/// ```
+/// let certificate = lllsi_rtc::Certificate::generate();
+/// assert_eq!(certificate.fingerprint().len(), 32);
+/// ```
+#[derive(Clone)]
+pub struct Certificate {
+    inner: DtlsCertificate,
+    fingerprint: [u8; 32],
+    /// Building one runs the cryptography's self-test, which takes a millisecond.
+    config: Arc<Config>,
+}
+
+impl Certificate {
+    /// Makes a certificate with a fresh key.
+    pub fn generate() -> Self {
+        let inner = dimpl::certificate::generate_self_signed_certificate()
+            .expect("the built-in cryptography makes certificates");
+        // ICE has shown that the peer is where it says: no cookie round trip is needed.
+        let config = Config::builder()
+            .use_server_cookie(false)
+            .flight_start_rto(FIRST_RTO)
+            .flight_retries(RETRIES)
+            .handshake_timeout(HANDSHAKE_TIMEOUT)
+            .build()
+            .expect("the configuration is constant");
+        let fingerprint = fingerprint(&inner.certificate);
+        Self { inner, fingerprint, config: Arc::new(config) }
+    }
+
+    /// SHA-256 of the certificate in DER form (RFC 8122, 5).
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate(..)")
+    }
+}
+
+fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, der).as_ref());
+    bytes
+}
+
+/// What the handshake and the records after it bring.
+pub(crate) enum DtlsEvent {
+    Packet(Vec<u8>),
+    /// SHA-256 of the peer's certificate.
+    PeerCertificate([u8; 32]),
+    Keys(Profile, Vec<u8>),
+    Connected,
+    Data(Vec<u8>),
+    Closed,
+}
+
+pub(crate) struct Dtls {
+    inner: dimpl::Dtls,
+    is_client: bool,
+    now: Instant,
+    /// How far `dimpl`'s clock has been put forward.
+    ahead: Duration,
+    timeout: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+impl Dtls {
+    pub(crate) fn new(
+        now: Instant,
+        certificate: &Certificate,
+        version: DtlsVersion,
+        is_client: bool,
+    ) -> Result<Self, dimpl::Error> {
+        let (config, own) = (Arc::clone(&certificate.config), certificate.inner.clone());
+        let mut inner = match version {
+            DtlsVersion::Newest => dimpl::Dtls::new_auto(config, own, now),
+            DtlsVersion::V12 => dimpl::Dtls::new_12(config, own, now),
+        };
+        inner.set_active(is_client);
+        // A ClientHello that comes before this would make it panic.
+        inner.handle_timeout(now)?;
+        Ok(Self { inner, is_client, now, ahead: Duration::ZERO, timeout: None, buffer: Vec::new() })
+    }
+
+    pub(crate) fn is_client(&self) -> bool {
+        self.is_client
+    }
+
+    pub(crate) fn is_version_13(&self) -> bool {
+        self.inner.protocol_version() == Some(ProtocolVersion::DTLS1_3)
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
+        // While it looks for the version, a client takes anything but a ServerHello for a fatal error: a third party
+        // could end the handshake with one datagram.
+        let is_undecided = self.is_client && self.inner.protocol_version().is_none();
+        let is_hello = datagram.first() == Some(&HANDSHAKE)
+            && matches!(datagram.get(13), Some(&(SERVER_HELLO | HELLO_VERIFY_REQUEST)));
+        if is_undecided && !is_hello {
+            return Ok(());
+        }
+        self.handle_timeout(now)?;
+        self.inner.handle_packet(datagram)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), dimpl::Error> {
+        self.now = now;
+        self.inner.handle_timeout(now + self.ahead)
+    }
+
+    /// Sends one record of application data. Returns `false` before a version is decided on.
+    pub(crate) fn send(&mut self, data: &[u8]) -> Result<bool, dimpl::Error> {
+        Ok(self.inner.send_application_data(data)? == data.len())
+    }
+
+    pub(crate) fn close(&mut self) -> Result<(), dimpl::Error> {
+        self.inner.close()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// What happens next; `None` until more is handed in.
+    pub(crate) fn poll(&mut self) -> Option<DtlsEvent> {
+        if self.buffer.is_empty() {
+            self.buffer.resize(2048, 0);
+        }
+        loop {
+            let needed = match self.inner.poll_output(&mut self.buffer) {
+                Output::Packet(packet) => return Some(DtlsEvent::Packet(packet.to_vec())),
+                Output::PeerCert(der) => {
+                    return Some(DtlsEvent::PeerCertificate(fingerprint(der)));
+                }
+                Output::KeyingMaterial(keys, profile) => {
+                    if let Some(profile) = srtp_profile(profile) {
+                        return Some(DtlsEvent::Keys(profile, keys.to_vec()));
+                    }
+                    continue;
+                }
+                Output::Connected => return Some(DtlsEvent::Connected),
+                Output::ApplicationData(data) => return Some(DtlsEvent::Data(data.to_vec())),
+                Output::CloseNotify => return Some(DtlsEvent::Closed),
+                Output::BufferTooSmall { needed } => needed,
+                Output::Timeout(theirs) => {
+                    let wait = theirs.saturating_duration_since(self.now + self.ahead);
+                    if wait > MAX_RTO && wait < NOT_A_RETRY {
+                        self.ahead += wait - MAX_RTO;
+                    }
+                    let is_retry = wait < NOT_A_RETRY;
+                    self.timeout = theirs.checked_sub(self.ahead).filter(|_| is_retry);
+                    return None;
+                }
+                _ => continue,
+            };
+            if needed > MAX_RECORD_BYTES {
+                return None;
+            }
+            self.buffer.resize(needed, 0);
+        }
+    }
+}
+
+fn srtp_profile(profile: SrtpProfile) -> Option<Profile> {
+    match profile {
+        SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::Aes128CmSha1_80),
+        SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
+        SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),
+        #[allow(unreachable_patterns)]
+        _ => None,
+    }
+}

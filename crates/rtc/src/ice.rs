@@ -1,0 +1,279 @@
+//! ICE (RFC 8445) with trickling (RFC 8838) by the `is` crate, and what that crate leaves to its owner: pace, bounds on
+//! sources, datagrams that the kernel would refuse, and consent (RFC 7675).
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvider};
+
+use crate::Route;
+use crate::sdp::Credentials;
+
+/// The shortest time between two checks (Ta; RFC 8445, 14.2, allows no less).
+const PACE: Duration = Duration::from_millis(5);
+/// An unanswered check is repeated after this, then after twice that, and so on. The first ones often meet a NAT that the
+/// peer has not opened yet.
+const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
+/// The longest time between two checks of a pair; the selected pair is checked this often.
+const MAX_CHECK_RTO: Duration = Duration::from_secs(2);
+/// With the times above, checks of a pair go on for about 14 s.
+const MAX_CHECKS: usize = 11;
+/// Consent to send expires this long after the peer's last valid response (RFC 7675, 5.1).
+const CONSENT: Duration = Duration::from_secs(30);
+/// Remote addresses that have passed a check. `is` keeps a candidate for each, and looks at all of them per check.
+const MAX_SOURCES: usize = 64;
+/// STUN attributes of one message. Browsers send at most ten.
+const MAX_ATTRIBUTES: usize = 24;
+const STUN_HEADER_BYTES: usize = 20;
+const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+/// Whether a datagram is STUN, by its first bits and magic cookie (RFC 8489, 5).
+pub fn is_stun(datagram: &[u8]) -> bool {
+    datagram.len() >= STUN_HEADER_BYTES && datagram[0] < 4 && datagram[4..8] == STUN_COOKIE
+}
+
+/// What one call tells.
+pub(crate) enum IceEvent {
+    /// Everything but checks goes over this route from now on.
+    Selected(Route),
+}
+
+pub(crate) struct Ice {
+    agent: IceAgent,
+    credentials: Credentials,
+    is_offerer: bool,
+    reflexive: usize,
+    /// Host and reflexive candidates, as lines for the peer. The agent's own list holds what it learnt, too.
+    lines: Vec<String>,
+    sources: VecDeque<SocketAddr>,
+    selected: Option<Route>,
+    responses: u64,
+    /// When consent expires; `None` before a pair is selected.
+    consent_until: Option<Instant>,
+}
+
+impl Ice {
+    pub(crate) fn new(is_controlling: bool, credentials: Credentials, tie_breaker: u64) -> Self {
+        let mut agent = IceAgent::with_hmac(creds(&credentials), &Hmac);
+        agent.set_controlling(is_controlling);
+        agent.set_control_tie_breaker(tie_breaker);
+        agent.set_timing_advance(PACE);
+        agent.set_initial_stun_rto(FIRST_CHECK_RTO);
+        agent.set_max_stun_rto(MAX_CHECK_RTO);
+        agent.set_max_stun_retransmits(MAX_CHECKS);
+        Self {
+            agent,
+            credentials,
+            is_offerer: is_controlling,
+            reflexive: 0,
+            lines: Vec::new(),
+            sources: VecDeque::new(),
+            selected: None,
+            responses: 0,
+            consent_until: None,
+        }
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub(crate) fn set_remote_credentials(&mut self, theirs: &Credentials) {
+        self.agent.set_remote_credentials(creds(theirs));
+    }
+
+    /// New credentials; local candidates stay, the selected route is in use until another one is found.
+    pub(crate) fn restart(&mut self, credentials: Credentials) {
+        self.agent.ice_restart(creds(&credentials), true);
+        self.credentials = credentials;
+        let selected = self.selected.map(|route| route.remote);
+        self.sources.retain(|source| Some(*source) == selected);
+        (self.responses, self.reflexive) = (0, 0);
+    }
+
+    pub(crate) fn is_controlling(&self) -> bool {
+        self.is_offerer
+    }
+
+    /// Lines of all local candidates.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    pub(crate) fn add_host(&mut self, address: SocketAddr) {
+        match Candidate::host(address, Protocol::Udp) {
+            Ok(candidate) => drop(self.add_local(candidate)),
+            Err(error) => tracing::debug!(%address, %error, "local address not usable"),
+        }
+    }
+
+    /// Adds an address at which a server saw `base`. Returns its candidate line, unless it is known.
+    pub(crate) fn add_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) -> Option<String> {
+        let candidate = Candidate::server_reflexive(mapped, base, Protocol::Udp).ok()?;
+        self.reflexive += 1;
+        self.add_local(candidate)
+    }
+
+    /// The line of a reflexive candidate.
+    pub(crate) fn reflexive_line(mapped: SocketAddr, base: SocketAddr) -> Option<String> {
+        Some(Candidate::server_reflexive(mapped, base, Protocol::Udp).ok()?.to_sdp_string())
+    }
+
+    /// Reflexive addresses added since the last restart.
+    pub(crate) fn reflexive(&self) -> usize {
+        self.reflexive
+    }
+
+    /// The line has no user fragment: the one in use may be replaced by a restart while the line is under way.
+    fn add_local(&mut self, candidate: Candidate) -> Option<String> {
+        let line = candidate.to_sdp_string();
+        self.agent.add_local_candidate(candidate)?;
+        self.lines.push(line.clone());
+        Some(line)
+    }
+
+    /// Adds an address of the peer; a line that `is` does not understand is an error.
+    pub(crate) fn add_remote(&mut self, line: &str) -> Result<(), String> {
+        let candidate = Candidate::from_sdp_string(line).map_err(|e| e.to_string())?;
+        if !may_be_tried(candidate.addr()) {
+            return Err("it leads nowhere".into());
+        }
+        self.agent.add_remote_candidate(candidate);
+        Ok(())
+    }
+
+    /// Whether the peer has proved by a check that it receives at this address.
+    pub(crate) fn knows(&self, source: SocketAddr) -> bool {
+        self.sources.contains(&source)
+    }
+
+    /// All such addresses.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sources.iter().copied()
+    }
+
+    /// Takes a STUN datagram. Returns whether it was authentic.
+    pub(crate) fn handle(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        datagram: &[u8],
+    ) -> bool {
+        let is_known = self.knows(source);
+        if !(is_known || self.sources.len() < MAX_SOURCES) || !is_well_formed(datagram) {
+            return false;
+        }
+        let Ok(message) = StunMessage::parse(datagram) else { return false };
+        let packet = StunPacket { proto: Protocol::Udp, source, destination, message };
+        if !self.agent.handle_packet(now, packet) {
+            return false;
+        }
+        if !is_known {
+            self.sources.push_back(source);
+        }
+        let responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
+        if responses != self.responses {
+            self.responses = responses;
+            self.consent_until = Some(now + CONSENT);
+        }
+        true
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn timeout(&mut self) -> Option<Instant> {
+        [self.agent.poll_timeout(), self.consent_until].into_iter().flatten().min()
+    }
+
+    /// Whether the peer has not confirmed for [`CONSENT`] that it wants to receive: nothing may be sent any more.
+    pub(crate) fn has_lost_consent(&self, now: Instant) -> bool {
+        self.consent_until.is_some_and(|until| now >= until)
+    }
+
+    /// The next check or response, with the route that it takes.
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Route, Vec<u8>)> {
+        loop {
+            let transmit = self.agent.poll_transmit()?;
+            let route = Route { local: transmit.source, remote: transmit.destination };
+            if is_routable(route) {
+                return Some((route, transmit.contents.into()));
+            }
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self, now: Instant) -> Option<IceEvent> {
+        loop {
+            if let IceAgentEvent::NominatedSend { source, destination, .. } =
+                self.agent.poll_event()?
+            {
+                let route = Route { local: source, remote: destination };
+                self.consent_until = Some(now + CONSENT);
+                self.selected = Some(route);
+                return Some(IceEvent::Selected(route));
+            }
+        }
+    }
+
+    /// The last round trip over the selected route.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.agent.nominated_pair_rtt()
+    }
+}
+
+fn creds(credentials: &Credentials) -> IceCreds {
+    IceCreds { ufrag: credentials.ufrag().into(), pass: credentials.pwd().into() }
+}
+
+/// Whether a datagram to this address reaches at most one machine, at a real port.
+pub fn may_be_tried(address: SocketAddr) -> bool {
+    let is_broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0
+        && !address.ip().is_unspecified()
+        && !address.ip().is_multicast()
+        && !is_broadcast
+}
+
+/// The kernel refuses datagrams from a loopback address to another machine, and a socket that was refused once may lose
+/// segmentation offload for good.
+fn is_routable(route: Route) -> bool {
+    let Route { local, remote } = route;
+    local.is_ipv4() == remote.is_ipv4() && local.ip().is_loopback() == remote.ip().is_loopback()
+}
+
+/// Whether the attributes fit, and are not so many that parsing them is work that a stranger can cause.
+fn is_well_formed(datagram: &[u8]) -> bool {
+    if !is_stun(datagram) {
+        return false;
+    }
+    let mut rest = &datagram[STUN_HEADER_BYTES..];
+    for _ in 0..MAX_ATTRIBUTES {
+        let Some((&[_, _, high, low], body)) = rest.split_first_chunk() else {
+            return rest.is_empty();
+        };
+        let padded = usize::from(u16::from_be_bytes([high, low])).next_multiple_of(4);
+        let Some(next) = body.get(padded..) else { return false };
+        rest = next;
+    }
+    rest.is_empty()
+}
+
+#[derive(Debug)]
+struct Hmac;
+
+impl Sha1HmacProvider for Hmac {
+    fn sha1_hmac(&self, key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {
+        use aws_lc_rs::hmac;
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
+        let mut context = hmac::Context::with_key(&key);
+        payloads.iter().for_each(|payload| context.update(payload));
+        let mut tag = [0; 20];
+        tag.copy_from_slice(context.sign().as_ref());
+        tag
+    }
+}

@@ -1,0 +1,216 @@
+//! An incoming track: packets in, each at most once; which are missing, and when to ask for them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::rtcp;
+use crate::rtp::{self, Header, Unwrapper};
+use crate::srtp::{Opener, Replay};
+
+/// A packet is taken for lost this long after a later one came, or when [`LATER_PACKETS`] later ones did: networks
+/// reorder a little.
+const REORDERING: Duration = Duration::from_millis(5);
+const LATER_PACKETS: u64 = 3;
+/// A repair is asked for again after a round trip and this.
+const SLACK: Duration = Duration::from_millis(5);
+/// Repairs are not asked for more often than this, however short the round trip.
+const MIN_RETRY: Duration = Duration::from_millis(10);
+/// Missing packets known at a time; of more, the oldest are given up.
+const MAX_MISSING: usize = 2048;
+/// A sender keeps packets no longer than this.
+const MAX_AGE: Duration = Duration::from_secs(2);
+/// Senders number packets from 1, so the first that comes tells how many were lost before, unless it is far from 1.
+const MAX_FIRST: u64 = 512;
+
+/// What both ends agreed on about a track's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) ssrc: u32,
+    pub(crate) payload_type: u8,
+    /// SSRC and payload type of repairs (RFC 4588).
+    pub(crate) rtx: Option<(u32, u8)>,
+}
+
+/// A packet that was not there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Number of the packet in the track: its sequence number, extended.
+    pub(crate) index: u64,
+    pub(crate) marker: bool,
+    pub(crate) timestamp: u32,
+    pub(crate) is_repair: bool,
+    /// Where the payload lies in the datagram.
+    pub(crate) payload: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Missing {
+    since: Instant,
+    due: Instant,
+}
+
+/// Numbers and replay window of one SSRC.
+#[derive(Default)]
+struct Stream {
+    unwrapper: Unwrapper,
+    replay: Box<Replay>,
+}
+
+impl Stream {
+    /// Opens a packet in place. Returns its index, and the length of the plain packet.
+    fn open(
+        &mut self,
+        packet: &mut [u8],
+        header: &Header,
+        opener: &Opener,
+    ) -> Option<(u64, usize)> {
+        let index = self.unwrapper.guess(header.sequence);
+        if !self.replay.check(index) {
+            return None;
+        }
+        let len = opener.open_rtp(packet, header.len, header.ssrc, index)?;
+        self.replay.accept(index);
+        self.unwrapper.accept(index);
+        Some((index, len))
+    }
+}
+
+pub(crate) struct Receiver {
+    format: Format,
+    media: Stream,
+    repairs: Stream,
+    missing: BTreeMap<u64, Missing>,
+    /// The earliest deadline among those that are missing.
+    due: Option<Instant>,
+}
+
+impl Receiver {
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            media: Stream::default(),
+            repairs: Stream::default(),
+            missing: BTreeMap::new(),
+            due: None,
+        }
+    }
+
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.format.ssrc
+    }
+
+    /// Whether a packet with this header may be one of this track's. Nothing is allocated before.
+    pub(crate) fn takes(&self, header: &Header) -> bool {
+        let Format { ssrc, payload_type, rtx } = self.format;
+        let names = (header.ssrc, header.payload_type);
+        names == (ssrc, payload_type) || Some(names) == rtx
+    }
+
+    /// Opens a packet that it [takes](Self::takes). Returns `None` if it is not authentic, not new or malformed.
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        packet: &mut [u8],
+        header: &Header,
+        opener: &Opener,
+    ) -> Option<Received> {
+        if header.ssrc != self.format.ssrc {
+            return self.open_repair(packet, header, opener);
+        }
+        let newest = self.media.unwrapper.highest();
+        let (index, len) = self.media.open(packet, header, opener)?;
+        let payload = payload_range(header, packet.get(..len)?)?;
+        self.note(now, newest, index);
+        let Header { marker, timestamp, .. } = *header;
+        Some(Received { index, marker, timestamp, is_repair: false, payload })
+    }
+
+    /// A repair carries the original's number before its payload (RFC 4588, 4).
+    fn open_repair(
+        &mut self,
+        packet: &mut [u8],
+        header: &Header,
+        opener: &Opener,
+    ) -> Option<Received> {
+        let (_, len) = self.repairs.open(packet, header, opener)?;
+        let payload = payload_range(header, packet.get(..len)?)?;
+        let original = packet.get(payload.clone())?.first_chunk().copied()?;
+        let index = self.media.unwrapper.guess(u16::from_be_bytes(original));
+        // Only what is missing: what came late after all would be there twice.
+        self.missing.remove(&index)?;
+        let Header { marker, timestamp, .. } = *header;
+        let payload = payload.start + 2..payload.end;
+        Some(Received { index, marker, timestamp, is_repair: true, payload })
+    }
+
+    /// Takes note of a packet, and of the gap that shows by it.
+    fn note(&mut self, now: Instant, newest: Option<u64>, index: u64) {
+        self.missing.remove(&index);
+        let first = match newest {
+            Some(newest) => newest + 1,
+            None if index <= MAX_FIRST => 1,
+            None => index,
+        };
+        if first < index {
+            let due = now + REORDERING;
+            let first = first.max(index.saturating_sub(MAX_MISSING as u64));
+            for lost in first..index {
+                self.missing.insert(lost, Missing { since: now, due });
+            }
+            while self.missing.len() > MAX_MISSING {
+                self.missing.pop_first();
+            }
+            self.wake(due);
+        }
+        let reordered = index.saturating_sub(LATER_PACKETS);
+        // Of those that became old enough by this packet only: the rest waits for its time.
+        let mut is_due = false;
+        for (_, missing) in self.missing.range_mut(..=reordered).rev() {
+            if missing.since + REORDERING != missing.due || missing.due <= now {
+                break;
+            }
+            missing.due = now;
+            is_due = true;
+        }
+        if is_due {
+            self.wake(now);
+        }
+    }
+
+    fn wake(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Packets before this one are not waited for any more.
+    pub(crate) fn forget_before(&mut self, index: u64) {
+        if self.missing.first_key_value().is_some_and(|(first, _)| *first < index) {
+            self.missing = self.missing.split_off(&index);
+        }
+    }
+
+    /// When [`Self::ask`] is due.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Appends a NACK for the packets that are to be asked for now.
+    pub(crate) fn ask(&mut self, now: Instant, rtt: Duration, sender: u32, out: &mut Vec<u8>) {
+        if self.due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.missing.retain(|_, missing| now < missing.since + MAX_AGE);
+        let due = self.missing.iter().filter(|(_, missing)| now >= missing.due);
+        let numbers: Vec<u16> = due.map(|(index, _)| *index as u16).collect();
+        let asked = rtcp::nack(out, sender, self.format.ssrc, &numbers);
+        let again = now + (rtt + SLACK).max(MIN_RETRY);
+        let due = self.missing.values_mut().filter(|missing| now >= missing.due);
+        due.take(asked).for_each(|missing| missing.due = again);
+        self.due = self.missing.values().map(|missing| missing.due).min();
+    }
+}
+
+fn payload_range(header: &Header, plain: &[u8]) -> Option<Range<usize>> {
+    let payload = rtp::payload(header, plain)?;
+    Some(header.len..header.len + payload.len())
+}

@@ -1,0 +1,266 @@
+//! An outgoing track: packets of frames, the answers to NACKs, and sender reports.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batch::Batches;
+use crate::feedback::TransportLog;
+use crate::rtcp;
+use crate::rtp::Header;
+use crate::srtp::Sealer;
+
+/// The RTP payloads of one frame, made once and shared by all transports that send it.
+pub type Payloads = Arc<[Arc<[u8]>]>;
+
+/// Packets are kept for repairs as long as anybody may still wait for them.
+const KEPT: Duration = Duration::from_secs(2);
+/// Frames and packets kept: two seconds at 50 Mbit/s.
+const MAX_KEPT_FRAMES: usize = 1024;
+const MAX_KEPT_PACKETS: usize = 16_384;
+/// Repairs may be this share of all that is sent.
+const REPAIR_SHARE: f64 = 0.5;
+/// Bytes of repairs that may be saved up, and that there are at the beginning.
+const MAX_REPAIR_BUDGET: f64 = 256.0 * 1024.0;
+const FIRST_REPAIR_BUDGET: f64 = 64.0 * 1024.0;
+/// Numbers that one NACK may name; those after them are ignored. A peer asks for the rest again.
+const MAX_NACKED: usize = 1024;
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+const CNAME: &str = "lllsi";
+/// RTP's clock for video, ticks per microsecond are 9 / 100 (RFC 6184, 8.1).
+const VIDEO_CLOCK: u64 = 90_000;
+
+/// What both ends agreed on about a track's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) ssrc: u32,
+    pub(crate) payload_type: u8,
+    /// SSRC and payload type of repairs (RFC 4588).
+    pub(crate) rtx: Option<(u32, u8)>,
+    /// Numbers of header extensions.
+    pub(crate) playout_delay: Option<u8>,
+    pub(crate) transport_cc: Option<u8>,
+}
+
+/// What all tracks of a transport share on their way out.
+pub(crate) struct Wire<'a> {
+    pub(crate) sealer: &'a mut Sealer,
+    pub(crate) log: &'a mut TransportLog,
+    pub(crate) batches: &'a mut Batches,
+}
+
+/// A frame that was sent.
+#[derive(Debug)]
+struct Sent {
+    /// Index of its first packet.
+    first: u64,
+    timestamp: u32,
+    at: Instant,
+    payloads: Payloads,
+    /// When each packet was repaired last; empty until one is.
+    repaired: Vec<Option<Instant>>,
+}
+
+pub(crate) struct Sender {
+    format: Format,
+    /// Packets are numbered from 1: a receiver knows by the first that it gets how many it missed.
+    next: u64,
+    next_rtx: u64,
+    history: VecDeque<Sent>,
+    kept_packets: usize,
+    repair_budget: f64,
+    packets: u32,
+    octets: u32,
+    report_at: Option<Instant>,
+    reported: u32,
+}
+
+impl Sender {
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            next: 1,
+            next_rtx: 1,
+            history: VecDeque::new(),
+            kept_packets: 0,
+            repair_budget: FIRST_REPAIR_BUDGET,
+            packets: 0,
+            octets: 0,
+            report_at: None,
+            reported: 0,
+        }
+    }
+
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.format.ssrc
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        payloads: &Payloads,
+        wire: &mut Wire<'_>,
+    ) {
+        self.forget(now);
+        let mut coming: usize = payloads.iter().map(|payload| payload.len() + 64).sum();
+        for (i, payload) in payloads.iter().enumerate() {
+            let header = Header {
+                marker: i + 1 == payloads.len(),
+                payload_type: self.format.payload_type,
+                sequence: self.next as u16,
+                timestamp,
+                ssrc: self.format.ssrc,
+                ..Header::default()
+            };
+            coming = coming.saturating_sub(payload.len() + 64);
+            self.write(now, header, self.next, &[], payload, coming, wire);
+            self.next += 1;
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(payload.len() as u32);
+            let earned = payload.len() as f64 * REPAIR_SHARE;
+            self.repair_budget = (self.repair_budget + earned).min(MAX_REPAIR_BUDGET);
+        }
+        self.kept_packets += payloads.len();
+        let first = self.next - payloads.len() as u64;
+        let payloads = Arc::clone(payloads);
+        self.history.push_back(Sent { first, timestamp, at: now, payloads, repaired: Vec::new() });
+        self.report_at.get_or_insert(now);
+    }
+
+    /// Writes one packet. All packets of a track have headers of one length: the kernel cuts batches apart by size.
+    #[allow(clippy::too_many_arguments)] // parts of one packet
+    fn write(
+        &self,
+        now: Instant,
+        header: Header,
+        index: u64,
+        prefix: &[u8],
+        payload: &[u8],
+        coming: usize,
+        wire: &mut Wire<'_>,
+    ) {
+        let Wire { sealer, log, batches } = wire;
+        // 24 bits: 12 each for the least and the greatest delay. Frames are to be shown when they arrive.
+        let delay = self.format.playout_delay.map(|id| (id, [0; 3]));
+        let number = self.format.transport_cc.map(|id| (id, log.next_number().to_be_bytes()));
+        let mut extensions: [(u8, &[u8]); 2] = [(0, &[]); 2];
+        let mut count = 0;
+        for (id, value) in [
+            delay.as_ref().map(|(id, value)| (*id, &value[..])),
+            number.as_ref().map(|(id, value)| (*id, &value[..])),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            extensions[count] = (id, value);
+            count += 1;
+        }
+        let extension_len = match count {
+            0 => 0,
+            _ => {
+                let elements: usize = extensions[..count].iter().map(|(_, v)| v.len() + 1).sum();
+                4 + elements.next_multiple_of(4)
+            }
+        };
+        let tag = sealer.profile().tag_len();
+        let len = 12 + extension_len + prefix.len() + payload.len() + tag;
+        batches.push(len, coming, |buffer| {
+            let start = buffer.len();
+            let header_len = header.write(buffer, &extensions[..count]);
+            buffer.extend_from_slice(prefix);
+            buffer.extend_from_slice(payload);
+            sealer.seal_rtp(buffer, start, header_len, header.ssrc, index)
+        });
+        if number.is_some() {
+            log.sent(now, len);
+        }
+    }
+
+    /// Repairs packets that the peer misses, each at most once per round trip: an answer that is under way already is
+    /// not sent again.
+    pub(crate) fn repair(
+        &mut self,
+        now: Instant,
+        rtt: Duration,
+        missing: impl Iterator<Item = u16>,
+        wire: &mut Wire<'_>,
+    ) {
+        let Some((ssrc, payload_type)) = self.format.rtx else { return };
+        self.forget(now);
+        // Both ends measure the round trip, and not the same one.
+        let pause = rtt * 3 / 4;
+        for sequence in missing.take(MAX_NACKED) {
+            let newest = self.next - 1;
+            let Some(index) = newest.checked_sub((newest as u16).wrapping_sub(sequence).into())
+            else {
+                continue;
+            };
+            let at = self.history.partition_point(|sent| sent.first <= index);
+            let Some(sent) = at.checked_sub(1).and_then(|at| self.history.get_mut(at)) else {
+                continue;
+            };
+            let offset = (index - sent.first) as usize;
+            let Some(payload) = sent.payloads.get(offset).map(Arc::clone) else { continue };
+            sent.repaired.resize(sent.payloads.len(), None);
+            let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
+            if is_under_way || self.repair_budget < payload.len() as f64 {
+                continue;
+            }
+            sent.repaired[offset] = Some(now);
+            let header = Header {
+                marker: offset + 1 == sent.payloads.len(),
+                payload_type,
+                sequence: self.next_rtx as u16,
+                timestamp: sent.timestamp,
+                ssrc,
+                ..Header::default()
+            };
+            self.repair_budget -= payload.len() as f64;
+            let original = sequence.to_be_bytes();
+            self.write(now, header, self.next_rtx, &original, &payload, 0, wire);
+            self.next_rtx += 1;
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some(oldest) = self.history.front()
+            && (now.saturating_duration_since(oldest.at) > KEPT
+                || self.history.len() > MAX_KEPT_FRAMES
+                || self.kept_packets > MAX_KEPT_PACKETS)
+        {
+            self.kept_packets -= oldest.payloads.len();
+            self.history.pop_front();
+        }
+    }
+
+    /// When [`Self::report`] is due: each second while packets are sent.
+    pub(crate) fn report_due(&self) -> Option<Instant> {
+        self.report_at
+    }
+
+    /// Appends a sender report, if one is due. RFC 3550, 6.4.1, lets senders without a wall clock count NTP time from any
+    /// beginning: here it counts from `epoch`, like the RTP timestamps.
+    pub(crate) fn report(&mut self, now: Instant, epoch: Instant, out: &mut Vec<u8>) {
+        if self.report_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if self.reported == self.packets {
+            self.report_at = None;
+            return;
+        }
+        self.reported = self.packets;
+        self.report_at = Some(now + REPORT_EVERY);
+        let elapsed = now.saturating_duration_since(epoch).as_nanos() as u64;
+        let (seconds, rest) = (elapsed / 1_000_000_000, elapsed % 1_000_000_000);
+        let info = rtcp::SenderInfo {
+            sender: self.format.ssrc,
+            ntp: (seconds << 32) | ((rest << 32) / 1_000_000_000),
+            timestamp: (u128::from(elapsed) * u128::from(VIDEO_CLOCK) / 1_000_000_000) as u32,
+            packets: self.packets,
+            octets: self.octets,
+        };
+        rtcp::sender_report(out, &info, &[]);
+        rtcp::cname(out, self.format.ssrc, CNAME);
+    }
+}

@@ -1,0 +1,193 @@
+//! RTP and RTCP of all tracks.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Event, FIRST_RTT, MAX_EVENTS, Packet, Track, Transport};
+use crate::rtcp::{self, Packet as Rtcp};
+use crate::rtp::Header;
+use crate::send::{Payloads, Wire};
+use crate::{Transmit, receive, send};
+
+impl Transport {
+    /// Takes RTP packets from now on. Those that come before are as good as lost, and are asked for again.
+    pub fn take_media(&mut self) {
+        self.takes_media = true;
+    }
+
+    /// Tracks that can be sent, in the order of their media lines.
+    pub fn outgoing(&self) -> impl Iterator<Item = Track> + '_ {
+        self.senders.iter().map(|(track, _)| *track)
+    }
+
+    /// Tracks that can be received, in the order of their media lines.
+    pub fn incoming(&self) -> impl Iterator<Item = Track> + '_ {
+        self.receivers.iter().map(|(track, _)| *track)
+    }
+
+    /// Sends the packets of one frame. Nothing happens before [`Event::Connected`], or if the peer does not receive the
+    /// track.
+    pub fn send_frame(&mut self, now: Instant, track: Track, timestamp: u32, payloads: &Payloads) {
+        self.with_sender(
+            |(of, _)| *of == track,
+            |sender, wire| sender.send(now, timestamp, payloads, wire),
+        );
+        self.send_feedback(now);
+    }
+
+    /// Packets of a track before this one are not waited for any more.
+    pub fn forget_before(&mut self, track: Track, index: u64) {
+        if let Some((_, receiver)) = self.receivers.iter_mut().find(|(of, _)| *of == track) {
+            receiver.forget_before(index);
+        }
+    }
+
+    /// Asks the peer for a picture that can be decoded without another one (RFC 4585, 6.3.1).
+    pub fn request_keyframe(&mut self, track: Track) {
+        let Some((_, receiver)) = self.receivers.iter().find(|(of, _)| *of == track) else {
+            return;
+        };
+        let mut packet = Vec::with_capacity(64);
+        rtcp::pli(&mut packet, self.own_ssrc(), receiver.ssrc());
+        self.send_rtcp(packet);
+    }
+
+    fn with_sender(
+        &mut self,
+        is_it: impl Fn(&(Track, send::Sender)) -> bool,
+        act: impl FnOnce(&mut send::Sender, &mut Wire<'_>),
+    ) {
+        let Self { senders, srtp, log, batches, .. } = self;
+        let sender = senders.iter_mut().find(|sender| is_it(sender));
+        let (Some((_, sender)), Some((sealer, _)), Some(route)) = (sender, srtp, self.route) else {
+            return;
+        };
+        if self.is_closed {
+            return;
+        }
+        act(sender, &mut Wire { sealer, log, batches });
+        while let Some(batch) = batches.pop() {
+            let segment_size = (batch.segment < batch.bytes.len()).then_some(batch.segment);
+            let contents = batch.bytes;
+            self.transmits.push_back(Transmit { route, contents, segment_size });
+        }
+    }
+
+    pub(super) fn media_timeout(&self) -> Option<Instant> {
+        let reports = self.senders.iter().filter_map(|(_, sender)| sender.report_due());
+        let missing = self.receivers.iter().filter_map(|(_, receiver)| receiver.timeout());
+        reports.chain(missing).min()
+    }
+
+    /// Sends reports and requests that are due.
+    pub(super) fn send_feedback(&mut self, now: Instant) {
+        if self.media_timeout().is_none_or(|at| now < at) {
+            return;
+        }
+        let (rtt, ssrc, epoch) = (self.round_trip(), self.own_ssrc(), self.epoch);
+        let mut packets = Vec::new();
+        for (_, sender) in &mut self.senders {
+            let mut packet = Vec::with_capacity(128);
+            sender.report(now, epoch, &mut packet);
+            packets.push(packet);
+        }
+        for (_, receiver) in &mut self.receivers {
+            let mut packet = Vec::with_capacity(128);
+            receiver.ask(now, rtt, ssrc, &mut packet);
+            packets.push(packet);
+        }
+        packets.into_iter().for_each(|packet| self.send_rtcp(packet));
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.ice.rtt().unwrap_or(FIRST_RTT)
+    }
+
+    fn send_rtcp(&mut self, mut packet: Vec<u8>) {
+        if let (Some((sealer, _)), Some(route), false) =
+            (&mut self.srtp, self.route, self.is_closed)
+            && !packet.is_empty()
+            && sealer.seal_rtcp(&mut packet)
+        {
+            self.transmits.push_back(Transmit { route, contents: packet, segment_size: None });
+        }
+    }
+
+    pub(super) fn handle_rtp(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        if !self.is_connected {
+            return false;
+        }
+        match rtcp::is_rtcp(datagram) {
+            true => self.handle_rtcp(now, datagram),
+            false => self.handle_packet(now, datagram),
+        }
+    }
+
+    fn handle_packet(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        let Some(header) = Header::parse(datagram).filter(|_| self.takes_media) else {
+            return false;
+        };
+        let Self { receivers, srtp, .. } = self;
+        let receiver = receivers.iter_mut().find(|(_, receiver)| receiver.takes(&header));
+        let (Some((track, receiver)), Some((_, opener))) = (receiver, srtp) else { return false };
+        if self.events.len() >= MAX_EVENTS {
+            return false;
+        }
+        let mut packet = datagram.to_vec();
+        let Some(received) = receiver.open(now, &mut packet, &header, opener) else {
+            return false;
+        };
+        let receive::Received { index, marker, timestamp, is_repair, payload } = received;
+        let payload = Bytes::from(packet).slice(payload);
+        let packet = Packet { index, marker, timestamp, is_repair, payload };
+        self.events.push_back(Event::Packet(*track, packet));
+        self.send_feedback(now);
+        true
+    }
+
+    fn handle_rtcp(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        let Some((_, opener)) = &mut self.srtp else { return false };
+        let mut packet = datagram.to_vec();
+        let Some(len) = opener.open_rtcp(&mut packet) else { return false };
+        for rtcp in rtcp::packets(&packet[..len]) {
+            self.handle_report(now, &rtcp);
+        }
+        true
+    }
+
+    fn handle_report(&mut self, now: Instant, packet: &Rtcp<'_>) {
+        match packet {
+            Rtcp::Nack(nack) => {
+                let (rtt, ssrc) = (self.round_trip(), nack.media_ssrc);
+                self.with_sender(
+                    |(_, sender)| sender.ssrc() == ssrc,
+                    |sender, wire| sender.repair(now, rtt, nack.sequences(), wire),
+                );
+            }
+            Rtcp::Pli { media_ssrc, .. } => self.keyframe_requested(*media_ssrc),
+            Rtcp::Fir(fir) => {
+                // A request names few streams in good faith; there are no more than media lines.
+                for (ssrc, _) in fir.entries().take(crate::sdp::MAX_LINES) {
+                    self.keyframe_requested(ssrc);
+                }
+            }
+            Rtcp::TransportCc(feedback) => {
+                let results: Vec<_> = self.log.results(feedback).collect();
+                if !results.is_empty() && self.events.len() < MAX_EVENTS {
+                    self.events.push_back(Event::Feedback(results));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Told once until it is taken, however often it was asked for.
+    fn keyframe_requested(&mut self, ssrc: u32) {
+        let track = self.senders.iter().find(|(_, sender)| sender.ssrc() == ssrc);
+        let Some(event) = track.map(|(track, _)| Event::KeyframeRequest(*track)) else { return };
+        if !self.events.contains(&event) {
+            self.events.push_back(event);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Two transports and a line between them, in virtual time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::*;
+use crate::channels::Reliability;
+use crate::sdp::Want;
+use crate::send::Payloads;
+
+const VIDEO: Track = Track(0);
+const CHAT: u16 = 0;
+
+/// What happens to a datagram on its way.
+enum Fate {
+    Arrives,
+    Lost,
+}
+
+struct End {
+    transport: Transport,
+    at: SocketAddr,
+    events: Vec<Event>,
+}
+
+impl End {
+    fn packets(&self) -> Vec<&Packet> {
+        let packets = self.events.iter().filter_map(|event| match event {
+            Event::Packet(VIDEO, packet) => Some(packet),
+            _ => None,
+        });
+        packets.collect()
+    }
+
+    fn messages(&self) -> Vec<&[u8]> {
+        let messages = self.events.iter().filter_map(|event| match event {
+            Event::Message { data, .. } => Some(&data[..]),
+            _ => None,
+        });
+        messages.collect()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.events.contains(&Event::Connected)
+            && self.events.iter().any(|event| matches!(event, Event::ChannelOpen(_)))
+    }
+}
+
+/// Client and host, in this order.
+struct Pair {
+    now: Instant,
+    ends: [End; 2],
+    delay: Duration,
+    /// When, to which end, and what.
+    line: VecDeque<(Instant, usize, Vec<u8>)>,
+}
+
+fn config(seed: u8, dtls: DtlsVersion) -> Config {
+    let channel = Channel {
+        id: CHAT,
+        label: "chat".into(),
+        protocol: String::new(),
+        ordered: true,
+        reliability: Reliability::Reliable,
+        negotiated: true,
+    };
+    Config {
+        certificate: Certificate::generate(),
+        dtls,
+        channels: vec![channel],
+        max_peer_channels: 1,
+        random: std::array::from_fn(|i| seed.wrapping_mul(31).wrapping_add(i as u8)),
+    }
+}
+
+impl Pair {
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+    fn new(delay: Duration, dtls: DtlsVersion) -> Self {
+        let now = Instant::now();
+        let [client_at, host_at] = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 5000)));
+        let wants = [Want::video("0"), Want::data("1")];
+        let (mut client, offer) = Transport::offer(now, config(1, dtls), &[client_at], &wants);
+        let (host, answer) = Transport::answer(now, config(2, dtls), &[host_at], &offer).unwrap();
+        client.accept_answer(now, &answer).unwrap();
+        client.take_media();
+        let ends = [(client, client_at), (host, host_at)].map(|(transport, at)| End {
+            transport,
+            at,
+            events: Vec::new(),
+        });
+        Self { now, ends, delay, line: VecDeque::new() }
+    }
+
+    fn connected(delay: Duration) -> Self {
+        let mut pair = Self::new(delay, DtlsVersion::Newest);
+        assert!(pair.run(|_, _| Fate::Arrives, |ends| ends.iter().all(End::is_connected)));
+        pair
+    }
+
+    /// Carries datagrams until something is so, for at most 20 s. Tells whether it came to be.
+    fn run(
+        &mut self,
+        fate: impl FnMut(usize, &[u8]) -> Fate,
+        done: impl FnMut(&[End; 2]) -> bool,
+    ) -> bool {
+        self.run_until(self.now + Duration::from_secs(20), fate, done)
+    }
+
+    fn run_until(
+        &mut self,
+        until: Instant,
+        mut fate: impl FnMut(usize, &[u8]) -> Fate,
+        mut done: impl FnMut(&[End; 2]) -> bool,
+    ) -> bool {
+        while self.now < until {
+            self.take_out(&mut fate);
+            if done(&self.ends) {
+                return true;
+            }
+            let timers = self.ends.iter_mut().filter_map(|end| end.transport.timeout());
+            let next = timers.chain(self.line.front().map(|(at, _, _)| *at)).min();
+            let soon = self.now + Duration::from_micros(100);
+            self.now = next.unwrap_or(until).max(soon).min(until);
+            while let Some((_, to, datagram)) = self.line.pop_front_if(|(at, _, _)| *at <= self.now)
+            {
+                let source = self.ends[1 - to].at;
+                let End { transport, at, .. } = &mut self.ends[to];
+                transport.handle_datagram(self.now, source, *at, &datagram);
+            }
+            for end in &mut self.ends {
+                if end.transport.timeout().is_some_and(|at| at <= self.now) {
+                    end.transport.handle_timeout(self.now);
+                }
+            }
+        }
+        false
+    }
+
+    fn take_out(&mut self, fate: &mut impl FnMut(usize, &[u8]) -> Fate) {
+        for from in 0..2 {
+            let End { transport, events, .. } = &mut self.ends[from];
+            while let Some(transmit) = transport.poll_transmit() {
+                let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+                for datagram in transmit.contents.chunks(size) {
+                    if matches!(fate(from, datagram), Fate::Arrives) {
+                        let at = self.now + self.delay;
+                        self.line.push_back((at, 1 - from, datagram.to_vec()));
+                    }
+                }
+            }
+            events.extend(std::iter::from_fn(|| transport.poll_event()));
+        }
+    }
+
+    fn send_frame(&mut self, number: u32, packets: usize) {
+        let payloads: Payloads = (0..packets)
+            .map(|i| {
+                Arc::from(vec![number as u8 ^ i as u8; if i + 1 == packets { 300 } else { 1100 }])
+            })
+            .collect();
+        self.ends[1].transport.send_frame(self.now, VIDEO, number * 3000, &payloads);
+    }
+}
+
+#[test]
+fn two_ends_connect_and_carry_media_and_messages_with_either_version_of_dtls() {
+    for dtls in [DtlsVersion::Newest, DtlsVersion::V12] {
+        let mut pair = Pair::new(Duration::from_millis(10), dtls);
+        assert!(pair.run(|_, _| Fate::Arrives, |ends| ends.iter().all(End::is_connected)));
+        assert_eq!(pair.ends[0].transport.is_dtls_13(), dtls == DtlsVersion::Newest);
+        let now = pair.now;
+        assert!(pair.ends[0].transport.send(now, CHAT, true, &[7; 200_000]));
+        assert!(pair.ends[1].transport.send(now, CHAT, true, b"hello"));
+        pair.send_frame(1, 5);
+        assert!(pair.run(
+            |_, _| Fate::Arrives,
+            |[client, host]| {
+                client.packets().len() == 5
+                    && client.messages() == [b"hello"]
+                    && host.messages().len() == 1
+            }
+        ));
+        let [client, host] = &pair.ends;
+        assert_eq!(host.messages()[0].len(), 200_000);
+        let indices: Vec<_> = client.packets().iter().map(|p| (p.index, p.marker)).collect();
+        assert_eq!(indices, [(1, false), (2, false), (3, false), (4, false), (5, true)]);
+    }
+}
+
+#[test]
+fn packets_of_one_size_leave_in_one_batch() {
+    let mut pair = Pair::connected(Duration::from_millis(1));
+    pair.send_frame(1, 14);
+    let transmits: Vec<_> = std::iter::from_fn(|| pair.ends[1].transport.poll_transmit()).collect();
+    let media = transmits.iter().filter(|transmit| transmit.segment_size.is_some());
+    assert_eq!(media.count(), 1, "{transmits:?}");
+}
+
+/// Sends frames of 30 a second and loses some packets. Returns how many were lost on their way out, and how many never
+/// came.
+fn stream(rtt: Duration, packets: usize, seconds: u32, loss: f64) -> (usize, usize) {
+    let mut pair = Pair::connected(rtt / 2);
+    let mut random = 1_u64;
+    let mut lost = 0;
+    let mut fate = |from: usize, datagram: &[u8]| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let is_media = matches!(datagram.first(), Some(128..=191));
+        if is_media && ((random >> 33) as f64) < loss * f64::from(1_u32 << 31) {
+            lost += usize::from(from == 1);
+            return Fate::Lost;
+        }
+        Fate::Arrives
+    };
+    let sent = seconds * 30;
+    for number in 1..=sent {
+        pair.send_frame(number, packets);
+        pair.run_until(pair.now + Duration::from_micros(33_333), &mut fate, |_| false);
+    }
+    // The last packets of all show as missing only when later ones come.
+    pair.send_frame(sent + 1, 1);
+    let all = sent as usize * packets + 1;
+    pair.run(|_, _| Fate::Arrives, |[client, _]| client.packets().len() == all);
+    let mut came: Vec<_> = pair.ends[0].packets().iter().map(|p| p.index).collect();
+    came.sort_unstable();
+    came.dedup();
+    assert_eq!(came.len(), pair.ends[0].packets().len(), "a packet came twice");
+    (lost, all - came.len())
+}
+
+#[test]
+fn every_lost_packet_is_repaired_on_a_long_line() {
+    // 7 Mbit/s.
+    let (lost, missing) = stream(Duration::from_millis(300), 26, 10, 0.003);
+    assert!(lost > 10, "{lost} lost");
+    assert_eq!(missing, 0, "of {lost} lost");
+}
+
+#[test]
+fn every_lost_packet_is_repaired_where_many_are_lost() {
+    let (lost, missing) = stream(Duration::from_millis(20), 26, 5, 0.05);
+    assert!(lost > 100, "{lost} lost");
+    assert_eq!(missing, 0, "of {lost} lost");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+fn addresses_that_servers_tell_have_a_bound() {
+    let now = Instant::now();
+    let base = SocketAddr::from(([10, 0, 0, 1], 5000));
+    let wants = [Want::video("0")];
+    let (mut client, _) = Transport::offer(now, config(1, DtlsVersion::Newest), &[base], &wants);
+    let told: Vec<_> = (1..=5)
+        .map(|n| client.add_reflexive(now, SocketAddr::from(([203, 0, 113, n], 5000)), base))
+        .collect();
+    assert!(told[..4].iter().all(Option::is_some) && told[4].is_none());
+    let nowhere = SocketAddr::from(([239, 0, 0, 1], 5000));
+    assert_eq!(client.add_reflexive(now, nowhere, base), None);
+}
