@@ -277,3 +277,118 @@ impl Sha1HmacProvider for Hmac {
         tag
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+
+    fn address(last: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], port))
+    }
+
+    /// A controlled agent that knows its peer's credentials, and what the peer's checks are signed with.
+    fn controlled() -> (Ice, String, String) {
+        let [ours, theirs] = [1, 2].map(|seed| Credentials::from_random(&[seed; 24]));
+        let (name, password) = (format!("{}:{}", ours.ufrag(), theirs.ufrag()), ours.pwd().into());
+        let mut ice = Ice::new(false, ours, 7);
+        ice.add_host(address(1, 5000));
+        ice.set_remote_credentials(&theirs);
+        (ice, name, password)
+    }
+
+    fn check(name: &str, password: &str) -> Vec<u8> {
+        let message =
+            StunMessage::binding_request(name, is::stun::TransId::new(), true, 9, 1, false);
+        let mut bytes = vec![0; 200];
+        let len = message.to_bytes(Some(password.as_bytes()), &mut bytes, |key, parts| {
+            Hmac.sha1_hmac(key, parts)
+        });
+        bytes.truncate(len.expect("it fits"));
+        bytes
+    }
+
+    #[test]
+    fn checks_make_sources_known_if_they_are_authentic_and_not_too_many() {
+        let (now, (mut ice, name, password)) = (Instant::now(), controlled());
+        let ours = address(1, 5000);
+        assert!(!ice.handle(now, address(9, 1), ours, &check(&name, "another password")));
+        assert!(!ice.knows(address(9, 1)));
+        for port in 1..=MAX_SOURCES as u16 + 1 {
+            ice.handle(now, address(2, port), ours, &check(&name, &password));
+        }
+        assert_eq!(ice.sources().count(), MAX_SOURCES);
+        assert!(!ice.knows(address(2, MAX_SOURCES as u16 + 1)));
+        assert!(ice.handle(now, address(2, 1), ours, &check(&name, &password)));
+    }
+
+    #[test]
+    fn candidates_must_lead_somewhere() {
+        let (mut ice, ..) = controlled();
+        assert!(ice.add_remote("candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host").is_ok());
+        for line in [
+            "candidate:1 1 udp 2130706175 255.255.255.255 5000 typ host",
+            "candidate:1 1 udp 2130706175 0.0.0.0 5000 typ host",
+            "candidate:1 1 udp 2130706175 239.0.0.1 5000 typ host",
+            "candidate:1 1 udp 2130706175 203.0.113.1 0 typ host",
+            "candidate:1 1 udp 2130706175 0a1b.local 5000 typ host",
+            "nonsense",
+        ] {
+            assert!(ice.add_remote(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_not_sent() {
+        let [loopback, lan] = ["127.0.0.1:1", "192.0.2.1:1"].map(|a| a.parse().unwrap());
+        let v6 = "[2001:db8::1]:1".parse().unwrap();
+        assert!(is_routable(Route { local: lan, remote: lan }));
+        assert!(is_routable(Route { local: loopback, remote: loopback }));
+        for (local, remote) in [(loopback, lan), (lan, loopback), (lan, v6)] {
+            assert!(!is_routable(Route { local, remote }), "{local} to {remote}");
+        }
+    }
+
+    #[test]
+    fn messages_with_attributes_without_end_are_not_parsed() {
+        let header = |len: u16| {
+            let [high, low] = len.to_be_bytes();
+            [&[0, 1, high, low][..], &STUN_COOKIE, &[7; 12]].concat()
+        };
+        let attributes = |number: usize| [0x7f, 0xff, 0, 0].repeat(number);
+        assert!(is_well_formed(&[header(96), attributes(MAX_ATTRIBUTES)].concat()));
+        assert!(!is_well_formed(&[header(100), attributes(MAX_ATTRIBUTES + 1)].concat()));
+        // The last attribute says that it is longer than the datagram.
+        assert!(!is_well_formed(&[header(4), vec![0, 6, 0, 8]].concat()));
+    }
+
+    #[test]
+    fn consent_ends_when_the_peer_answers_no_more() {
+        let [ours, theirs] = [1, 2].map(|seed| Credentials::from_random(&[seed; 24]));
+        let [at, other] = [address(1, 5000), address(2, 5000)];
+        let mut ends = [Ice::new(true, ours.clone(), 1), Ice::new(false, theirs.clone(), 2)];
+        ends[0].add_host(at);
+        ends[1].add_host(other);
+        ends[0].set_remote_credentials(&theirs);
+        ends[1].set_remote_credentials(&ours);
+        let line = ends[1].lines()[0].clone();
+        ends[0].add_remote(&line).unwrap();
+        let (begin, mut now, mut selected) = (Instant::now(), Instant::now(), false);
+        // The peer is gone after two seconds.
+        while now < begin + Duration::from_secs(60) && !ends[0].has_lost_consent(now) {
+            now += Duration::from_millis(5);
+            for from in 0..2 {
+                ends[from].handle_timeout(now);
+                while let Some((route, datagram)) = ends[from].poll_transmit() {
+                    if now < begin + Duration::from_secs(2) {
+                        ends[1 - from].handle(now, route.local, route.remote, &datagram);
+                    }
+                }
+                selected |= ends[from].poll_event(now).is_some();
+            }
+        }
+        let lasted = now - begin;
+        assert!(selected && ends[0].has_lost_consent(now));
+        assert!(lasted > CONSENT && lasted < CONSENT + Duration::from_secs(3), "{lasted:?}");
+    }
+}

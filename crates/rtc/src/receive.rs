@@ -214,3 +214,144 @@ fn payload_range(header: &Header, plain: &[u8]) -> Option<Range<usize>> {
     let payload = rtp::payload(header, plain)?;
     Some(header.len..header.len + payload.len())
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+    use crate::rtcp::Packet;
+    use crate::srtp::{self, Profile, Sealer};
+
+    const RTT: Duration = Duration::from_millis(50);
+    const FORMAT: Format = Format { ssrc: 1, payload_type: 102, rtx: Some((2, 103)) };
+
+    struct Fixture {
+        receiver: Receiver,
+        sealer: Sealer,
+        opener: Opener,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let profile = Profile::AeadAes128Gcm;
+            let keys = vec![7; profile.keying_material_len()];
+            let (sealer, _) = srtp::sessions(profile, &keys, true).unwrap();
+            let (_, opener) = srtp::sessions(profile, &keys, false).unwrap();
+            Self { receiver: Receiver::new(FORMAT), sealer, opener, now: Instant::now() }
+        }
+
+        fn packet(&mut self, ssrc: u32, payload_type: u8, index: u64, payload: &[u8]) -> Vec<u8> {
+            let sequence = index as u16;
+            let header = Header { ssrc, payload_type, sequence, ..Header::default() };
+            let mut packet = Vec::new();
+            let len = header.write(&mut packet, &[]);
+            packet.extend_from_slice(payload);
+            assert!(self.sealer.seal_rtp(&mut packet, 0, len, ssrc, index));
+            packet
+        }
+
+        fn open(&mut self, mut packet: Vec<u8>) -> Option<Received> {
+            let header = Header::parse(&packet).unwrap();
+            self.receiver.open(self.now, &mut packet, &header, &self.opener)
+        }
+
+        fn media(&mut self, index: u64) -> Option<Received> {
+            let packet = self.packet(1, 102, index, b"frame");
+            self.open(packet)
+        }
+
+        fn asked(&mut self) -> Vec<u16> {
+            let mut packet = Vec::new();
+            self.receiver.ask(self.now, RTT, 9, &mut packet);
+            let nacks = rtcp::packets(&packet).filter_map(|packet| match packet {
+                Packet::Nack(nack) => Some(nack.sequences().collect::<Vec<_>>()),
+                _ => None,
+            });
+            nacks.flatten().collect()
+        }
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_after_later_packets_or_a_moment_and_again_each_round_trip() {
+        let mut f = Fixture::new();
+        f.media(1);
+        f.media(3);
+        assert!(f.asked().is_empty(), "it may have been overtaken");
+        f.now += REORDERING;
+        assert_eq!(f.asked(), [2]);
+        assert!(f.asked().is_empty());
+        f.now += RTT + SLACK;
+        assert_eq!(f.asked(), [2]);
+        for index in [5, 6, 7] {
+            f.media(index);
+        }
+        assert_eq!(f.asked(), [4], "three later ones came");
+    }
+
+    #[test]
+    fn packets_lost_before_the_first_that_comes_are_asked_for() {
+        let mut f = Fixture::new();
+        f.media(3);
+        f.now += REORDERING;
+        assert_eq!(f.asked(), [1, 2]);
+        let mut late = Fixture::new();
+        late.media(MAX_FIRST + 1);
+        late.now += REORDERING;
+        assert!(late.asked().is_empty());
+    }
+
+    #[test]
+    fn a_repair_is_taken_once_and_only_where_something_is_missing() {
+        let mut f = Fixture::new();
+        f.media(1);
+        f.media(3);
+        let repairs: Vec<_> = [(1, 2_u16), (2, 2), (3, 3), (4, 9)]
+            .into_iter()
+            .map(|(index, original)| {
+                let payload = [&original.to_be_bytes()[..], b"again"].concat();
+                let packet = f.packet(2, 103, index, &payload);
+                f.open(packet)
+            })
+            .collect();
+        let first = repairs[0].as_ref().unwrap();
+        assert!(first.index == 2 && first.is_repair && first.payload.len() == 5);
+        assert!(repairs[1..].iter().all(Option::is_none));
+        f.now += REORDERING;
+        assert!(f.asked().is_empty());
+    }
+
+    #[test]
+    fn repeated_and_forged_packets_are_dropped() {
+        let mut f = Fixture::new();
+        let packet = f.packet(1, 102, 1, b"frame");
+        let mut forged = packet.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(f.open(forged), None);
+        assert!(f.open(packet.clone()).is_some());
+        assert_eq!(f.open(packet), None);
+    }
+
+    #[test]
+    fn what_is_missing_has_a_bound_and_is_forgotten_in_time() {
+        let mut f = Fixture::new();
+        f.media(1);
+        f.media(30_000);
+        assert_eq!(f.receiver.missing.len(), MAX_MISSING);
+        f.receiver.forget_before(29_998);
+        f.now += REORDERING;
+        assert_eq!(f.asked(), [29_998, 29_999]);
+        f.now += MAX_AGE;
+        assert!(f.asked().is_empty() && f.receiver.timeout().is_none());
+    }
+
+    #[test]
+    fn only_this_tracks_packets_are_taken() {
+        let receiver = Receiver::new(FORMAT);
+        let header = |ssrc, payload_type| Header { ssrc, payload_type, ..Header::default() };
+        assert!(receiver.takes(&header(1, 102)) && receiver.takes(&header(2, 103)));
+        for (ssrc, payload_type) in [(1, 103), (2, 102), (3, 102)] {
+            assert!(!receiver.takes(&header(ssrc, payload_type)));
+        }
+    }
+}

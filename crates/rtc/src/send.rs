@@ -264,3 +264,125 @@ impl Sender {
         rtcp::cname(out, self.format.ssrc, CNAME);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+    use crate::srtp::{self, Profile};
+
+    const RTT: Duration = Duration::from_millis(100);
+
+    struct Fixture {
+        sender: Sender,
+        sealer: Sealer,
+        log: TransportLog,
+        batches: Batches,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let profile = Profile::AeadAes128Gcm;
+            let keys = vec![7; profile.keying_material_len()];
+            let (sealer, _) = srtp::sessions(profile, &keys, true).unwrap();
+            let format = Format {
+                ssrc: 1,
+                payload_type: 102,
+                rtx: Some((2, 103)),
+                playout_delay: None,
+                transport_cc: Some(3),
+            };
+            let (log, batches) = (TransportLog::default(), Batches::default());
+            Self { sender: Sender::new(format), sealer, log, batches, now: Instant::now() }
+        }
+
+        fn send(&mut self, packets: usize) {
+            let payloads: Payloads = (0..packets).map(|_| Arc::from(vec![7; 1000])).collect();
+            let Self { sender, sealer, log, batches, now } = self;
+            sender.send(*now, 0, &payloads, &mut Wire { sealer, log, batches });
+            self.sent();
+        }
+
+        fn repair(&mut self, numbers: impl IntoIterator<Item = u16>) -> usize {
+            let Self { sender, sealer, log, batches, now } = self;
+            sender.repair(*now, RTT, numbers.into_iter(), &mut Wire { sealer, log, batches });
+            self.sent()
+        }
+
+        /// How many packets were sent.
+        fn sent(&mut self) -> usize {
+            let batches = std::iter::from_fn(|| self.batches.pop());
+            batches.map(|batch| batch.bytes.len().div_ceil(batch.segment)).sum()
+        }
+    }
+
+    #[test]
+    fn a_packet_is_repaired_once_in_a_round_trip() {
+        let mut f = Fixture::new();
+        f.send(10);
+        assert_eq!(f.repair([3, 4, 3, 3]), 2);
+        assert_eq!(f.repair([3, 4, 5]), 1);
+        f.now += RTT;
+        assert_eq!(f.repair([3, 4, 5]), 3);
+    }
+
+    #[test]
+    fn what_was_never_sent_or_too_long_ago_is_not_repaired() {
+        let mut f = Fixture::new();
+        assert_eq!(f.repair(0..100), 0);
+        f.send(10);
+        assert_eq!(f.repair([0, 11, 5000, 65_535]), 0);
+        f.now += KEPT + RTT;
+        assert_eq!(f.repair(1..=10), 0);
+    }
+
+    #[test]
+    fn repairs_are_a_share_of_what_is_sent() {
+        let mut f = Fixture::new();
+        for _ in 0..20 {
+            f.send(100);
+        }
+        let mut repairs = 0;
+        for _ in 0..100 {
+            f.now += Duration::from_millis(15);
+            repairs += f.repair(1..=2000);
+        }
+        let bound = (FIRST_REPAIR_BUDGET + 2_000_000.0 * REPAIR_SHARE).min(MAX_REPAIR_BUDGET);
+        assert!(repairs > 100 && repairs as f64 * 1000.0 <= bound, "{repairs} repairs");
+    }
+
+    #[test]
+    fn what_is_kept_for_repairs_has_a_bound() {
+        let mut f = Fixture::new();
+        for _ in 0..2 * MAX_KEPT_FRAMES {
+            f.send(40);
+        }
+        assert!(f.sender.history.len() <= MAX_KEPT_FRAMES + 1);
+        assert!(f.sender.kept_packets <= MAX_KEPT_PACKETS + 40);
+    }
+
+    #[test]
+    fn packets_of_a_track_have_headers_of_one_length_and_numbers_of_the_transport() {
+        let mut f = Fixture::new();
+        f.send(14);
+        assert_eq!(f.log.next_number(), 14);
+        f.repair([1]);
+        assert_eq!(f.log.next_number(), 15);
+    }
+
+    #[test]
+    fn reports_are_sent_while_packets_are() {
+        let mut f = Fixture::new();
+        assert_eq!(f.sender.report_due(), None);
+        let epoch = f.now;
+        f.send(1);
+        let mut report = Vec::new();
+        f.sender.report(f.now, epoch, &mut report);
+        assert!(!report.is_empty() && f.sender.report_due() == Some(f.now + REPORT_EVERY));
+        f.now += REPORT_EVERY;
+        report.clear();
+        f.sender.report(f.now, epoch, &mut report);
+        assert!(report.is_empty() && f.sender.report_due().is_none(), "nothing was sent since");
+    }
+}
