@@ -20,9 +20,17 @@ const RETRIES: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A handshake record: byte 0 is its type, byte 13 the type of the message in it.
 const HANDSHAKE: u8 = 22;
+const ALERT: u8 = 21;
+const RECORD_HEADER: usize = 13;
+const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
-/// The largest record that `dimpl` makes.
+/// Bytes for what `dimpl` hands out: it panics where a certificate does not fit, and keeps no more of a handshake than 30
+/// datagrams of [`MAX_HANDSHAKE_DATAGRAM`].
+const HANDSHAKE_BUFFER: usize = 64 * 1024;
+const MAX_HANDSHAKE_DATAGRAM: usize = 1500;
+/// Enough for one record of a peer that has put its packets into datagrams.
+const RECORD_BUFFER: usize = 2048;
 const MAX_RECORD_BYTES: usize = 18 * 1024;
 
 /// Which versions of DTLS a transport speaks.
@@ -52,8 +60,11 @@ pub struct Certificate {
 impl Certificate {
     /// Makes a certificate with a fresh key.
     pub fn generate() -> Self {
-        let inner = dimpl::certificate::generate_self_signed_certificate()
-            .expect("the built-in cryptography makes certificates");
+        let inner = dimpl::certificate::generate_self_signed_certificate();
+        Self::of(inner.expect("the built-in cryptography makes certificates"))
+    }
+
+    pub(crate) fn of(inner: DtlsCertificate) -> Self {
         // ICE has shown that the peer is where it says: no cookie round trip is needed.
         let config = Config::builder()
             .use_server_cookie(false)
@@ -102,6 +113,7 @@ pub(crate) struct Dtls {
     /// How far `dimpl`'s clock has been put forward.
     ahead: Duration,
     timeout: Option<Instant>,
+    is_connected: bool,
     buffer: Vec<u8>,
 }
 
@@ -120,7 +132,15 @@ impl Dtls {
         inner.set_active(is_client);
         // A ClientHello that comes before this would make it panic.
         inner.handle_timeout(now)?;
-        Ok(Self { inner, is_client, now, ahead: Duration::ZERO, timeout: None, buffer: Vec::new() })
+        Ok(Self {
+            inner,
+            is_client,
+            now,
+            ahead: Duration::ZERO,
+            timeout: None,
+            is_connected: false,
+            buffer: Vec::new(),
+        })
     }
 
     pub(crate) fn is_client(&self) -> bool {
@@ -132,16 +152,25 @@ impl Dtls {
     }
 
     pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
-        // While it looks for the version, a client takes anything but a ServerHello for a fatal error: a third party
-        // could end the handshake with one datagram.
-        let is_undecided = self.is_client && self.inner.protocol_version().is_none();
-        let is_hello = datagram.first() == Some(&HANDSHAKE)
-            && matches!(datagram.get(13), Some(&(SERVER_HELLO | HELLO_VERIFY_REQUEST)));
-        if is_undecided && !is_hello {
+        if !self.is_connected && !self.may_belong_to_handshake(datagram) {
             return Ok(());
         }
         self.handle_timeout(now)?;
         self.inner.handle_packet(datagram)
+    }
+
+    /// Before there are keys, anybody can put the peer's address on a datagram. While it looks for the version, a client
+    /// takes anything but a ServerHello for a fatal error, a server keeps whatever comes, and either believes an alert.
+    fn may_belong_to_handshake(&self, datagram: &[u8]) -> bool {
+        let is_undecided = self.inner.protocol_version().is_none();
+        let message = datagram.get(13).filter(|_| datagram.first() == Some(&HANDSHAKE));
+        datagram.len() <= MAX_HANDSHAKE_DATAGRAM
+            && !holds_plain_alert(datagram)
+            && match (is_undecided, self.is_client) {
+                (false, _) => true,
+                (true, true) => matches!(message, Some(&(SERVER_HELLO | HELLO_VERIFY_REQUEST))),
+                (true, false) => matches!(message, Some(&CLIENT_HELLO)),
+            }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), dimpl::Error> {
@@ -166,7 +195,8 @@ impl Dtls {
     /// What happens next; `None` until more is handed in.
     pub(crate) fn poll(&mut self) -> Option<DtlsEvent> {
         if self.buffer.is_empty() {
-            self.buffer.resize(2048, 0);
+            let len = if self.is_connected { RECORD_BUFFER } else { HANDSHAKE_BUFFER };
+            self.buffer = vec![0; len];
         }
         loop {
             let needed = match self.inner.poll_output(&mut self.buffer) {
@@ -180,7 +210,10 @@ impl Dtls {
                     }
                     continue;
                 }
-                Output::Connected => return Some(DtlsEvent::Connected),
+                Output::Connected => {
+                    self.is_connected = true;
+                    return Some(DtlsEvent::Connected);
+                }
                 Output::ApplicationData(data) => return Some(DtlsEvent::Data(data.to_vec())),
                 Output::CloseNotify => return Some(DtlsEvent::Closed),
                 Output::BufferTooSmall { needed } => needed,
@@ -191,16 +224,33 @@ impl Dtls {
                     }
                     let is_retry = wait < NOT_A_RETRY;
                     self.timeout = theirs.checked_sub(self.ahead).filter(|_| is_retry);
+                    if self.is_connected && self.buffer.len() == HANDSHAKE_BUFFER {
+                        self.buffer = Vec::new();
+                    }
                     return None;
                 }
                 _ => continue,
             };
             if needed > MAX_RECORD_BYTES {
+                self.timeout = None;
                 return None;
             }
             self.buffer.resize(needed, 0);
         }
     }
+}
+
+/// Whether a datagram holds an alert that is not encrypted (epoch 0; RFC 6347, 4.1).
+fn holds_plain_alert(mut datagram: &[u8]) -> bool {
+    while let Some((&[kind, _, _, epoch_high, epoch_low, .., high, low], rest)) =
+        datagram.split_first_chunk::<RECORD_HEADER>()
+    {
+        if kind == ALERT && [epoch_high, epoch_low] == [0, 0] {
+            return true;
+        }
+        datagram = rest.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or(&[]);
+    }
+    false
 }
 
 fn srtp_profile(profile: SrtpProfile) -> Option<Profile> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use is::stun::{StunMessage, StunPacket};
+use is::stun::{StunMessage, StunPacket, TransId};
 use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvider};
 
 use crate::Route;
@@ -24,6 +24,12 @@ const MAX_CHECKS: usize = 11;
 const CONSENT: Duration = Duration::from_secs(30);
 /// Remote addresses that have passed a check. `is` keeps a candidate for each, and looks at all of them per check.
 const MAX_SOURCES: usize = 64;
+/// Addresses at which the peer says that it sees us, over the life of a transport: `is` keeps a candidate for each.
+const MAX_MAPPED: usize = 128;
+/// Checks remembered as answered: `is` takes any number of responses to one.
+const MAX_ANSWERED: usize = 256;
+/// The longest round trip that is believed.
+const MAX_RTT: Duration = Duration::from_secs(1);
 /// STUN attributes of one message. Browsers send at most ten.
 const MAX_ATTRIBUTES: usize = 24;
 const STUN_HEADER_BYTES: usize = 20;
@@ -48,6 +54,8 @@ pub(crate) struct Ice {
     /// Host and reflexive candidates, as lines for the peer. The agent's own list holds what it learnt, too.
     lines: Vec<String>,
     sources: VecDeque<SocketAddr>,
+    mapped: Vec<SocketAddr>,
+    answered: VecDeque<TransId>,
     selected: Option<Route>,
     responses: u64,
     /// When consent expires; `None` before a pair is selected.
@@ -70,6 +78,8 @@ impl Ice {
             reflexive: 0,
             lines: Vec::new(),
             sources: VecDeque::new(),
+            mapped: Vec::new(),
+            answered: VecDeque::new(),
             selected: None,
             responses: 0,
             consent_until: None,
@@ -93,7 +103,7 @@ impl Ice {
         (self.responses, self.reflexive) = (0, 0);
     }
 
-    pub(crate) fn is_controlling(&self) -> bool {
+    pub(crate) fn is_offerer(&self) -> bool {
         self.is_offerer
     }
 
@@ -144,9 +154,20 @@ impl Ice {
         Ok(())
     }
 
-    /// Whether the peer has proved by a check that it receives at this address.
+    /// Whether an authentic check came from this address. Whether the peer receives there is another question, which
+    /// [`Self::has_answered`] answers: an address can be forged.
     pub(crate) fn knows(&self, source: SocketAddr) -> bool {
         self.sources.contains(&source)
+    }
+
+    /// Whether the peer has answered a check of ours at this address, so that it receives there.
+    pub(crate) fn has_answered(&self, remote: SocketAddr) -> bool {
+        self.agent.has_viable_remote_candidate(remote)
+    }
+
+    /// Media begin to go where the peer has answered: consent lasts from now.
+    pub(crate) fn begin_consent(&mut self, now: Instant) {
+        self.consent_until.get_or_insert(now + CONSENT);
     }
 
     /// All such addresses.
@@ -163,10 +184,16 @@ impl Ice {
         datagram: &[u8],
     ) -> bool {
         let is_known = self.knows(source);
-        if !(is_known || self.sources.len() < MAX_SOURCES) || !is_well_formed(datagram) {
+        let is_welcome = is_known || (self.sources.len() < MAX_SOURCES && may_be_tried(source));
+        if !is_welcome || !is_well_formed(datagram) {
             return false;
         }
         let Ok(message) = StunMessage::parse(datagram) else { return false };
+        let is_answer = message.is_successful_binding_response();
+        let answer = is_answer.then(|| (message.trans_id(), message.mapped_address()));
+        if answer.is_some_and(|(id, mapped)| !self.may_take_answer(id, mapped)) {
+            return false;
+        }
         let packet = StunPacket { proto: Protocol::Udp, source, destination, message };
         if !self.agent.handle_packet(now, packet) {
             return false;
@@ -174,12 +201,31 @@ impl Ice {
         if !is_known {
             self.sources.push_back(source);
         }
+        if let Some((id, mapped)) = answer {
+            self.note_answer(id, mapped);
+        }
         let responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
-        if responses != self.responses {
-            self.responses = responses;
+        if responses > self.responses {
             self.consent_until = Some(now + CONSENT);
         }
+        self.responses = responses;
         true
+    }
+
+    /// Each check is answered once, and from a bounded number of our addresses as the peer sees them.
+    fn may_take_answer(&self, id: TransId, mapped: Option<SocketAddr>) -> bool {
+        let is_new_address = mapped.is_some_and(|address| !self.mapped.contains(&address));
+        !self.answered.contains(&id) && !(is_new_address && self.mapped.len() == MAX_MAPPED)
+    }
+
+    fn note_answer(&mut self, id: TransId, mapped: Option<SocketAddr>) {
+        if self.answered.len() == MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(id);
+        if let Some(address) = mapped.filter(|address| !self.mapped.contains(address)) {
+            self.mapped.push(address);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -214,6 +260,7 @@ impl Ice {
             {
                 let route = Route { local: source, remote: destination };
                 self.consent_until = Some(now + CONSENT);
+                self.responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
                 self.selected = Some(route);
                 return Some(IceEvent::Selected(route));
             }
@@ -222,7 +269,7 @@ impl Ice {
 
     /// The last round trip over the selected route.
     pub(crate) fn rtt(&self) -> Option<Duration> {
-        self.agent.nominated_pair_rtt()
+        self.agent.nominated_pair_rtt().map(|rtt| rtt.min(MAX_RTT))
     }
 }
 
@@ -246,16 +293,23 @@ fn is_routable(route: Route) -> bool {
     local.is_ipv4() == remote.is_ipv4() && local.ip().is_loopback() == remote.ip().is_loopback()
 }
 
-/// Whether the attributes fit, and are not so many that parsing them is work that a stranger can cause.
+/// Attributes that `is` warns of before it knows whether a message is authentic: MAPPED-ADDRESS, UNKNOWN-ATTRIBUTES,
+/// ALTERNATE-SERVER. A check has none of them.
+const FOREIGN_ATTRIBUTES: [[u8; 2]; 3] = [[0x00, 0x01], [0x00, 0x0a], [0x80, 0x23]];
+
+/// Whether the attributes fit, and are not such, or so many, that a stranger can cause work or lines in a log.
 fn is_well_formed(datagram: &[u8]) -> bool {
     if !is_stun(datagram) {
         return false;
     }
     let mut rest = &datagram[STUN_HEADER_BYTES..];
     for _ in 0..MAX_ATTRIBUTES {
-        let Some((&[_, _, high, low], body)) = rest.split_first_chunk() else {
+        let Some((&[kind @ .., high, low], body)) = rest.split_first_chunk::<4>() else {
             return rest.is_empty();
         };
+        if FOREIGN_ATTRIBUTES.contains(&kind) {
+            return false;
+        }
         let padded = usize::from(u16::from_be_bytes([high, low])).next_multiple_of(4);
         let Some(next) = body.get(padded..) else { return false };
         rest = next;
@@ -320,6 +374,44 @@ mod tests {
         assert_eq!(ice.sources().count(), MAX_SOURCES);
         assert!(!ice.knows(address(2, MAX_SOURCES as u16 + 1)));
         assert!(ice.handle(now, address(2, 1), ours, &check(&name, &password)));
+    }
+
+    /// What a peer answers to a check, from an address as it says that it sees us.
+    fn answer(to: &[u8], mapped: SocketAddr, password: &str) -> Vec<u8> {
+        let check = StunMessage::parse(to).unwrap();
+        let reply = StunMessage::binding_reply(check.trans_id(), mapped);
+        let mut bytes = vec![0; 200];
+        let sign = |key: &[u8], parts: &[&[u8]]| Hmac.sha1_hmac(key, parts);
+        let len = reply.to_bytes(Some(password.as_bytes()), &mut bytes, sign).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+
+    #[test]
+    fn a_check_is_answered_once_and_from_a_bounded_number_of_addresses() {
+        let (mut now, (mut ice, ..)) = (Instant::now(), controlled());
+        let theirs = Credentials::from_random(&[2; 24]);
+        let (ours, peer) = (address(1, 5000), address(2, 5000));
+        ice.add_remote("candidate:1 1 udp 2130706175 10.0.0.2 5000 typ host").unwrap();
+        let (mut taken, mut port) = (0, 0);
+        for _ in 0..2 * MAX_MAPPED {
+            now += Duration::from_millis(500);
+            ice.handle_timeout(now);
+            while let Some((_, check)) = ice.poll_transmit() {
+                for _ in 0..3 {
+                    port += 1;
+                    let mapped = address(3, port);
+                    taken += usize::from(ice.handle(
+                        now,
+                        peer,
+                        ours,
+                        &answer(&check, mapped, theirs.pwd()),
+                    ));
+                }
+            }
+        }
+        assert!(taken > 10 && taken <= MAX_MAPPED && taken * 3 <= usize::from(port), "{taken}");
+        assert!(ice.mapped.len() <= MAX_MAPPED && ice.answered.len() <= MAX_ANSWERED);
     }
 
     #[test]

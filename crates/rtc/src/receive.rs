@@ -16,7 +16,7 @@ const LATER_PACKETS: u64 = 3;
 const SLACK: Duration = Duration::from_millis(5);
 /// Repairs are not asked for more often than this, however short the round trip.
 const MIN_RETRY: Duration = Duration::from_millis(10);
-/// Missing packets known at a time; of more, the oldest are given up.
+/// Missing packets known at a time; of more, the oldest are given up. A gap longer than this is not repaired.
 const MAX_MISSING: usize = 2048;
 /// A sender keeps packets no longer than this.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -153,8 +153,13 @@ impl Receiver {
             None => index,
         };
         if first < index {
+            if index - first > MAX_MISSING as u64 {
+                // So much is not repaired in time: the track begins anew here.
+                self.missing.clear();
+                self.due = None;
+                return;
+            }
             let due = now + REORDERING;
-            let first = first.max(index.saturating_sub(MAX_MISSING as u64));
             for lost in first..index {
                 self.missing.insert(lost, Missing { since: now, due });
             }
@@ -337,10 +342,13 @@ mod tests {
         let mut f = Fixture::new();
         f.media(1);
         f.media(30_000);
+        assert!(f.receiver.missing.is_empty(), "so many are not repaired");
+        f.media(32_000);
+        f.media(34_000);
         assert_eq!(f.receiver.missing.len(), MAX_MISSING);
-        f.receiver.forget_before(29_998);
+        f.receiver.forget_before(33_998);
         f.now += REORDERING;
-        assert_eq!(f.asked(), [29_998, 29_999]);
+        assert_eq!(f.asked(), [33_998, 33_999]);
         f.now += MAX_AGE;
         assert!(f.asked().is_empty() && f.receiver.timeout().is_none());
     }

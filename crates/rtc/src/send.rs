@@ -66,6 +66,8 @@ pub(crate) struct Sender {
     /// Packets are numbered from 1: a receiver knows by the first that it gets how many it missed.
     next: u64,
     next_rtx: u64,
+    /// Whether the peer receives it.
+    is_active: bool,
     history: VecDeque<Sent>,
     kept_packets: usize,
     repair_budget: f64,
@@ -81,6 +83,7 @@ impl Sender {
             format,
             next: 1,
             next_rtx: 1,
+            is_active: true,
             history: VecDeque::new(),
             kept_packets: 0,
             repair_budget: FIRST_REPAIR_BUDGET,
@@ -89,6 +92,14 @@ impl Sender {
             report_at: None,
             reported: 0,
         }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    pub(crate) fn set_active(&mut self, is_active: bool) {
+        self.is_active = is_active;
     }
 
     pub(crate) fn ssrc(&self) -> u32 {

@@ -468,6 +468,9 @@ impl Host {
                 self.by_ufrag.remove(&old);
             }
         }
+        for source in viewer.take_forgotten() {
+            self.by_source.remove(source, id);
+        }
         if let (Some(client), None) = (client, viewer.client())
             && self.by_client.remove(&client).is_some()
         {

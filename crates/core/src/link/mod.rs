@@ -261,7 +261,7 @@ impl Link {
         self.advance(now);
     }
 
-    /// Whether the other side has proved by a connectivity check that it is at this address.
+    /// Whether an authentic connectivity check came from this address.
     pub(crate) fn knows(&self, source: SocketAddr) -> bool {
         self.transport.knows(source)
     }

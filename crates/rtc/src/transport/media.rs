@@ -18,7 +18,7 @@ impl Transport {
 
     /// Tracks that can be sent, in the order of their media lines.
     pub fn outgoing(&self) -> impl Iterator<Item = Track> + '_ {
-        self.senders.iter().map(|(track, _)| *track)
+        self.senders.iter().filter(|(_, sender)| sender.is_active()).map(|(track, _)| *track)
     }
 
     /// Tracks that can be received, in the order of their media lines.
@@ -30,7 +30,7 @@ impl Transport {
     /// track.
     pub fn send_frame(&mut self, now: Instant, track: Track, timestamp: u32, payloads: &Payloads) {
         self.with_sender(
-            |(of, _)| *of == track,
+            |(of, sender)| *of == track && sender.is_active(),
             |sender, wire| sender.send(now, timestamp, payloads, wire),
         );
         self.send_feedback(now);

@@ -17,7 +17,7 @@ use crate::dtls::{Dtls, DtlsEvent};
 use crate::feedback::{PacketResult, TransportLog};
 use crate::ice::{Ice, IceEvent, is_stun};
 use crate::receive::Receiver;
-use crate::sdp::Description;
+use crate::sdp::{Credentials, Description};
 use crate::send::Sender;
 use crate::srtp::{self, Opener, Sealer};
 use crate::{Certificate, DtlsVersion, Route, Transmit};
@@ -29,8 +29,8 @@ const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Events that wait to be taken. A drained transport has none, so only a datagram with very many messages comes near.
 const MAX_EVENTS: usize = 4096;
 
-/// What a transport is made with.
-#[derive(Debug, Clone)]
+/// What a transport is made with. `Debug` does not show the random bytes, of which passwords come.
+#[derive(Clone)]
 pub struct Config {
     /// Ours.
     pub certificate: Certificate,
@@ -42,6 +42,15 @@ pub struct Config {
     pub max_peer_channels: u16,
     /// Unpredictable bytes: credentials, SSRCs and numbers come of them.
     pub random: [u8; 48],
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { dtls, channels, max_peer_channels, .. } = self;
+        let mut debug = f.debug_struct("Config");
+        debug.field("dtls", dtls).field("channels", channels);
+        debug.field("max_peer_channels", max_peer_channels).finish_non_exhaustive()
+    }
 }
 
 /// A media line of the description, by its place.
@@ -157,6 +166,8 @@ pub struct Transport {
     remote: Option<Description>,
     /// An offer of ours that is not answered yet.
     pending: Option<Description>,
+    /// Credentials of that offer, if it restarts ICE: they hold from the answer on. Until then the path in use goes on.
+    coming: Option<Credentials>,
     /// Those of the peer's last description: tried, and not.
     candidates: (usize, u64),
     epoch: Instant,
@@ -294,7 +305,7 @@ impl Transport {
         self.is_closed
     }
 
-    /// Whether the peer has proved by a check that it receives at this address.
+    /// Whether an authentic check of the peer came from this address.
     pub fn knows(&self, source: SocketAddr) -> bool {
         self.ice.knows(source)
     }
@@ -410,8 +421,11 @@ impl Transport {
         if !self.is_verified || self.srtp.is_none() {
             return self.close_with(Closed::Certificate);
         }
-        // Where the handshake came through, media do: the peer's nomination may be under way still.
-        if let (None, Some(route)) = (self.route, self.early_route) {
+        // Where the handshake came through media may go too, if the peer receives there: its nomination may be under way.
+        if let (None, Some(route)) = (self.route, self.early_route)
+            && self.ice.has_answered(route.remote)
+        {
+            self.ice.begin_consent(now);
             self.select(route);
         }
         self.is_connected = true;

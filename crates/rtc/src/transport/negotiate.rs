@@ -21,6 +21,8 @@ use crate::send::{self, Sender};
 const MAX_MESSAGE_BYTES: u32 = 256 * 1024;
 /// Bytes of an SCTP packet: with DTLS, UDP and IPv6 around it the packet stays within 1280 bytes.
 const MAX_SCTP_BYTES: u16 = 1180;
+/// Incoming streams known at a time, over the life of a transport.
+const MAX_RECEIVERS: usize = 2 * sdp::MAX_LINES;
 /// Our addresses that servers have told, for each restart.
 const MAX_REFLEXIVE: usize = 4;
 
@@ -127,6 +129,7 @@ impl Transport {
             local: None,
             remote: None,
             pending: None,
+            coming: None,
             candidates: (0, 0),
             epoch: now,
             is_closed: false,
@@ -150,7 +153,7 @@ impl Transport {
             credentials: self.ice.credentials().clone(),
             fingerprint: self.config.certificate.fingerprint(),
             candidates: self.ice.lines().to_vec(),
-            extensions: match self.ice.is_controlling() {
+            extensions: match self.ice.is_offerer() {
                 // Our own receivers show frames when they arrive, and tell of each frame.
                 true => Vec::new(),
                 false => vec![ExtensionUri::PlayoutDelay, ExtensionUri::TransportCc],
@@ -159,7 +162,7 @@ impl Transport {
                 nack: true,
                 pli: true,
                 fir: true,
-                transport_cc: !self.ice.is_controlling(),
+                transport_cc: !self.ice.is_offerer(),
             },
             opus: String::new(),
             max_message_size: MAX_MESSAGE_BYTES,
@@ -178,14 +181,15 @@ impl Transport {
         offer: &Description,
         origin: Origin,
     ) -> Result<Description, NegotiationError> {
-        let mut ssrc = self.own_ssrc();
-        let answer = sdp::answer(offer, &self.describe(origin), |_| {
+        let answer = sdp::answer(offer, &self.describe(origin), |line| {
+            let index = offer.lines.iter().position(|other| other.mid == line.mid);
+            // Of the line's place, so that a track has the same in each description.
+            let ssrc = self.own_ssrc().wrapping_add(2 * index.unwrap_or(0) as u32);
             let source = Source {
                 ssrc: ssrc.wrapping_add(1),
                 rtx: Some(ssrc.wrapping_add(2)),
                 cname: "lllsi".into(),
             };
-            ssrc = ssrc.wrapping_add(2);
             let msid = Some(Msid { stream: "lllsi".into(), track: format!("track{ssrc}") });
             let send = Some(sdp::Sender { source, msid });
             Some(Take { send, is_receiving: false })
@@ -209,8 +213,7 @@ impl Transport {
             let track = Track(index);
             let is_used = !ours.is_rejected && !theirs.is_rejected;
             let (Some(ours), Some(theirs), true) = (ours.media(), theirs.media(), is_used) else {
-                self.senders.retain(|(of, _)| *of != track);
-                self.receivers.retain(|(of, _)| *of != track);
+                self.pause(track);
                 continue;
             };
             self.agree_on_line(track, ours, theirs);
@@ -241,7 +244,7 @@ impl Transport {
         // The answer has the one format that both take; it stands in both.
         let codec =
             |media: &sdp::Media| media.codecs.first().map(|codec| (codec.payload_type, codec.rtx));
-        let answered = if self.ice.is_controlling() { codec(theirs) } else { codec(ours) };
+        let answered = if self.ice.is_offerer() { codec(theirs) } else { codec(ours) };
         let Some((payload_type, rtx_type)) = answered else { return };
         let rtx = |source: &Source| source.rtx.zip(rtx_type);
         let known = |uri| {
@@ -256,23 +259,29 @@ impl Transport {
                     playout_delay: known(ExtensionUri::PlayoutDelay),
                     transport_cc: known(ExtensionUri::TransportCc),
                 };
-                if self.senders.iter().all(|(of, _)| *of != track) {
-                    self.senders.push((track, Sender::new(format)));
+                match self.senders.binary_search_by_key(&track, |(of, _)| *of) {
+                    Ok(at) => self.senders[at].1.set_active(true),
+                    Err(at) => self.senders.insert(at, (track, Sender::new(format))),
                 }
             }
-            _ => self.senders.retain(|(of, _)| *of != track),
+            _ => self.pause(track),
         }
-        match theirs.sources.first() {
-            Some(source) if theirs.direction.sends() => {
-                let format = receive::Format { ssrc: source.ssrc, payload_type, rtx: rtx(source) };
-                let is_there =
-                    self.receivers.iter().any(|(of, r)| *of == track && r.ssrc() == source.ssrc);
-                if !is_there {
-                    self.receivers.retain(|(of, _)| *of != track);
-                    self.receivers.push((track, Receiver::new(format)));
+        if let Some(source) = theirs.sources.first().filter(|_| theirs.direction.sends()) {
+            let format = receive::Format { ssrc: source.ssrc, payload_type, rtx: rtx(source) };
+            // One that is known keeps its window against packets that are sent again.
+            if self.receivers.iter().all(|(_, receiver)| receiver.ssrc() != source.ssrc) {
+                if self.receivers.len() == MAX_RECEIVERS {
+                    self.receivers.remove(0);
                 }
+                self.receivers.push((track, Receiver::new(format)));
             }
-            _ => self.receivers.retain(|(of, _)| *of != track),
+        }
+    }
+
+    /// A track that is not sent for now keeps its numbers: packets must not have the same twice.
+    fn pause(&mut self, track: Track) {
+        if let Some((_, sender)) = self.senders.iter_mut().find(|(of, _)| *of == track) {
+            sender.set_active(false);
         }
     }
 
@@ -282,6 +291,7 @@ impl Transport {
     /// If it cannot be read or does not fit. The offer is gone then, so another may follow.
     pub fn accept_answer(&mut self, now: Instant, answer: &str) -> Result<(), NegotiationError> {
         let offer = self.pending.take().ok_or(NegotiationError::NoOffer)?;
+        let coming = self.coming.take();
         let answer = Description::parse(answer)?;
         sdp::check_answer(&offer, &answer)?;
         if let Some(before) = &self.remote
@@ -290,6 +300,9 @@ impl Transport {
             return Err(NegotiationError::SameCredentials);
         }
         let is_client = answer.setup == Setup::Passive;
+        if let Some(credentials) = coming {
+            self.ice.restart(credentials);
+        }
         self.agree(now, offer, answer, is_client)?;
         self.handle_timeout(now);
         Ok(())
@@ -302,17 +315,17 @@ impl Transport {
             return None;
         }
         let before = self.local.as_ref()?;
-        self.ice.restart(Credentials::from_random(random));
+        let credentials = Credentials::from_random(random);
         let local = self.describe(before.origin.next());
         let offer = Description {
             origin: local.origin,
-            credentials: local.credentials,
+            credentials: credentials.clone(),
             candidates: local.candidates.into_iter().take(sdp::MAX_CANDIDATES).collect(),
             setup: Setup::ActPass,
             ..before.clone()
         };
         let text = offer.to_string();
-        self.pending = Some(offer);
+        (self.pending, self.coming) = (Some(offer), Some(credentials));
         self.handle_timeout(now);
         Some(text)
     }

@@ -74,13 +74,24 @@ fn config(seed: u8, dtls: DtlsVersion) -> Config {
 }
 
 impl Pair {
-    #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
     fn new(delay: Duration, dtls: DtlsVersion) -> Self {
+        Self::with(delay, |_, config| config.dtls = dtls)
+    }
+
+    /// With each end's configuration as `change` makes it.
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+    fn with(delay: Duration, change: impl Fn(usize, &mut Config)) -> Self {
         let now = Instant::now();
         let [client_at, host_at] = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 5000)));
         let wants = [Want::video("0"), Want::data("1")];
-        let (mut client, offer) = Transport::offer(now, config(1, dtls), &[client_at], &wants);
-        let (host, answer) = Transport::answer(now, config(2, dtls), &[host_at], &offer).unwrap();
+        let configs = [0, 1].map(|end| {
+            let mut config = config(end as u8 + 1, DtlsVersion::Newest);
+            change(end, &mut config);
+            config
+        });
+        let [client, host] = configs;
+        let (mut client, offer) = Transport::offer(now, client, &[client_at], &wants);
+        let (host, answer) = Transport::answer(now, host, &[host_at], &offer).unwrap();
         client.accept_answer(now, &answer).unwrap();
         client.take_media();
         let ends = [(client, client_at), (host, host_at)].map(|(transport, at)| End {
@@ -255,4 +266,85 @@ fn addresses_that_servers_tell_have_a_bound() {
     assert!(told[..4].iter().all(Option::is_some) && told[4].is_none());
     let nowhere = SocketAddr::from(([239, 0, 0, 1], 5000));
     assert_eq!(client.add_reflexive(now, nowhere, base), None);
+}
+
+#[test]
+fn media_go_only_where_the_peer_has_answered_a_check() {
+    let mut pair = Pair::new(Duration::from_millis(10), DtlsVersion::Newest);
+    // The client keeps its answers back: it may have forged where its checks come from.
+    let is_answer = |datagram: &[u8]| matches!(datagram, [1, 1, ..]);
+    let silent = |from: usize, datagram: &[u8]| match from == 0 && is_answer(datagram) {
+        true => Fate::Lost,
+        false => Fate::Arrives,
+    };
+    pair.run_until(pair.now + Duration::from_secs(2), silent, |_| false);
+    assert!(pair.ends[1].events.contains(&Event::Connected));
+    pair.send_frame(1, 5);
+    pair.run_until(pair.now + Duration::from_secs(1), silent, |_| false);
+    assert!(!pair.ends[1].events.iter().any(|event| matches!(event, Event::Route(_))));
+    assert!(pair.ends[0].packets().is_empty());
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+fn a_large_certificate_is_refused_without_a_panic() {
+    let names: Vec<_> = (0..100).map(|n| format!("{n}{}.example", "a".repeat(50))).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (certificate, private_key) = (made.cert.der().to_vec(), made.signing_key.serialize_der());
+    assert!(certificate.len() > 4096);
+    let large = Certificate::of(dimpl::DtlsCertificate { certificate, private_key });
+    for large_at in 0..2 {
+        let mut pair = Pair::with(Duration::from_millis(5), |end, config| {
+            if end == large_at {
+                config.certificate = large.clone();
+            }
+        });
+        // It may be taken, since descriptions name it; it must not end the program.
+        pair.run_until(pair.now + Duration::from_secs(5), |_, _| Fate::Arrives, |_| false);
+    }
+}
+
+#[test]
+fn a_restart_that_nobody_answers_costs_the_path_in_use_nothing() {
+    let mut pair = Pair::connected(Duration::from_millis(10));
+    assert!(pair.ends[0].transport.restart(pair.now, &[9; 24]).is_some());
+    for number in 1..=40 {
+        pair.send_frame(number, 2);
+        pair.run_until(pair.now + Duration::from_secs(1), |_, _| Fate::Arrives, |_| false);
+    }
+    assert_eq!(pair.ends[0].packets().len(), 80);
+    assert!(pair.ends.iter().all(|end| !end.transport.is_closed()));
+}
+
+#[test]
+fn a_restart_keeps_media_and_messages_going() {
+    let mut pair = Pair::connected(Duration::from_millis(10));
+    pair.send_frame(1, 3);
+    let offer = pair.ends[0].transport.restart(pair.now, &[9; 24]).unwrap();
+    let answer = pair.ends[1].transport.accept_restart(pair.now, &offer, &[8; 24]).unwrap();
+    pair.ends[0].transport.accept_answer(pair.now, &answer).unwrap();
+    pair.run_until(pair.now + Duration::from_secs(2), |_, _| Fate::Arrives, |_| false);
+    pair.send_frame(2, 3);
+    let now = pair.now;
+    assert!(pair.ends[1].transport.send(now, CHAT, true, b"still here"));
+    assert!(pair.run(
+        |_, _| Fate::Arrives,
+        |[client, _]| client.packets().len() == 6 && client.messages() == [b"still here"]
+    ));
+    let same = pair.ends[1].transport.accept_restart(now, &offer, &[7; 24]);
+    assert_eq!(same, Err(NegotiationError::SameCredentials));
+}
+
+#[test]
+fn alerts_that_anybody_could_send_do_not_end_a_handshake() {
+    let mut pair = Pair::new(Duration::from_millis(10), DtlsVersion::Newest);
+    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0];
+    for _ in 0..200 {
+        pair.run_until(pair.now + Duration::from_millis(1), |_, _| Fate::Arrives, |_| false);
+        let (now, [client_at, host_at]) = (pair.now, [pair.ends[0].at, pair.ends[1].at]);
+        pair.ends[0].transport.handle_datagram(now, host_at, client_at, &alert);
+        pair.ends[1].transport.handle_datagram(now, client_at, host_at, &alert);
+        pair.ends[1].transport.handle_datagram(now, client_at, host_at, &[22; 60]);
+    }
+    assert!(pair.run(|_, _| Fate::Arrives, |ends| ends.iter().all(End::is_connected)));
 }

@@ -107,6 +107,8 @@ pub(super) struct Viewer {
     estimate: Option<Estimate>,
     ufrag: Option<String>,
     renamed: Option<Renamed>,
+    /// Addresses that a restart has made it forget, not taken over yet.
+    forgotten: Vec<SocketAddr>,
     restart_at: Instant,
     keyframe_at: Instant,
     deadline: Instant,
@@ -166,6 +168,7 @@ impl Viewer {
             estimate: None,
             ufrag: None,
             renamed: None,
+            forgotten: Vec::new(),
             restart_at: now,
             keyframe_at: now,
             deadline: now + FAR_FUTURE,
@@ -199,12 +202,12 @@ impl Viewer {
         matches!(self.stage, Stage::Linked(..))
     }
 
-    /// Whether its link has seen the other side prove itself at this address.
+    /// Whether its link has had an authentic check from this address.
     pub(super) fn knows(&self, source: SocketAddr) -> bool {
         matches!(&self.stage, Stage::Linked(link, _) if link.knows(source))
     }
 
-    /// All addresses at which the other side has proved itself.
+    /// All such addresses.
     pub(super) fn sources(&self) -> Vec<SocketAddr> {
         match &self.stage {
             Stage::Linked(link, _) => link.sources().collect(),
@@ -225,6 +228,11 @@ impl Viewer {
     /// The change of its name that has not been taken over yet.
     pub(super) fn take_renamed(&mut self) -> Option<Renamed> {
         self.renamed.take()
+    }
+
+    /// Addresses at which it is not any more.
+    pub(super) fn take_forgotten(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.forgotten)
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -428,9 +436,11 @@ impl Viewer {
             return Step::Stay;
         }
         self.restart_at = now + RESTART_PAUSE;
+        let before: Vec<_> = link.sources().collect();
         match link.accept_restart(now, offer) {
             Ok(answer) => {
                 let ufrag = link.ufrag();
+                self.forgotten.extend(before.into_iter().filter(|source| !link.knows(*source)));
                 self.rename(ufrag);
                 self.seal(&ToClient::Restarted { answer });
                 Step::Restarted
