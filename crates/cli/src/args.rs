@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the hashes of the browser's page, and write its files for a web server of your own.
     Page(Page),
-    /// See what a rendezvous server can take.
+    /// See what a rendezvous server, and a host, can take.
     Bench {
         #[command(subcommand)]
         bench: Bench,
@@ -47,6 +47,22 @@ pub(crate) enum Command {
 pub(crate) enum Bench {
     /// Open rooms and enter them at a steady rate, and tell how long each had to wait.
     Rendezvous(BenchRendezvous),
+    /// Send to many viewers on this machine, and tell what one packet to one viewer costs the host, beside what the machine
+    /// itself allows. Linux only.
+    Fanout(BenchFanout),
+    /// The viewers of `fanout`, which starts them.
+    #[command(hide = true)]
+    FanoutSinks(BenchFanout),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchFanout {
+    /// Viewers.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) viewers: u32,
+    /// How long to send.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
 }
 
 #[derive(Debug, clap::Args)]

@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Command::Bench { bench: args::Bench::Rendezvous(args) } => {
             bench::rendezvous(&args, &report)
         }
+        Command::Bench { bench: args::Bench::Fanout(args) } => bench::fanout(&args, &report),
+        Command::Bench { bench: args::Bench::FanoutSinks(args) } => bench::sinks(&args),
         Command::Page(args) => page::run(&args, &report),
         Command::Demo(args) => demo::run(&args, &report, &stop),
     });

@@ -489,3 +489,13 @@ fn people_get_words_on_stderr_instead_of_json() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(words.contains("Copy the whole invite link"), "{words}");
 }
+
+#[test]
+fn a_host_is_measured_beside_the_machine() {
+    let mut bench = Program::start(&["bench", "fanout", "--viewers", "2", "--seconds", "1"]);
+    let figures = bench.event("fanout");
+    assert_eq!(figures["viewers"], 2);
+    for name in ["us_per_packet", "ratio", "bare_seal_us", "bare_gso_us", "seal_cm_us"] {
+        assert!(number(&figures, name) > 0.0, "{figures}");
+    }
+}

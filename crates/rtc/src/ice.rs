@@ -215,7 +215,8 @@ impl Ice {
     /// Each check is answered once, and from a bounded number of our addresses as the peer sees them.
     fn may_take_answer(&self, id: TransId, mapped: Option<SocketAddr>) -> bool {
         let is_new_address = mapped.is_some_and(|address| !self.mapped.contains(&address));
-        !self.answered.contains(&id) && !(is_new_address && self.mapped.len() == MAX_MAPPED)
+        let is_one_too_many = is_new_address && self.mapped.len() == MAX_MAPPED;
+        !is_one_too_many && !self.answered.contains(&id)
     }
 
     fn note_answer(&mut self, id: TransId, mapped: Option<SocketAddr>) {

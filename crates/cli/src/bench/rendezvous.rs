@@ -1,10 +1,11 @@
-//! `lllsi bench`: what a rendezvous server can take.
+//! `lllsi bench rendezvous`: what a rendezvous server can take.
 
 use std::time::Duration;
 
 use lllsi::load::{Standing, Wave};
 use serde_json::json;
 
+use super::memory;
 use crate::args;
 use crate::failure::{Code, Failure};
 use crate::report::{Report, rounded};
@@ -15,7 +16,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) fn rendezvous(args: &args::BenchRendezvous, report: &Report) -> Result<(), Failure> {
     lllsi::raise_file_limit();
     let mut standing = Standing::new(&args.server)?;
-    let before = memory(args.pid)?;
+    let before = args.pid.map(memory).transpose()?;
     report.say(&format!("Opening {} rooms, {} a second.", args.rooms, args.rate));
     let opened = standing.open(args.rooms, args.rate);
     tell("open", &opened, report);
@@ -24,7 +25,7 @@ pub(crate) fn rendezvous(args: &args::BenchRendezvous, report: &Report) -> Resul
     tell("enter", &entered, report);
     standing.stay(SETTLE);
     let connections = opened.waited.len() + entered.waited.len();
-    if let (Some(before), Some(after)) = (before, memory(args.pid)?) {
+    if let (Some(before), Some(after)) = (before, args.pid.map(memory).transpose()?) {
         let each = after.saturating_sub(before) as f64 / connections.max(1) as f64 / 1024.0;
         report.event(&json!({"event": "memory", "before_bytes": before, "after_bytes": after, "connections": connections, "kib_each": rounded(each)}));
         report.say(&format!(
@@ -53,15 +54,4 @@ fn tell(what: &str, wave: &Wave, report: &Report) {
         "{number} done, {failed} failed, {rate} a second; waited {} ms (median), {} ms (99 %), {} ms (longest).",
         shown(p50), shown(p99), shown(most)
     ));
-}
-
-/// Resident memory of a process of this machine, in bytes.
-fn memory(pid: Option<u32>) -> Result<Option<u64>, Failure> {
-    let Some(pid) = pid else { return Ok(None) };
-    let path = format!("/proc/{pid}/status");
-    let status = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::new(Code::File, format!("cannot read {path}: {e}")))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = kib.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Ok(kib.map(|kib| kib * 1024))
 }
