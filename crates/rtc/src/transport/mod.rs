@@ -376,6 +376,18 @@ impl Transport {
         while let Some(IceEvent::Selected(route)) = self.ice.poll_event(now) {
             self.select(route);
         }
+        self.select_early(now);
+    }
+
+    /// Where the handshake came through media may go too, once the peer has shown that it receives there: its nomination may
+    /// take longer.
+    fn select_early(&mut self, now: Instant) {
+        if let (None, Some(route), true) = (self.route, self.early_route, self.is_connected)
+            && self.ice.has_answered(route.remote)
+        {
+            self.ice.begin_consent(now);
+            self.select(route);
+        }
     }
 
     fn select(&mut self, route: Route) {
@@ -421,15 +433,9 @@ impl Transport {
         if !self.is_verified || self.srtp.is_none() {
             return self.close_with(Closed::Certificate);
         }
-        // Where the handshake came through media may go too, if the peer receives there: its nomination may be under way.
-        if let (None, Some(route)) = (self.route, self.early_route)
-            && self.ice.has_answered(route.remote)
-        {
-            self.ice.begin_consent(now);
-            self.select(route);
-        }
         self.is_connected = true;
         self.events.push_back(Event::Connected);
+        self.select_early(now);
         let is_client = self.dtls.as_ref().is_some_and(Dtls::is_client);
         let application = self.remote.as_ref().and_then(|remote| {
             remote.lines.iter().find_map(|line| line.application().filter(|_| !line.is_rejected))
