@@ -258,7 +258,11 @@ impl Client {
                 }
             }
             LinkEvent::Message(Message::Goodbye { reason }) => self.parted(reason),
-            LinkEvent::Ready => self.streams.join(self.now, THE_HOST, None),
+            LinkEvent::Ready => {
+                // Pings from before the host was up are lost, and items of streams are judged by its clock.
+                (self.ping_at, self.pings) = (Some(self.now), 0);
+                self.streams.join(self.now, THE_HOST, None);
+            }
             LinkEvent::Stream(bytes) => {
                 let (clock, now_us) = (&self.clock, self.micros(self.now));
                 let age_us = |made_us| Some(clock.age_us(made_us, now_us)?.max(0).cast_unsigned());

@@ -26,14 +26,9 @@ impl Link {
             if !binding.verify(self.role.other(), &client, &host, mac) {
                 return self.fail(LinkError::NotBound);
             }
-            let Some(path) = self.path else { return };
-            self.state = State::Up;
-            self.transport.take_media();
-            self.heard_at = now;
-            self.events.push_back(LinkEvent::Up(path));
-            // Tell them at once: they wait for it.
-            self.confirm_at = Some(now);
-            if verified {
+            self.is_proved = true;
+            self.go_up(now);
+            if verified && self.is_up() {
                 self.ready();
             }
         } else if self.is_up() {
@@ -41,6 +36,20 @@ impl Link {
             if verified {
                 self.ready();
             }
+        }
+    }
+
+    /// The other side has proved who it is, and there is a path to it.
+    pub(super) fn go_up(&mut self, now: Instant) {
+        if let (true, State::Confirming { .. }, Some(path)) =
+            (self.is_proved, self.state, self.path)
+        {
+            self.state = State::Up;
+            self.transport.take_media();
+            self.heard_at = now;
+            self.events.push_back(LinkEvent::Up(path));
+            // Tell them at once: they wait for it.
+            self.confirm_at = Some(now);
         }
     }
 

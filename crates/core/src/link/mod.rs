@@ -63,6 +63,8 @@ pub(crate) struct Link {
     state: State,
     live_queue: lane::Queue,
     pulse_open: bool,
+    /// The other side has proved who it is.
+    is_proved: bool,
     /// The other side takes what we send: it has verified us.
     is_ready: bool,
     /// When our [`Message::Confirm`] is sent (again); `None` once they have verified it.
@@ -121,6 +123,7 @@ impl Link {
             state: State::Punching { give_up: None },
             live_queue: lane::Queue::default(),
             pulse_open: false,
+            is_proved: false,
             is_ready: false,
             confirm_at: None,
             newest_sent: SentFrame::default(),
@@ -395,6 +398,7 @@ impl Link {
                 if self.is_up() {
                     self.events.push_back(LinkEvent::PathChanged(path));
                 }
+                self.go_up(now);
             }
             Event::Connected => {
                 self.state = State::Confirming { give_up: now + PUNCH_TIMEOUT };
