@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the hashes of the browser's page, and write its files for a web server of your own.
     Page(Page),
-    /// See what a rendezvous server, and a host, can take.
+    /// See what a rendezvous server can take, and what viewers cost a host.
     Bench {
         #[command(subcommand)]
         bench: Bench,
@@ -47,22 +47,28 @@ pub(crate) enum Command {
 pub(crate) enum Bench {
     /// Open rooms and enter them at a steady rate, and tell how long each had to wait.
     Rendezvous(BenchRendezvous),
-    /// Send to many viewers on this machine, and tell what one packet to one viewer costs the host, beside what the machine
-    /// itself allows. Linux only.
+    /// Send frames to many viewers on this machine, and tell what a packet costs.
     Fanout(BenchFanout),
-    /// The viewers of `fanout`, which starts them.
+    /// The viewers of `fanout`.
     #[command(hide = true)]
-    FanoutSinks(BenchFanout),
+    FanoutSinks {
+        /// How many.
+        #[arg(long)]
+        viewers: u32,
+    },
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchFanout {
-    /// Viewers.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    /// Viewers, all in one other process.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) viewers: u32,
-    /// How long to send.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub(crate) seconds: u64,
+    /// How long frames are sent, in all.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Packets that leave in a second, to all viewers together.
+    #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
+    pub(crate) packets: u32,
 }
 
 #[derive(Debug, clap::Args)]

@@ -139,6 +139,22 @@ impl From<lllsi::IoError> for Failure {
     }
 }
 
+impl From<lllsi::load::fanout::Error> for Failure {
+    fn from(error: lllsi::load::fanout::Error) -> Self {
+        let failure = Self::new(Code::Unexpected, &error);
+        match error {
+            lllsi::load::fanout::Error::Shell(shell) => shell.into(),
+            lllsi::load::fanout::Error::NoClock { .. } => {
+                failure.next("Run it on Linux, with /proc.")
+            }
+            lllsi::load::fanout::Error::Absent { .. } => {
+                failure.next("Try fewer viewers, or an idle machine.")
+            }
+            _ => failure,
+        }
+    }
+}
+
 fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
     let (code, next) = match error {
         lllsi::IoError::Listen { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {

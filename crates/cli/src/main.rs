@@ -35,11 +35,11 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &report, &stop),
         Command::Host(args) => host::run(&args, &report, &stop),
         Command::Join(args) => join::run(&args, &report, &stop),
-        Command::Bench { bench: args::Bench::Rendezvous(args) } => {
-            bench::rendezvous(&args, &report)
-        }
-        Command::Bench { bench: args::Bench::Fanout(args) } => bench::fanout(&args, &report),
-        Command::Bench { bench: args::Bench::FanoutSinks(args) } => bench::sinks(&args),
+        Command::Bench { bench } => match bench {
+            args::Bench::Rendezvous(args) => bench::rendezvous(&args, &report),
+            args::Bench::Fanout(args) => bench::fanout(&args, &report),
+            args::Bench::FanoutSinks { viewers } => bench::fanout_sinks(viewers),
+        },
         Command::Page(args) => page::run(&args, &report),
         Command::Demo(args) => demo::run(&args, &report, &stop),
     });

@@ -8,7 +8,6 @@
 //!
 //! The only thing between a machine and the world is [`peer::spawn`]; `crates/sim` replaces it by a virtual network.
 
-pub mod fanout;
 pub mod load;
 pub mod peer;
 pub mod server;

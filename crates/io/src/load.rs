@@ -2,6 +2,10 @@
 //!
 //! Connections say what hosts and clients say first, and stay. What is measured is the time from when a join was due
 //! until the server's answer: a server that falls behind cannot hide it.
+//!
+//! [`fanout`] is load for a host in place of a server.
+
+pub mod fanout;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

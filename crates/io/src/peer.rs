@@ -84,7 +84,6 @@ where
     M::Action: Clone + Send,
     M::Status: Default + Send,
 {
-    let Ends { outbox, on_overflow, inlet, nudge } = ends;
     let (actions, actions_out) = mpsc::channel(ACTIONS);
     let status = Arc::new(Mutex::new(M::Status::default()));
     let shown = Arc::clone(&status);
@@ -93,26 +92,42 @@ where
     let endpoint = runtime.block_on(async { Endpoint::bind() }).map_err(Error::Socket)?;
     let thread = std::thread::Builder::new().name("net".into()).spawn(move || {
         let machine = make(endpoint.local().port());
-        let driver = Driver {
-            machine,
-            endpoint,
-            signalling: Signalling::new(server),
-            batch: Batch::default(),
-            outbox,
-            inlet,
-            nudge,
-            on_overflow,
-            overflowed: false,
-            status: shown,
-            status_at: Instant::now(),
-            status_stale: true,
-        };
-        runtime.block_on(driver.run(actions_out));
+        runtime.block_on(drive(server, endpoint, machine, ends, shown, actions_out));
         // Not waiting for a name that is still being looked up.
         runtime.shutdown_background();
     });
     let thread = thread.map_err(|source| Error::Thread { name: "net", source })?;
     Ok(Peer { actions, status, thread: Some(thread) })
+}
+
+/// Drives a machine until its session is over, or nobody is left who could end it.
+pub(crate) async fn drive<M>(
+    server: Rendezvous,
+    endpoint: Endpoint,
+    machine: M,
+    ends: Ends<M::Action, impl Outbox<M::Event>, impl Inlet<M::Action>>,
+    status: Arc<Mutex<M::Status>>,
+    actions: mpsc::Receiver<M::Action>,
+) where
+    M: Machine,
+    M::Action: Clone,
+{
+    let Ends { outbox, on_overflow, inlet, nudge } = ends;
+    let driver = Driver {
+        machine,
+        endpoint,
+        signalling: Signalling::new(server),
+        batch: Batch::default(),
+        outbox,
+        inlet,
+        nudge,
+        on_overflow,
+        overflowed: false,
+        status,
+        status_at: Instant::now(),
+        status_stale: true,
+    };
+    driver.run(actions).await;
 }
 
 impl<M: Machine> Peer<M> {

@@ -24,6 +24,7 @@ mod api;
 mod checks;
 mod claims;
 mod door;
+mod frames;
 mod invitation;
 mod signalling;
 #[cfg(test)]
@@ -35,22 +36,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::h264::packetize;
 use lllsi_proto::invite::TicketId;
 use lllsi_proto::rendezvous::{ClientId, Request};
 use lllsi_proto::rtsmp::EndReason;
 use lllsi_proto::sealed::PartReason;
-use lllsi_rtc::Payloads;
 
-use crate::link::MAX_PAYLOAD;
 use crate::rate::Limits;
 use crate::seal::derive;
 use crate::server::Server;
 use crate::streams::{self, Streams};
-use crate::{Certificate, CodedFrame, FAR_FUTURE, Input, Machine, Output, micros_since, stun};
+use crate::{Certificate, FAR_FUTURE, Input, Machine, Output, micros_since, stun};
 use checks::Checks;
 use claims::Claims;
 use door::Door;
+use frames::Sending;
 use viewer::{Renamed, Step, Viewer};
 
 pub use api::{Action, CloseReason, Config, Counters, Event, LeftReason, Room, Status, ViewerId};
@@ -105,6 +104,7 @@ pub struct Host {
     bitrate: u32,
     rate_at: Instant,
     frames: u64,
+    sending: Option<Sending>,
     counters: Counters,
     /// When the next refusal may be told.
     tell_refusal_at: Instant,
@@ -144,6 +144,7 @@ impl Host {
             keyframe_at: now,
             rate_at: now,
             frames: 0,
+            sending: None,
             counters: Counters::default(),
             tell_refusal_at: now,
             epoch: now,
@@ -213,7 +214,7 @@ impl Host {
                 self.door.renew(self.now, secret, password, &here);
             }
             Action::Kick(id) => self.kick(id),
-            Action::Send(frame) => self.send(&frame),
+            Action::Send(frame) => self.send(frame),
             // Whoever is gone has no streams.
             Action::Stream(streams::Action::Subscribe(id, wish))
                 if !self.viewers.contains_key(&wish.peer) && !self.streams.knows(wish.peer) =>
@@ -279,27 +280,7 @@ impl Host {
         }
     }
 
-    // --- Frames ---
-
-    fn send(&mut self, frame: &CodedFrame) {
-        self.frames += 1;
-        let mut info = frame.info;
-        info.captured_us = micros_since(self.epoch, frame.captured_at);
-        info.send_queue_us =
-            self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
-        let payloads: Payloads = packetize(&frame.data, &info, MAX_PAYLOAD).into();
-        if frame.keyframe {
-            self.keyframe_wanted = false;
-        }
-        let ids: Vec<_> =
-            self.viewers.iter().filter(|(_, v)| v.is_up()).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.with_viewer(id, |viewer, now| {
-                viewer.send_frame(now, frame, info, &payloads);
-                Step::Stay
-            });
-        }
-    }
+    // --- Streams ---
 
     /// Sends a viewer what streams have for it, if there is one for whom they have something.
     fn serve_next(&mut self) -> bool {
@@ -531,6 +512,7 @@ impl Host {
         self.server.close();
         self.server.collect(self.now, &mut self.outputs);
         self.closed = true;
+        self.sending = None;
         self.event(Event::Closed(reason));
     }
 
@@ -555,6 +537,10 @@ impl Machine for Host {
         if self.closed {
             return;
         }
+        // What comes from viewers may come in between; all else finds the frame sent.
+        if !matches!(input, Input::Datagram { .. }) {
+            while self.send_next() {}
+        }
         match input {
             Input::Timeout => self.expire(),
             Input::Datagram { source, destination, data } => {
@@ -569,8 +555,8 @@ impl Machine for Host {
     }
 
     fn poll_output(&mut self) -> Output<Event> {
-        // What streams have for one viewer after another: it is on its way before the next one's is made.
-        while self.outputs.is_empty() && !self.closed && self.serve_next() {}
+        // A frame, and what streams have, for one viewer after another: it is on its way before the next one's is made.
+        while self.outputs.is_empty() && !self.closed && (self.send_next() || self.serve_next()) {}
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timeout()))
     }
 

@@ -1,0 +1,51 @@
+//! A frame on its way to all viewers: packetised once, and sealed for one viewer when the one before is on its way. So what is
+//! sealed is in the processor's cache when it is sent, and no more of it is in memory than one viewer's.
+
+use std::collections::VecDeque;
+
+use lllsi_proto::h264::{FrameInfo, packetize};
+use lllsi_rtc::Payloads;
+
+use super::viewer::Step;
+use super::{Host, ViewerId};
+use crate::link::MAX_PAYLOAD;
+use crate::{CodedFrame, micros_since};
+
+/// A frame that some viewers have not been sent yet.
+pub(super) struct Sending {
+    frame: CodedFrame,
+    info: FrameInfo,
+    payloads: Payloads,
+    left: VecDeque<ViewerId>,
+}
+
+impl Host {
+    /// Begins to send a frame: [`Self::send_next`] does it.
+    pub(super) fn send(&mut self, frame: CodedFrame) {
+        self.frames += 1;
+        let mut info = frame.info;
+        info.captured_us = micros_since(self.epoch, frame.captured_at);
+        info.send_queue_us =
+            self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
+        let payloads: Payloads = packetize(&frame.data, &info, MAX_PAYLOAD).into();
+        if frame.keyframe {
+            self.keyframe_wanted = false;
+        }
+        let left = self.viewers.iter().filter(|(_, v)| v.is_up()).map(|(id, _)| *id).collect();
+        self.sending = Some(Sending { frame, info, payloads, left });
+    }
+
+    /// Sends the frame to one more viewer, if there is one that has not been sent it.
+    pub(super) fn send_next(&mut self) -> bool {
+        let Some(mut sending) = self.sending.take() else { return false };
+        let Some(id) = sending.left.pop_front() else { return false };
+        let Sending { frame, info, payloads, .. } = &sending;
+        self.with_viewer(id, |viewer, now| {
+            viewer.send_frame(now, frame, *info, payloads);
+            Step::Stay
+        });
+        self.sending = Some(sending);
+        self.settle();
+        true
+    }
+}
