@@ -58,6 +58,7 @@ fn count(display: &str) {
             let captured = Allocations {
                 count: between.count - before.count,
                 large: between.large - before.large,
+                held: between.held - before.held,
             };
             for (sum, spent) in sums.iter_mut().zip([captured, spent]) {
                 (sum.count, sum.large) = (sum.count + spent.count, sum.large + spent.large);

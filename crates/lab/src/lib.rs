@@ -25,7 +25,8 @@
 //! Display servers without a monitor ([`XServer`]) take part in the work: they run on the same processors, and a
 //! machine without spare ones measures its own load. `glass` tells how idle the machine was.
 //!
-//! [`Counting`] shows whether a running stream allocates; it works on every system.
+//! [`Counting`] shows whether a running stream allocates, and what a thread holds; it works on every system.
+//! [`thread_time`] tells what a thread has cost.
 
 mod allocations;
 #[cfg(target_os = "linux")]
@@ -36,6 +37,8 @@ pub mod clock_code;
 mod connect;
 #[cfg(target_os = "linux")]
 pub mod desktop;
+#[cfg(target_os = "linux")]
+mod effort;
 pub mod meddler;
 #[cfg(target_os = "linux")]
 pub mod painter;
@@ -55,6 +58,8 @@ pub use allocations::{Allocations, Counting};
 pub use chromium::{Chromium, Tab};
 #[cfg(target_os = "linux")]
 pub use desktop::{Desktop, Key, Place};
+#[cfg(target_os = "linux")]
+pub use effort::thread_time;
 pub use meddler::Meddler;
 #[cfg(target_os = "linux")]
 pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};

@@ -382,6 +382,18 @@ impl Channels {
         self.filter.as_ref().map(Filter::dropped).unwrap_or_default()
     }
 
+    /// The last TSN that was sent.
+    #[cfg(feature = "testing")]
+    pub(crate) fn last_tsn(&self) -> Option<u32> {
+        self.outgoing.last_tsn()
+    }
+
+    /// The peer's last TSN up to which all has come.
+    #[cfg(feature = "testing")]
+    pub(crate) fn received(&self) -> Option<u32> {
+        self.filter.as_ref().and_then(Filter::cumulative)
+    }
+
     fn limits(&self) -> Limits {
         let max_message = self.config.max_message_bytes as usize;
         Limits {

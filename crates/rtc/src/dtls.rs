@@ -2,6 +2,7 @@
 //! after a quarter of a second, and then at least once a second. RFC 9147 (5.8.2) asks for a second that doubles where
 //! nothing is known of the path; ICE has just measured it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,12 @@ const RETRIES: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A handshake record: byte 0 is its type, byte 13 the type of the message in it.
 const HANDSHAKE: u8 = 22;
-const ALERT: u8 = 21;
-const RECORD_HEADER: usize = 13;
 const CLIENT_HELLO: u8 = 1;
+/// An alert, and an acknowledgement of version 1.3.
+const ALERT: u8 = 21;
+const ACK: u8 = 26;
+/// Bytes before a record that is not encrypted by version 1.3.
+const RECORD_HEADER_BYTES: usize = 13;
 const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 /// Bytes for what `dimpl` hands out: it panics where a certificate does not fit, and keeps no more of a handshake than 30
@@ -156,16 +160,18 @@ impl Dtls {
             return Ok(());
         }
         self.handle_timeout(now)?;
-        self.inner.handle_packet(datagram)
+        match without_forgeries(datagram) {
+            datagram if datagram.is_empty() => Ok(()),
+            datagram => self.inner.handle_packet(&datagram),
+        }
     }
 
     /// Before there are keys, anybody can put the peer's address on a datagram. While it looks for the version, a client
-    /// takes anything but a ServerHello for a fatal error, a server keeps whatever comes, and either believes an alert.
+    /// takes anything but a ServerHello for a fatal error, and a server keeps whatever comes.
     fn may_belong_to_handshake(&self, datagram: &[u8]) -> bool {
         let is_undecided = self.inner.protocol_version().is_none();
         let message = datagram.get(13).filter(|_| datagram.first() == Some(&HANDSHAKE));
         datagram.len() <= MAX_HANDSHAKE_DATAGRAM
-            && !holds_plain_alert(datagram)
             && match (is_undecided, self.is_client) {
                 (false, _) => true,
                 (true, true) => matches!(message, Some(&(SERVER_HELLO | HELLO_VERIFY_REQUEST))),
@@ -240,17 +246,37 @@ impl Dtls {
     }
 }
 
-/// Whether a datagram holds an alert that is not encrypted (epoch 0; RFC 6347, 4.1).
-fn holds_plain_alert(mut datagram: &[u8]) -> bool {
-    while let Some((&[kind, _, _, epoch_high, epoch_low, .., high, low], rest)) =
-        datagram.split_first_chunk::<RECORD_HEADER>()
-    {
-        if kind == ALERT && [epoch_high, epoch_low] == [0, 0] {
-            return true;
+/// Leaves out alerts and acknowledgements that nobody sealed. Before the handshake is done, `dimpl` takes them from whoever
+/// puts the peer's address on them: a third party could end the connection with one datagram, or keep lost packets of
+/// the handshake from being sent again. What is broken shows by silence, too.
+fn without_forgeries(datagram: &[u8]) -> Cow<'_, [u8]> {
+    let mut kept = Cow::Borrowed(datagram);
+    let mut at = 0;
+    while let Some(len) = record_len(&datagram[at..]) {
+        let Some(record) = datagram.get(at..at + len) else { break };
+        let is_sealed = record.len() < 5 || record[3..5] != [0; 2];
+        if matches!(record[0], ALERT | ACK) && !is_sealed {
+            let rest = datagram.len() - at;
+            let start = kept.len() - rest;
+            kept.to_mut().drain(start..start + len);
         }
-        datagram = rest.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or(&[]);
+        at += len;
     }
-    false
+    kept
+}
+
+/// Bytes of the first record; `None` if they cannot be told, or if there is none.
+fn record_len(records: &[u8]) -> Option<usize> {
+    // RFC 9147, 4: the bits of an encrypted record tell of an identifier (16), two bytes of number (8), and a length (4).
+    let header = match *records.first()? {
+        first @ 0x20..=0x3f => match (first & 16, first & 4) {
+            (0, 4) => 4 + usize::from(first & 8 != 0),
+            _ => return None,
+        },
+        _ => RECORD_HEADER_BYTES,
+    };
+    let length = *records.get(..header)?.last_chunk()?;
+    Some(header + usize::from(u16::from_be_bytes(length)))
 }
 
 fn srtp_profile(profile: SrtpProfile) -> Option<Profile> {
@@ -260,5 +286,35 @@ fn srtp_profile(profile: SrtpProfile) -> Option<Profile> {
         SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),
         #[allow(unreachable_patterns)]
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let len = body.len() as u8;
+        [&[kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 7, 0, len], body].concat()
+    }
+
+    #[test]
+    fn alerts_and_acknowledgements_that_nobody_sealed_are_left_out_wherever_they_are() {
+        let hello = record(HANDSHAKE, 0, &[1; 40]);
+        let alert = record(ALERT, 0, &[1, 0]);
+        let sealed = record(ALERT, 1, &[7; 18]);
+        let of_13 = [&[0x2c, 0, 0, 0, 3][..], &[9; 3]].concat();
+        let of_13_short = [&[0x24, 0, 0, 3][..], &[9; 3]].concat();
+        let ack = record(ACK, 0, &[0, 0]);
+        assert!(without_forgeries(&alert).is_empty() && without_forgeries(&ack).is_empty());
+        let of_13_first = [&of_13[..], &of_13_short, &alert, &hello].concat();
+        let of_13_kept = [&of_13[..], &of_13_short, &hello].concat();
+        assert_eq!(*without_forgeries(&of_13_first), of_13_kept);
+        let mixed = [&alert[..], &hello, &ack, &alert, &sealed, &alert].concat();
+        assert_eq!(*without_forgeries(&mixed), [&hello[..], &sealed].concat());
+        for cut in 0..mixed.len() {
+            assert!(without_forgeries(&mixed[..cut]).len() <= cut);
+        }
+        assert_eq!(*without_forgeries(&[]), []);
     }
 }

@@ -27,9 +27,10 @@ mod receive;
 mod send;
 mod transport;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
-mod testing;
+pub mod testing;
 
 pub mod channels;
 pub mod dcep;

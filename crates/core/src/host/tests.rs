@@ -15,6 +15,9 @@ use crate::link::{Link, LinkEvent};
 use crate::password::Asking;
 use crate::seal::{Channel, HostIdentity, Initiator, PreShared};
 
+#[cfg(target_os = "linux")]
+mod hostile;
+
 const CANDIDATE: &str = "candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host";
 
 /// A host at a server that this test plays.
@@ -24,6 +27,9 @@ struct Fixture {
     identity: HostIdentity,
     events: Vec<Event>,
     requests: Vec<Request>,
+    transmits: Vec<crate::Transmit>,
+    /// When the host is to be woken.
+    deadline: Instant,
 }
 
 impl Fixture {
@@ -43,7 +49,15 @@ impl Fixture {
             room: Some(room),
         };
         let host = Host::new(now, config);
-        let mut fixture = Self { host, now, identity, events: Vec::new(), requests: Vec::new() };
+        let mut fixture = Self {
+            host,
+            now,
+            identity,
+            events: Vec::new(),
+            requests: Vec::new(),
+            transmits: Vec::new(),
+            deadline: now,
+        };
         let server = SocketAddr::from(([192, 0, 2, 1], 36542));
         fixture.input(Input::Signal(SignalEvent::Connected { server }));
         fixture.reply(&Reply::Opened { room: fixture.identity.room(), stun_port: 0 });
@@ -59,7 +73,11 @@ impl Fixture {
                 Output::Signal(crate::SignalCommand::Send(text)) => {
                     self.requests.push(Request::parse(&text).unwrap());
                 }
-                Output::Timeout(_) => return,
+                Output::Transmit(transmit) => self.transmits.push(transmit),
+                Output::Timeout(at) => {
+                    self.deadline = at;
+                    return;
+                }
                 _ => {}
             }
         }
@@ -94,8 +112,11 @@ impl Fixture {
     }
 
     fn greet_as(&mut self, number: u32, name: String) -> Joiner {
-        let at = SocketAddr::from(([10, 0, 0, 2], 5000));
-        let (link, offer) = Link::offer(self.now, &Certificate::generate(), &[at], [1; 32]);
+        self.greet_from(number, name, SocketAddr::from(([10, 0, 0, 2], 5000)), [1; 32])
+    }
+
+    fn greet_from(&mut self, number: u32, name: String, at: SocketAddr, seed: [u8; 32]) -> Joiner {
+        let (link, offer) = Link::offer(self.now, &Certificate::generate(), &[at], seed);
         let hello = Hello { name, offer, nonce: Nonce::from_bytes([1; 32]) };
         let shared = PreShared::link(&self.identity.room(), &self.identity.secret);
         let host_key = self.identity.public_key();
@@ -106,7 +127,8 @@ impl Fixture {
         };
         let (channel, payload) = initiator.finish(answer).unwrap();
         let welcome = sealed::parse::<Welcome>("welcome", &payload).unwrap();
-        Joiner { number, channel, link, admission: welcome.admission }
+        let (admission, nonce) = (welcome.admission, welcome.nonce);
+        Joiner { number, channel, link, admission, nonce }
     }
 
     fn counters(&self) -> Counters {
@@ -120,6 +142,8 @@ struct Joiner {
     channel: Channel,
     link: Link,
     admission: Admission,
+    /// The host's.
+    nonce: Nonce,
 }
 
 impl Joiner {

@@ -183,6 +183,12 @@ impl Link {
         self.advance(now);
     }
 
+    /// For a hostile viewer of the tests.
+    #[cfg(test)]
+    pub(crate) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
     pub(crate) fn ufrag(&self) -> String {
         self.transport.ufrag().to_owned()
     }

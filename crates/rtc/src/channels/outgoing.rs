@@ -56,6 +56,11 @@ impl Outgoing {
         self.packets.pop_front()
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn last_tsn(&self) -> Option<u32> {
+        self.first_tsn.map(|_| self.last_tsn)
+    }
+
     /// Chunks sent that the peer has not acknowledged, given the last TSN it did.
     pub(super) fn in_flight(&self, acknowledged: Option<u32>) -> u32 {
         let Some(first) = self.first_tsn else { return 0 };

@@ -104,7 +104,7 @@ impl Transport {
         self.ice.rtt().unwrap_or(FIRST_RTT)
     }
 
-    fn send_rtcp(&mut self, mut packet: Vec<u8>) {
+    pub(super) fn send_rtcp(&mut self, mut packet: Vec<u8>) {
         if let (Some((sealer, _)), Some(route), false) =
             (&mut self.srtp, self.route, self.is_closed)
             && !packet.is_empty()
@@ -173,7 +173,7 @@ impl Transport {
                 }
             }
             Rtcp::TransportCc(feedback) => {
-                let results: Vec<_> = self.log.results(feedback).collect();
+                let results = self.log.results(feedback);
                 if !results.is_empty() && self.events.len() < MAX_EVENTS {
                     self.events.push_back(Event::Feedback(results));
                 }

@@ -2,6 +2,8 @@
 
 mod media;
 mod negotiate;
+#[cfg(feature = "testing")]
+mod raw;
 #[cfg(test)]
 mod tests;
 
