@@ -306,8 +306,9 @@ impl Channels {
     }
 
     /// Closes a channel (RFC 8831 section 6.7): what was written is still delivered, what comes is
-    /// not. [`Event::Closed`] follows, except for a channel the peer does not know of yet, when the peer has answered. A peer that goes on sending more
-    /// than half a mebibyte ends the link, so ask one that sends much to stop first.
+    /// not. [`Event::Closed`] follows once the peer has answered; a channel that the peer does not
+    /// know yet is dropped without an event. A peer that goes on sending more than half a mebibyte
+    /// ends the link, so ask one that sends much to stop first.
     pub fn close(&mut self, id: u16) {
         let Some(entry) = self.table.get_mut(id) else { return };
         match entry.state {

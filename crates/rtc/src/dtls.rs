@@ -246,9 +246,9 @@ impl Dtls {
     }
 }
 
-/// Leaves out alerts and acknowledgements that nobody sealed. Before the handshake is done, `dimpl` takes them from whoever
-/// puts the peer's address on them: a third party could end the connection with one datagram, or keep lost packets of
-/// the handshake from being sent again. What is broken shows by silence, too.
+/// Leaves out alerts and acknowledgements that are not encrypted. Before the handshake is done, `dimpl` accepts them from any
+/// sender that forges the peer's address: a third party could end the connection with one datagram, or keep lost packets
+/// of the handshake from being sent again. What is broken shows by silence, too.
 fn without_forgeries(datagram: &[u8]) -> Cow<'_, [u8]> {
     let mut kept = Cow::Borrowed(datagram);
     let mut at = 0;

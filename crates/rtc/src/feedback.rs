@@ -36,7 +36,7 @@ pub(crate) struct TransportLog {
 }
 
 impl TransportLog {
-    /// The number of the packet that [`Self::sent`] tells of next.
+    /// The number of the packet that [`Self::sent`] records next.
     pub(crate) fn next_number(&self) -> u16 {
         self.next as u16
     }

@@ -42,7 +42,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const ARRIVE: Duration = Duration::from_millis(150);
 /// Each thing is measured so often, in turn: other load on the machine meets all of them alike. The median counts.
 const ROUNDS: u32 = 5;
-/// The stream of which it is told how many a core could serve, bit/s.
+/// Bit rate of the stream that `viewers_per_core` counts viewers of, bit/s.
 const STREAM: f64 = 4e6;
 
 /// What is to be measured.
