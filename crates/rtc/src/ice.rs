@@ -56,7 +56,6 @@ pub(crate) struct Ice {
     sources: VecDeque<SocketAddr>,
     mapped: Vec<SocketAddr>,
     answered: VecDeque<TransId>,
-    selected: Option<Route>,
     responses: u64,
     /// When consent expires; `None` before a pair is selected.
     consent_until: Option<Instant>,
@@ -80,7 +79,6 @@ impl Ice {
             sources: VecDeque::new(),
             mapped: Vec::new(),
             answered: VecDeque::new(),
-            selected: None,
             responses: 0,
             consent_until: None,
         }
@@ -94,12 +92,11 @@ impl Ice {
         self.agent.set_remote_credentials(creds(theirs));
     }
 
-    /// New credentials; local candidates stay, the selected route is in use until another one is found.
-    pub(crate) fn restart(&mut self, credentials: Credentials) {
+    /// New credentials; local candidates stay, and the route in use until another one is found.
+    pub(crate) fn restart(&mut self, credentials: Credentials, route: Option<Route>) {
         self.agent.ice_restart(creds(&credentials), true);
         self.credentials = credentials;
-        let selected = self.selected.map(|route| route.remote);
-        self.sources.retain(|source| Some(*source) == selected);
+        self.sources.retain(|source| route.is_some_and(|route| route.remote == *source));
         (self.responses, self.reflexive) = (0, 0);
     }
 
@@ -262,7 +259,6 @@ impl Ice {
                 let route = Route { local: source, remote: destination };
                 self.consent_until = Some(now + CONSENT);
                 self.responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
-                self.selected = Some(route);
                 return Some(IceEvent::Selected(route));
             }
         }
@@ -453,6 +449,21 @@ mod tests {
         assert!(!is_well_formed(&[header(100), attributes(MAX_ATTRIBUTES + 1)].concat()));
         // The last attribute says that it is longer than the datagram.
         assert!(!is_well_formed(&[header(4), vec![0, 6, 0, 8]].concat()));
+    }
+
+    /// RFC 5769, 2.1: a request with what browsers add to it.
+    #[test]
+    fn the_published_request_is_authentic() {
+        let request = b"\x00\x01\x00\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+            \x80\x22\x00\x10STUN test client\x00\x24\x00\x04\x6e\x00\x01\xff\
+            \x80\x29\x00\x08\x93\x2f\xf9\xb1\x51\x26\x3b\x36\x00\x06\x00\x09evtj:h6vY   \
+            \x00\x08\x00\x14\x9a\xea\xa7\x0c\xbf\xd8\xcb\x56\x78\x1e\xf2\xb5\xb2\xd3\xf2\x49\xc1\xb5\x71\xa2\
+            \x80\x28\x00\x04\xe5\x7a\x3b\xcf";
+        assert!(is_well_formed(request));
+        let message = StunMessage::parse(request).unwrap();
+        let verify =
+            |password: &[u8]| message.verify(password, |key, parts| Hmac.sha1_hmac(key, parts));
+        assert!(verify(b"VOkJxbRl1RmTxUk/WvJxBt") && !verify(b"another"));
     }
 
     #[test]

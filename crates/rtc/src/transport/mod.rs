@@ -353,6 +353,26 @@ impl Transport {
         self.drive(now);
     }
 
+    /// Opens a channel by message (RFC 8832), or a negotiated one. Returns its number; [`Event::ChannelOpen`] follows.
+    ///
+    /// # Errors
+    /// See [`channels::OpenError`].
+    pub fn open_channel(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+    ) -> Result<u16, channels::OpenError> {
+        let id = self.channels.open(channel)?;
+        self.drive(now);
+        Ok(id)
+    }
+
+    /// Closes a channel; [`Event::ChannelClosed`] follows.
+    pub fn close_channel(&mut self, now: Instant, channel: u16) {
+        self.channels.close(channel);
+        self.drive(now);
+    }
+
     /// Bytes of the channel's messages that the peer has not acknowledged.
     pub fn buffered(&mut self, channel: u16) -> usize {
         self.channels.buffered(channel)

@@ -301,7 +301,7 @@ impl Transport {
         }
         let is_client = answer.setup == Setup::Passive;
         if let Some(credentials) = coming {
-            self.ice.restart(credentials);
+            self.ice.restart(credentials, self.route);
         }
         self.agree(now, offer, answer, is_client)?;
         self.handle_timeout(now);
@@ -351,7 +351,7 @@ impl Transport {
         let origin = local.origin.next();
         // Looks the offer over before anything changes.
         self.answer_to(&offer, origin)?;
-        self.ice.restart(Credentials::from_random(random));
+        self.ice.restart(Credentials::from_random(random), self.route);
         let answer = self.answer_to(&offer, origin)?;
         let text = answer.to_string();
         let is_client = self.dtls.as_ref().is_some_and(Dtls::is_client);

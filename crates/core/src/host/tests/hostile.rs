@@ -1,5 +1,5 @@
-//! A viewer that was let in and misbehaves, strangers, and whoever puts others' addresses on its datagrams: what they make
-//! a host do is in proportion to what they send, and nobody else notices.
+//! An admitted viewer that misbehaves, a stranger, and a third party that forges source addresses: the work that each causes
+//! at a host is in proportion to what it sends, and no other viewer is disturbed.
 //!
 //! Each attack runs in virtual time beside an honest viewer, with so many bytes and with ten times as many. Time of
 //! processors and memory are this thread's own, so a busy machine disturbs them little; the best of several runs counts.
@@ -112,7 +112,7 @@ impl World {
             world.pass(STEP);
         }
         assert!(world.honest.is_up && world.hostile.is_up, "both are connected");
-        // Whoever attacks has said something lately: silence would end its link.
+        // The attacker has just sent a ping, since silence would end its link.
         let now = world.f.now;
         world.hostile.link.send(now, &Message::Ping { sent_us: 1 });
         world.settle();
@@ -390,4 +390,30 @@ fn hostile_checks_have_bounded_answers_and_harm_nobody() {
 #[test]
 fn dtls_that_a_third_party_makes_costs_little_and_ends_no_link() {
     judge_all("DTLS: ");
+}
+
+/// A viewer that asks for new paths again and again must not pile up claims on addresses, nor keep others from them.
+#[test]
+fn a_restart_ends_a_viewers_claims_on_the_addresses_that_it_forgets() {
+    let mut world = World::new();
+    let mut claimed = Vec::new();
+    for number in 0..20 {
+        let World { f, honest, hostile, overheard, .. } = &mut world;
+        let (now, at, honest_at) = (f.now, hostile.at, honest.at);
+        let link = &mut hostile.link;
+        let mut attacker = attacks::Attacker { link, now, number, at, honest_at, overheard };
+        let (source, data) = (attacker.other_port(), attacker.check(true, &[]));
+        world.attack(&[(source, data)]);
+        claimed.push(source);
+    }
+    let claims = |f: &Fixture| {
+        claimed.iter().filter(|at| f.host.by_source.at(**at).any(|id| id == ViewerId(2))).count()
+    };
+    assert!(claims(&world.f) > 10, "{} claims", claims(&world.f));
+    let now = world.f.now;
+    let offer = world.hostile.link.restart(now).expect("no restart is under way");
+    world.f.host.with_viewer(ViewerId(2), |viewer, now| viewer.restart(now, &offer));
+    assert_eq!(claims(&world.f), 0);
+    let is_honest = |id| id == ViewerId(1);
+    assert!(world.f.host.by_source.at(world.honest.at).any(is_honest));
 }

@@ -427,7 +427,7 @@ impl Viewer {
         }
     }
 
-    fn restart(&mut self, now: Instant, offer: &str) -> Step {
+    pub(super) fn restart(&mut self, now: Instant, offer: &str) -> Step {
         let Stage::Linked(link, _) = &mut self.stage else {
             return Step::Stay;
         };

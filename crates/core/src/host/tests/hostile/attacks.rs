@@ -1,4 +1,4 @@
-//! What a hostile viewer sends, and whoever else can send datagrams to a host.
+//! What a hostile viewer, a stranger and a third party send to a host.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -116,12 +116,12 @@ impl Attacker<'_> {
         SocketAddr::from(([203, 0, high, low], 1024 + self.number as u16 % 60_000))
     }
 
-    fn other_port(&self) -> SocketAddr {
+    pub(super) fn other_port(&self) -> SocketAddr {
         SocketAddr::new(self.at.ip(), 6000 + (self.number % 50_000) as u16)
     }
 
     /// A check with the user name that reaches the hostile viewer's link, signed or not.
-    fn check(&mut self, is_signed: bool, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    pub(super) fn check(&mut self, is_signed: bool, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
         let seed = self.number.into();
         let transport = self.link.transport();
         let (name, password) = transport.check_credentials().expect("they are connected");
@@ -164,7 +164,7 @@ fn nack(ssrc: u32, entries: usize, first: u16) -> Vec<u8> {
     feedback(205, 1, &body)
 }
 
-/// Feedback of a few bytes that tells of 8191 packets.
+/// Feedback of a few bytes that claims to report on 8191 packets.
 fn transport_cc(ssrc: u32) -> Vec<u8> {
     let mut body = [1_u32.to_be_bytes(), ssrc.to_be_bytes()].concat();
     body.extend_from_slice(&[0, 0, 0x1f, 0xff, 0, 0, 0, 0, 0x1f, 0xff, 0, 0]);
