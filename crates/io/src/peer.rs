@@ -26,6 +26,12 @@ const BATCHES_AT_ONCE: usize = 16;
 /// comes, with more the other way round (docs/streams.md).
 const SENDS_BEFORE_HEARING: usize = 12;
 
+/// Many viewers acknowledge a frame one after another: where nothing comes of what is received, the thread looks for more no
+/// sooner than this after it did before. To be woken costs more than to take in what has come.
+const REST: Duration = Duration::from_micros(250);
+/// It rests only after so many times in a row: few viewers cost little.
+const BEFORE_REST: u32 = 4;
+
 /// Takes a machine's events on the net thread. Must not block.
 pub trait Outbox<E>: Send + 'static {
     /// Takes one event.
@@ -123,6 +129,7 @@ pub(crate) async fn drive<M>(
         nudge,
         on_overflow,
         overflowed: false,
+        put_out: 0,
         status,
         status_at: Instant::now(),
         status_stale: true,
@@ -186,6 +193,8 @@ struct Driver<M: Machine, O, I> {
     nudge: Nudge,
     on_overflow: Option<M::Action>,
     overflowed: bool,
+    /// Datagrams, commands and events that the machine has put out.
+    put_out: u64,
     status: Arc<Mutex<M::Status>>,
     status_at: Instant,
     /// Whether something has happened since the figures were renewed.
@@ -200,8 +209,12 @@ where
     I: Inlet<M::Action>,
 {
     async fn run(mut self, mut actions: mpsc::Receiver<M::Action>) {
+        let mut calm = Calm::default();
         loop {
             let (deadline, mut is_more) = self.take_in().await;
+            if !is_more && let Some(rest) = calm.rest(self.put_out, Instant::now()) {
+                std::thread::sleep(rest);
+            }
             self.show_status();
             if self.machine.is_closed() {
                 break;
@@ -314,6 +327,7 @@ where
 
     /// Does one thing the machine wants done.
     async fn output(&mut self, output: Output<M::Event>) {
+        self.put_out += 1;
         match output {
             Output::Transmit(transmit) => self.batch.push(&mut self.endpoint, &transmit).await,
             Output::Signal(command) => self.signalling.command(command),
@@ -329,6 +343,33 @@ where
             self.status_stale = false;
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.status();
         }
+    }
+}
+
+/// Whether the thread is woken again and again and nothing comes of it.
+#[derive(Default)]
+struct Calm {
+    put_out: u64,
+    woken_at: Option<Instant>,
+    times: u32,
+}
+
+impl Calm {
+    /// How long to rest, given all that the machine has put out.
+    fn rest(&mut self, put_out: u64, now: Instant) -> Option<Duration> {
+        let passed = self.woken_at.replace(now).map(|at| now.saturating_duration_since(at));
+        let has_come_of_it = std::mem::replace(&mut self.put_out, put_out) != put_out;
+        let Some(left) = passed.filter(|_| !has_come_of_it).and_then(|p| REST.checked_sub(p))
+        else {
+            self.times = 0;
+            return None;
+        };
+        self.times += 1;
+        if self.times < BEFORE_REST {
+            return None;
+        }
+        self.woken_at = Some(now + left);
+        Some(left)
     }
 }
 

@@ -26,6 +26,9 @@ pub const CONTROL_CHANNEL: u16 = 0;
 /// SCTP stream of the unreliable channel.
 pub const PULSE_CHANNEL: u16 = 1;
 
+/// Name of the RTCP packets (APP; RFC 3550, 6.7) that carry what `pulse` carries, between peers that both can send them.
+pub const APP_NAME: [u8; 4] = *b"LLLS";
+
 /// The largest control message that is looked at, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 

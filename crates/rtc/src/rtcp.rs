@@ -3,18 +3,19 @@
 //!
 //! Reading borrows from the decrypted packet and allocates nothing: [`packets`]. Writing appends
 //! to a buffer, packet after packet, so that a compound one results: [`receiver_report`],
-//! [`sender_report`], [`cname`], [`nack`], [`pli`], [`fir`], [`bye`], [`transport_feedback`].
+//! [`sender_report`], [`cname`], [`nack`], [`pli`], [`fir`], [`bye`], [`app`], [`transport_feedback`].
 
 mod feedback;
 mod report;
 mod transport;
 mod write;
 
-pub use feedback::{Bye, Fir, Nack};
+pub use feedback::{App, Bye, Fir, Nack};
 pub use report::{Blocks, ReportBlock, SenderInfo};
 pub use transport::{MAX_STATUSES, Statuses, TransportFeedback, transport_feedback};
 pub use write::{
-    MAX_NACK_ENTRIES, MAX_REPORT_BLOCKS, bye, cname, fir, nack, pli, receiver_report, sender_report,
+    MAX_NACK_ENTRIES, MAX_REPORT_BLOCKS, app, bye, cname, fir, nack, pli, receiver_report,
+    sender_report,
 };
 
 /// The most packets that [`packets`] reads of one compound packet.
@@ -28,6 +29,7 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
+const APPLICATION: u8 = 204;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 
@@ -145,6 +147,8 @@ pub enum Packet<'a> {
     TransportCc(TransportFeedback<'a>),
     /// The end of sources (RFC 3550 §6.6).
     Bye(Bye<'a>),
+    /// Something of the application's own (RFC 3550 §6.7).
+    App(App<'a>),
     /// A well-framed packet of another type or format, for example SDES, REMB or XR.
     Other,
 }
@@ -161,6 +165,7 @@ impl<'a> Packet<'a> {
                 Packet::ReceiverReport { sender, blocks: Blocks::parse(count, rest)? }
             }
             (BYE, _) => Packet::Bye(Bye::parse(count, body)?),
+            (APPLICATION, _) => Packet::App(App::parse(count, body)?),
             (TRANSPORT_FEEDBACK, FORMAT_NACK) => Packet::Nack(Nack::parse(body)?),
             (TRANSPORT_FEEDBACK, FORMAT_TRANSPORT_CC) => {
                 Packet::TransportCc(TransportFeedback::parse(body)?)

@@ -41,7 +41,7 @@ impl Client {
             until: self.now + self.config.patience.min(FAR_FUTURE),
             retry_at: self.now,
         });
-        (self.report_at, self.ping_at, self.restart_at) = (None, None, None);
+        (self.report_at, self.ping_at, self.unanswered_since) = (None, None, None);
         self.event(Event::Away);
         self.try_again();
         true

@@ -47,14 +47,23 @@ pub use api::{Action, CloseReason, Config, Entry, Event, Status};
 
 /// From the start to the host's first answer.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
-/// A link as quiet as this gets a new path looked for, if the server is still there to arrange it.
-const RESTART_AFTER: Duration = Duration::from_millis(1500);
+/// A link on which nothing has come since a ping was sent this long ago gets a new path looked for, if the server is still
+/// there to arrange it.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// Once the host has answered, its path has this long to be found. The host takes one search a second.
+const RESTART_PAUSE: Duration = Duration::from_millis(1500);
+/// The answer may be lost, with the server's connection perhaps: then it is asked for again.
+const RESTART_AGAIN: Duration = Duration::from_secs(5);
+/// Each frame is acknowledged by a report when it is whole. While packets come and make no frame, one goes out this often.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
-/// A screen at rest sends nothing: then there is little to report.
-const IDLE_REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Reports that tell the same before they become rare: some may be lost.
+/// However fast frames come, reports go no faster.
+const MIN_REPORT_EVERY: Duration = Duration::from_millis(5);
+/// Reports that tell the same before only pings carry them: some may be lost.
 const SAME_REPORTS: u32 = 3;
+/// While something comes, or a ping is not answered.
 const PING_EVERY: Duration = Duration::from_millis(500);
+/// A screen at rest sends nothing. Half of the silence after which a link is dead: there is time for four pings.
+const IDLE_PING_EVERY: Duration = Duration::from_secs(2);
 /// The first pings come quickly, so that latency is known from the first frames on.
 const FIRST_PINGS: u32 = 5;
 const FIRST_PING_EVERY: Duration = Duration::from_millis(20);
@@ -93,13 +102,17 @@ pub struct Client {
     epoch: Instant,
     /// When the present attempt to get in began.
     started: Instant,
-    restart_at: Option<Instant>,
+    /// A new path is not looked for before.
+    restart_at: Instant,
     is_restarting: bool,
     report_at: Option<Instant>,
+    reported_at: Instant,
     /// Packets in the last report, and how many reports in a row told so.
     reported: (u64, u32),
     ping_at: Option<Instant>,
     pings: u32,
+    /// The first ping since which nothing came.
+    unanswered_since: Option<Instant>,
     streams: Streams,
     away: Option<Away>,
     attempt: u64,
@@ -136,12 +149,14 @@ impl Client {
             queued_us: 0,
             epoch: now,
             started: now,
-            restart_at: None,
+            restart_at: now,
             is_restarting: false,
             report_at: None,
+            reported_at: now,
             reported: (0, 0),
             ping_at: None,
             pings: 0,
+            unanswered_since: None,
             streams: Streams::new(u32::from_be_bytes(*run)),
             away: None,
             attempt: 0,
@@ -159,10 +174,9 @@ impl Client {
             return self.now + FAR_FUTURE;
         }
         let welcome = self.waits_for_welcome().then(|| self.started + WELCOME_TIMEOUT);
-        let restart = self.can_restart().then(|| self.next_restart());
         [
             welcome,
-            restart,
+            self.next_restart(),
             self.server.timeout(),
             self.link.timeout(),
             self.assembler.timeout().filter(|_| self.link.is_up()),
@@ -221,9 +235,9 @@ impl Client {
     fn serve_streams(&mut self) {
         let now = self.now;
         self.streams.handle_timeout(now);
-        self.streams.calm(THE_HOST);
+        let is_new = self.streams.calm(THE_HOST);
         let streams = &mut self.streams;
-        self.link.send_streams(now, |lane| match lane {
+        self.link.send_streams(now, is_new, |lane| match lane {
             Lane::Ordered => streams.poll_ordered(THE_HOST),
             Lane::Live => streams.poll_live(now, THE_HOST),
         });
@@ -233,25 +247,31 @@ impl Client {
     }
 
     fn link_event(&mut self, event: LinkEvent) {
+        if matches!(event, LinkEvent::Rtp(_) | LinkEvent::Message(_) | LinkEvent::Stream(_)) {
+            self.heard();
+        }
         match event {
             LinkEvent::Up(path) => {
                 (self.path, self.away) = (Some(path), None);
                 self.assembler = Assembler::new(self.now, self.link.rtt());
                 (self.report_at, self.ping_at) = (Some(self.now), Some(self.now));
+                self.unanswered_since = None;
                 self.event(Event::Connected(path));
             }
             LinkEvent::PathChanged(path) => {
                 self.path_found(path);
             }
             LinkEvent::Rtp(packet) => {
-                self.heard();
                 self.assembler.push(self.now, packet);
                 // After a rest at once: the next interval is to tell how fast things come, not how long they did not.
-                let soon = self.now + if self.is_idle() { Duration::ZERO } else { REPORT_EVERY };
-                self.report_at = self.report_at.map(|at| at.min(soon));
+                let soon = if self.is_idle() { self.now } else { self.reported_at + REPORT_EVERY };
+                self.report_by(soon);
+                self.ping_at = self.ping_at.map(|at| at.min(self.now + PING_EVERY));
             }
             LinkEvent::Message(Message::Pong { sent_us, received_us, .. }) => {
-                self.heard();
+                if self.is_idle() {
+                    self.ping_at = Some(self.now + IDLE_PING_EVERY);
+                }
                 self.clock.sample(sent_us, received_us, self.micros(self.now));
                 if let Some(rtt) = self.clock.rtt_us() {
                     self.assembler.set_rtt(Duration::from_micros(rtt));
@@ -287,9 +307,16 @@ impl Client {
 
     /// A path that was thought dead lives.
     fn heard(&mut self) {
+        self.unanswered_since = None;
         if let (true, Some(path)) = (self.is_restarting, self.path) {
             self.path_found(path);
         }
+    }
+
+    /// The next report is due then, or earlier.
+    fn report_by(&mut self, at: Instant) {
+        let at = at.max(self.reported_at + MIN_REPORT_EVERY);
+        self.report_at = Some(self.report_at.map_or(at, |due| due.min(at)));
     }
 
     /// Whether nothing has come for some reports.
@@ -310,6 +337,7 @@ impl Client {
                 let queued_us = self.delay.above_shortest(self.now, delay_us);
                 self.queued_us = self.queued_us.max(queued_us);
             }
+            self.report_by(self.now);
             self.event(Event::Frame(frame));
         }
         let wants_keyframe = self.assembler.handle_timeout(self.now);
@@ -319,41 +347,52 @@ impl Client {
         }
     }
 
-    /// Reports and pings that are due.
+    /// Reports and pings that are due, and the search for a path that is gone.
     fn pulse(&mut self) {
         let now = self.now;
-        if self.report_at.is_some_and(|at| now >= at) {
-            let arrivals = self.assembler.arrivals();
-            let same = arrivals.packets == self.reported.0;
-            self.reported = (arrivals.packets, if same { self.reported.1 + 1 } else { 0 });
-            let every = if self.is_idle() { IDLE_REPORT_EVERY } else { REPORT_EVERY };
-            self.report_at = Some(now + every);
-            let report = Report {
-                frame: self.assembler.newest_frame(),
-                packets: arrivals.packets as u32,
-                missed: arrivals.missed as u32,
-                bytes: arrivals.bytes,
-                // What was under way before says nothing about now.
-                queued_us: std::mem::take(&mut self.queued_us),
-                latency_us: self.latency_us,
-            };
-            self.link.send(now, &Message::Report(report));
+        let mut messages = Vec::new();
+        let is_ping_due = self.ping_at.is_some_and(|at| now >= at);
+        if self.report_at.is_some_and(|at| now >= at) || (is_ping_due && self.is_idle()) {
+            messages.push(Message::Report(self.report()));
         }
-        if self.ping_at.is_some_and(|at| now >= at) {
+        if is_ping_due {
             self.pings += 1;
             let every = if self.pings < FIRST_PINGS { FIRST_PING_EVERY } else { PING_EVERY };
             self.ping_at = Some(now + every);
-            let sent_us = self.micros(now);
-            self.link.send(now, &Message::Ping { sent_us });
+            self.unanswered_since.get_or_insert(now);
+            messages.push(Message::Ping { sent_us: self.micros(now) });
         }
-        if self.can_restart() && now >= self.next_restart() {
-            self.restart_at = Some(now + RESTART_AFTER);
-            self.server.refresh(now);
-            if let Some(offer) = self.link.restart(now) {
-                self.is_restarting = true;
-                self.event(Event::Restarting);
-                self.seal(&ToHost::Restart { offer });
-            }
+        self.link.send_pulse(now, &messages);
+        if self.next_restart().is_some_and(|at| now >= at) {
+            self.restart();
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        let arrivals = self.assembler.arrivals();
+        let same = arrivals.packets == self.reported.0;
+        self.reported = (arrivals.packets, if same { self.reported.1 + 1 } else { 0 });
+        self.reported_at = self.now;
+        self.report_at = (!self.is_idle()).then_some(self.now + REPORT_EVERY);
+        Report {
+            frame: self.assembler.newest_frame(),
+            packets: arrivals.packets as u32,
+            missed: arrivals.missed as u32,
+            bytes: arrivals.bytes,
+            // What was under way before says nothing about now.
+            queued_us: std::mem::take(&mut self.queued_us),
+            latency_us: self.latency_us,
+        }
+    }
+
+    fn restart(&mut self) {
+        let now = self.now;
+        self.restart_at = now + RESTART_AGAIN;
+        self.server.refresh(now);
+        if let Some(offer) = self.link.restart(now) {
+            self.is_restarting = true;
+            self.event(Event::Restarting);
+            self.seal(&ToHost::Restart { offer });
         }
     }
 
@@ -361,9 +400,10 @@ impl Client {
         self.link.is_up() && self.server.is_connected() && matches!(self.phase, Phase::Joined(_))
     }
 
-    fn next_restart(&self) -> Instant {
-        let quiet = self.link.heard_at() + RESTART_AFTER;
-        self.restart_at.map_or(quiet, |at| at.max(quiet))
+    /// When a new path is to be looked for, if nothing comes until then.
+    fn next_restart(&self) -> Option<Instant> {
+        let since = self.unanswered_since.filter(|_| self.can_restart())?;
+        Some(self.restart_at.max(since + RESTART_AFTER))
     }
 
     fn micros(&self, at: Instant) -> u64 {

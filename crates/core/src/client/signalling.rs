@@ -9,7 +9,7 @@ use lllsi_proto::sealed::{
     self, Admission, Envelope, Hello, Rejection, Ticket, ToClient, ToHost, Welcome,
 };
 
-use super::{Client, CloseReason, Entry, Event, Phase, RESTART_AFTER};
+use super::{Client, CloseReason, Entry, Event, Phase, RESTART_PAUSE};
 use crate::SignalEvent;
 use crate::password::Asking;
 use crate::seal::{Channel, Initiator, PreShared, derive};
@@ -212,8 +212,7 @@ impl Client {
             }
             Ok(ToClient::Candidate { candidate }) => self.link.add_remote(self.now, &candidate),
             Ok(ToClient::Restarted { answer }) => {
-                // The host takes one a second, counted from when it took this one.
-                self.restart_at = Some(self.now + RESTART_AFTER);
+                self.restart_at = self.now + RESTART_PAUSE;
                 if let Err(error) = self.link.accept_answer(self.now, &answer) {
                     tracing::warn!(%error, "restart failed");
                 }

@@ -285,7 +285,10 @@ impl Host {
     /// Sends a viewer what streams have for it, if there is one for whom they have something.
     fn serve_next(&mut self) -> bool {
         let Some(id) = self.streams.take_stirred() else { return false };
-        self.with_viewer(id, |_, _| Step::Stay);
+        self.with_viewer(id, |viewer, _| {
+            viewer.expect_streams();
+            Step::Stay
+        });
         self.settle();
         true
     }

@@ -57,24 +57,32 @@ impl Queue {
 }
 
 impl Link {
-    /// Sends what there is for the two channels of streams, as long as they have room for it.
+    /// Sends what there is for the two channels of streams, as long as they have room for it. `is_new`: there may be something
+    /// that was not there at the last call. Without it only what had no room then is looked for.
     pub(crate) fn send_streams(
         &mut self,
         now: Instant,
+        is_new: bool,
         mut next: impl FnMut(Lane) -> Option<Vec<u8>>,
     ) {
-        if !self.is_ready || !self.is_up() {
+        self.streams_wait |= is_new;
+        if !self.streams_wait || !self.is_ready || !self.is_up() {
             return;
         }
         let mut sent = false;
+        self.streams_wait = false;
         for (lane, channel) in [(Lane::Live, LIVE_CHANNEL), (Lane::Ordered, STREAMS_CHANNEL)] {
-            while let held = self.transport.buffered(channel)
-                && match lane {
+            loop {
+                let held = self.transport.buffered(channel);
+                let has_room = match lane {
                     Lane::Live => self.live_queue.has_room(now, held),
                     Lane::Ordered => held < ORDERED_BUFFER,
+                };
+                if !has_room {
+                    self.streams_wait = true;
+                    break;
                 }
-                && let Some(message) = next(lane)
-            {
+                let Some(message) = next(lane) else { break };
                 sent = true;
                 if !self.transport.write(channel, true, &message) {
                     let detail = "a channel did not take what it had room for".into();
@@ -89,6 +97,11 @@ impl Link {
             self.transport.flush(now);
             self.drain(now);
         }
+    }
+
+    /// Streams may have something to send at the next call of [`Self::send_streams`].
+    pub(crate) fn expect_streams(&mut self) {
+        self.streams_wait = true;
     }
 
     /// The other side takes what we send on reliable channels: before, it would drop it.

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::control::{CONTROL_CHANNEL, Message, PULSE_CHANNEL, SentFrame};
+use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, SentFrame};
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
 use lllsi_proto::sealed::PartReason;
@@ -54,6 +54,15 @@ enum State {
     Down,
 }
 
+/// How pings, pongs and reports go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pulse {
+    /// Over the channel: all that a browser has.
+    Channel,
+    /// With the feedback of the media (RTCP): no acknowledgements, and a third of the cost.
+    Feedback,
+}
+
 pub(crate) struct Link {
     transport: Transport,
     seed: [u8; 32],
@@ -62,11 +71,14 @@ pub(crate) struct Link {
     binding: Option<Binding>,
     state: State,
     live_queue: lane::Queue,
+    /// Streams may have something to send.
+    streams_wait: bool,
     pulse_open: bool,
     /// The other side has proved who it is.
     is_proved: bool,
     /// The other side takes what we send: it has verified us.
     is_ready: bool,
+    pulse: Pulse,
     /// When our [`Message::Confirm`] is sent (again); `None` once they have verified it.
     confirm_at: Option<Instant>,
     newest_sent: SentFrame,
@@ -122,9 +134,11 @@ impl Link {
             binding: None,
             state: State::Punching { give_up: None },
             live_queue: lane::Queue::default(),
+            streams_wait: true,
             pulse_open: false,
             is_proved: false,
             is_ready: false,
+            pulse: if role == Role::Client { Pulse::Feedback } else { Pulse::Channel },
             confirm_at: None,
             newest_sent: SentFrame::default(),
             epoch: now,
@@ -150,7 +164,7 @@ impl Link {
     }
 
     /// The client's path died: an offer with new ICE credentials, over which a new path is found. DTLS, media and
-    /// channels go on. `None` while an earlier offer is not answered.
+    /// channels go on. It takes the place of an offer that is not answered. `None` if there is no link any more.
     pub(crate) fn restart(&mut self, now: Instant) -> Option<String> {
         let random = self.restart_random();
         let offer = self.transport.restart(now, &random)?;
@@ -210,10 +224,6 @@ impl Link {
 
     pub(crate) fn ignored(&self) -> Ignored {
         self.ignored
-    }
-
-    pub(crate) fn heard_at(&self) -> Instant {
-        self.heard_at
     }
 
     /// The last round trip of a connectivity check.
@@ -296,6 +306,23 @@ impl Link {
         };
         let confirm_at = self.confirm_at.filter(|_| self.pulse_open);
         [own, self.transport_timeout, confirm_at].into_iter().flatten().min()
+    }
+
+    /// Sends what may be lost, all in one datagram if it goes with the media's feedback, once the link is up.
+    pub(crate) fn send_pulse(&mut self, now: Instant, messages: &[Message]) {
+        if !self.is_up() || messages.is_empty() {
+            return;
+        }
+        match self.pulse {
+            Pulse::Feedback => {
+                let bytes: Vec<_> = messages.iter().map(Message::to_bytes).collect();
+                self.transport.send_app(APP_NAME, bytes.iter().map(Vec::as_slice));
+            }
+            Pulse::Channel => {
+                messages.iter().for_each(|message| self.write(now, PULSE_CHANNEL, message));
+            }
+        }
+        self.drain(now);
     }
 
     /// Sends a control message once the link is up.
@@ -420,6 +447,11 @@ impl Link {
             }
             Event::Message { data, .. } => {
                 self.heard_at = now;
+                self.handle_message(now, &data);
+            }
+            Event::App { name: APP_NAME, data } if self.is_up() => {
+                self.heard_at = now;
+                self.pulse = Pulse::Feedback;
                 self.handle_message(now, &data);
             }
             Event::Packet(_, packet) if self.is_up() => {

@@ -56,6 +56,27 @@ impl<'a> Fir<'a> {
     }
 }
 
+/// Something of the application's own (RFC 3550 §6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct App<'a> {
+    /// A number from 0 to 31 within the name.
+    pub subtype: u8,
+    /// The SSRC of the sender.
+    pub sender: u32,
+    /// Whose data it is: four ASCII characters.
+    pub name: [u8; 4],
+    /// The data, in whole words.
+    pub data: &'a [u8],
+}
+
+impl<'a> App<'a> {
+    pub(super) fn parse(subtype: u8, body: &'a [u8]) -> Option<Self> {
+        let (sender, rest) = split_u32(body)?;
+        let (name, data) = rest.split_first_chunk()?;
+        Some(App { subtype, sender, name: *name, data })
+    }
+}
+
 /// The end of sources (RFC 3550 §6.6).
 #[derive(Clone, Copy, Debug)]
 pub struct Bye<'a> {

@@ -54,6 +54,25 @@ fn cumulative_loss_is_clamped_to_24_bits() {
 }
 
 #[test]
+fn data_of_an_application_comes_back_in_whole_words() {
+    let mut out = Vec::new();
+    app(&mut out, 0xcafe_babe, *b"NAME", &[1, 2, 3, 4, 5]);
+    app(&mut out, 7, *b"NONE", &[]);
+    let first = [0x80, 204, 0, 4, 0xca, 0xfe, 0xba, 0xbe, 78, 65, 77, 69, 1, 2, 3, 4, 5, 0, 0, 0];
+    assert_eq!(out[..20], first);
+    let all: Vec<_> = packets(&out)
+        .map(|packet| match packet {
+            Packet::App(app) => (app.subtype, app.sender, app.name, app.data.to_vec()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected =
+        [(0, 0xcafe_babe, *b"NAME", vec![1, 2, 3, 4, 5, 0, 0, 0]), (0, 7, *b"NONE", vec![])];
+    assert_eq!(all, expected);
+    assert!(packets(&[0x80, 204, 0, 1, 0, 0, 0, 7]).next().is_none(), "it has no name");
+}
+
+#[test]
 fn sender_report_has_the_bytes_of_rfc_3550() {
     let info = SenderInfo {
         sender: 1,
@@ -232,6 +251,7 @@ fn read_all(compound: &[u8]) -> usize {
             Packet::Fir(fir) => fir.entries().count(),
             Packet::TransportCc(feedback) => feedback.statuses().count(),
             Packet::Bye(bye) => bye.sources().count(),
+            Packet::App(app) => app.data.len(),
             Packet::Pli { .. } | Packet::Other => 1,
         })
         .sum()

@@ -1,6 +1,6 @@
 use super::{
-    BYE, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI, PAYLOAD_FEEDBACK, RECEIVER_REPORT, ReportBlock,
-    SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo, TRANSPORT_FEEDBACK, VERSION,
+    APPLICATION, BYE, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI, PAYLOAD_FEEDBACK, RECEIVER_REPORT,
+    ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo, TRANSPORT_FEEDBACK, VERSION,
 };
 
 /// The most report blocks of one report: their count has 5 bits.
@@ -104,6 +104,17 @@ pub fn bye(out: &mut Vec<u8>, sources: &[u32]) {
     let sources = &sources[..sources.len().min(31)];
     let start = begin(out, BYE, sources.len() as u8);
     sources.iter().for_each(|source| out.extend_from_slice(&source.to_be_bytes()));
+    finish(out, start);
+}
+
+/// Appends something of the application's own (RFC 3550 §6.7): a name, and data that zeros fill up to whole words. It
+/// belongs to no subtype.
+pub fn app(out: &mut Vec<u8>, sender: u32, name: [u8; 4], data: &[u8]) {
+    let start = begin(out, APPLICATION, 0);
+    out.extend_from_slice(&sender.to_be_bytes());
+    out.extend_from_slice(&name);
+    out.extend_from_slice(data);
+    out.resize(start + (out.len() - start).next_multiple_of(4), 0);
     finish(out, start);
 }
 

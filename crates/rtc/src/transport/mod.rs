@@ -102,6 +102,13 @@ pub enum Event {
     Packet(Track, Packet),
     /// The peer asks for a picture that can be decoded without another one.
     KeyframeRequest(Track),
+    /// Data of the application's own came, in whole words: the sender's, and zeros.
+    App {
+        /// Whose data it is.
+        name: [u8; 4],
+        /// Its bytes.
+        data: Bytes,
+    },
     /// The peer tells when packets arrived.
     Feedback(Vec<PacketResult>),
     /// The transport is over. Nothing follows.
@@ -173,6 +180,8 @@ pub struct Transport {
     /// Those of the peer's last description: tried, and not.
     candidates: (usize, u64),
     epoch: Instant,
+    /// When ICE, DTLS or the channels are due; `None` inside if none is, outside if it is to be looked up again.
+    parts_due: Option<Option<Instant>>,
     is_closed: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -267,10 +276,16 @@ impl Transport {
         if self.is_closed {
             return None;
         }
-        let media = self.media_timeout();
-        let channels = self.channels.poll_timeout().filter(|_| self.is_connected);
-        let dtls = self.dtls.as_ref().and_then(Dtls::timeout);
-        [self.ice.timeout(), dtls, channels, media].into_iter().flatten().min()
+        let parts = match self.parts_due {
+            Some(due) => due,
+            None => {
+                let channels = self.channels.poll_timeout().filter(|_| self.is_connected);
+                let dtls = self.dtls.as_ref().and_then(Dtls::timeout);
+                let due = [self.ice.timeout(), dtls, channels].into_iter().flatten().min();
+                *self.parts_due.insert(due)
+            }
+        };
+        [parts, self.media_timeout()].into_iter().flatten().min()
     }
 
     /// The next datagrams to send.
@@ -382,6 +397,8 @@ impl Transport {
 
     /// Carries what each part has to say to the others, until none has anything.
     fn drive(&mut self, now: Instant) {
+        // Media alone does not change when they are due: there is more of it than of all else.
+        self.parts_due = None;
         self.drive_ice(now);
         loop {
             self.drive_dtls(now);

@@ -132,6 +132,7 @@ impl Transport {
             coming: None,
             candidates: (0, 0),
             epoch: now,
+            parts_due: None,
             is_closed: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -308,12 +309,13 @@ impl Transport {
         Ok(())
     }
 
-    /// An offer with new ICE credentials, by which a new path is found. DTLS, media and channels go on. `None` while an
-    /// earlier offer is not answered.
+    /// An offer with new ICE credentials, by which a new path is found. DTLS, media and channels go on. It takes the
+    /// place of an earlier offer that is not answered. `None` before the first answer, and once the transport is over.
     pub fn restart(&mut self, now: Instant, random: &[u8; 24]) -> Option<String> {
-        if self.pending.is_some() || self.is_closed {
+        if self.is_closed {
             return None;
         }
+        self.remote.as_ref()?;
         let before = self.local.as_ref()?;
         let credentials = Credentials::from_random(random);
         let local = self.describe(before.origin.next());

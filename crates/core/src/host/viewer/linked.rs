@@ -15,6 +15,26 @@ use crate::{CodedFrame, FAR_FUTURE, micros_since};
 
 /// A viewer may ask for a keyframe this often, or once in a round trip if that is longer: the last one may be under way.
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(500);
+/// Reports are gathered for this long before they change the rate. They come with frames: 30 in a second make three of them.
+const RATE_INTERVAL: Duration = Duration::from_millis(90);
+
+/// What a viewer reports.
+pub(super) struct Reports {
+    pub(super) newest: Report,
+    /// When that came.
+    pub(super) at: Instant,
+    /// Up to where reports have been counted, and when.
+    counted: (Report, Instant),
+    /// The longest since then.
+    queued_us: u32,
+}
+
+impl Reports {
+    pub(super) fn new(now: Instant) -> Self {
+        let none = Report::default();
+        Self { newest: none, at: now, counted: (none, now), queued_us: 0 }
+    }
+}
 
 impl Viewer {
     pub(in crate::host) fn send_frame(
@@ -29,6 +49,13 @@ impl Viewer {
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
             link.send_frame(now, frame.captured_at, info, payloads);
+        }
+    }
+
+    /// Streams may have something for it.
+    pub(in crate::host) fn expect_streams(&mut self) {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            link.expect_streams();
         }
     }
 
@@ -68,9 +95,9 @@ impl Viewer {
         streams: &mut Streams,
     ) -> Step {
         let mut step = self.take_events(now, epoch, limits, streams);
-        streams.calm(self.id);
+        let is_new = streams.calm(self.id);
         if let Stage::Linked(link, _) = &mut self.stage {
-            link.send_streams(now, |lane| match lane {
+            link.send_streams(now, is_new, |lane| match lane {
                 Lane::Ordered => streams.poll_ordered(self.id),
                 Lane::Live => streams.poll_live(now, self.id),
             });
@@ -131,7 +158,7 @@ impl Viewer {
             LinkEvent::Up(path) => {
                 self.path = Some(path);
                 self.estimate = Some(Estimate::new(limits));
-                self.report.1 = now;
+                self.reports = Reports::new(now);
                 let name = self.hello.name.clone();
                 self.events.push_back(Event::ViewerConnected { id: self.id, name, path });
                 self.events.push_back(Event::KeyframeWanted);
@@ -149,7 +176,7 @@ impl Viewer {
             LinkEvent::Message(Message::Ping { sent_us }) => {
                 if let Stage::Linked(link, _) = &mut self.stage {
                     let (received_us, newest) = (micros_since(epoch, now), link.newest_sent());
-                    link.send(now, &Message::Pong { sent_us, received_us, newest });
+                    link.send_pulse(now, &[Message::Pong { sent_us, received_us, newest }]);
                 }
             }
             LinkEvent::Message(Message::Report(report)) => self.reported(now, report, limits),
@@ -167,22 +194,26 @@ impl Viewer {
         Step::Stay
     }
 
+    /// Takes a report. Those of single frames are gathered: of so few packets a share of missing ones means nothing.
     fn reported(&mut self, now: Instant, report: Report, limits: Limits) {
-        let (last, at) = std::mem::replace(&mut self.report, (report, now));
+        self.reports.newest = report;
+        self.reports.at = now;
+        self.reports.queued_us = self.reports.queued_us.max(report.queued_us);
+        let (last, at) = self.reports.counted;
         let interval = now.saturating_duration_since(at);
-        if interval < Duration::from_millis(10) {
-            // Bunched up on the way: the next one tells more.
-            self.report = (last, at);
+        if interval < RATE_INTERVAL {
             return;
         }
+        self.reports.counted = (report, now);
         let packets = report.packets.wrapping_sub(last.packets);
         // Counters that went back tell nothing.
         let missed = report.missed.wrapping_sub(last.missed).cast_signed().max(0).cast_unsigned();
+        let queued_us = std::mem::take(&mut self.reports.queued_us);
         let sample = Sample {
             interval,
             received: report.bytes.wrapping_sub(last.bytes) as f64 * 8.0 / interval.as_secs_f64(),
             loss: f64::from(missed) / f64::from(packets.saturating_add(missed).max(1)),
-            queue: Duration::from_micros(report.queued_us.into()),
+            queue: Duration::from_micros(queued_us.into()),
         };
         self.estimate = self.estimate.map(|e| rate::next(e, &sample, limits));
     }

@@ -20,13 +20,15 @@ use crate::link::Link;
 use crate::rate::Estimate;
 use crate::seal::{Binding, Channel, Responder, derive};
 use crate::{FAR_FUTURE, Ignored, LinkError, Path, Transmit};
+use linked::Reports;
 
 /// Candidates kept for a client that waits in the lobby.
 const MAX_EARLY_CANDIDATES: usize = 20;
 /// A viewer may ask for a new path this often.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// A viewer that has not reported for this long has no say in the bitrate.
-const REPORT_STALE: Duration = Duration::from_secs(4);
+/// A viewer that has not reported for this long has no say in the bitrate. At rest it reports every two seconds, and one report
+/// may be lost.
+const REPORT_STALE: Duration = Duration::from_secs(5);
 
 /// Whether a viewer goes on.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ pub(super) struct Viewer {
     /// Whether it wants pictures at all.
     wants_pictures: bool,
     path: Option<Path>,
-    report: (Report, Instant),
+    reports: Reports,
     estimate: Option<Estimate>,
     ufrag: Option<String>,
     renamed: Option<Renamed>,
@@ -164,7 +166,7 @@ impl Viewer {
             owed_keyframe: false,
             wants_pictures: true,
             path: None,
-            report: (Report::default(), now),
+            reports: Reports::new(now),
             estimate: None,
             ufrag: None,
             renamed: None,
@@ -270,7 +272,7 @@ impl Viewer {
             name: self.hello.name.clone(),
             state,
             path: self.path,
-            report: self.report.0,
+            report: self.reports.newest,
             bitrate: self.estimate.map_or(0.0, |e| e.bitrate),
             withheld_checks: self.withheld_checks,
             ignored: self.ignored(),
@@ -287,7 +289,7 @@ impl Viewer {
     }
 
     pub(super) fn allowed_bitrate(&self, now: Instant) -> Option<f64> {
-        let fresh = now < self.report.1 + REPORT_STALE;
+        let fresh = now < self.reports.at + REPORT_STALE;
         self.estimate.filter(|_| self.is_up() && fresh).map(|e| e.bitrate)
     }
 
