@@ -102,6 +102,11 @@ impl Tab {
         self.call("Page.navigate", json!({"url": url}));
     }
 
+    /// Runs a script at the beginning of each page from the next on.
+    pub fn before(&self, script: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({"source": script}));
+    }
+
     /// What an expression of JavaScript is, or becomes if it is a promise.
     ///
     /// # Panics

@@ -44,6 +44,11 @@ pub fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [first, 192..=223, ..] if first >> 6 == VERSION)
 }
 
+/// Whether a packet begins with a report, as a compound one does (RFC 3550 §6.1).
+pub fn is_compound(packet: &[u8]) -> bool {
+    matches!(packet, [_, SENDER_REPORT | RECEIVER_REPORT, ..])
+}
+
 /// The packets of a decrypted compound packet, in order.
 ///
 /// The iterator ends at the first malformed one, after [`MAX_PACKETS`], and where the transport

@@ -26,7 +26,8 @@ const FIRST_REPAIR_BUDGET: f64 = 64.0 * 1024.0;
 /// Numbers that one NACK may name; those after them are ignored. A peer asks for the rest again.
 const MAX_NACKED: usize = 1024;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-const CNAME: &str = "lllsi";
+/// What all sources of a transport share (RFC 3550, 6.5.1).
+pub(crate) const CNAME: &str = "lllsi";
 /// RTP's clock for video, ticks per microsecond are 9 / 100 (RFC 6184, 8.1).
 const VIDEO_CLOCK: u64 = 90_000;
 

@@ -3,6 +3,7 @@
 
 mod browser;
 mod hostile;
+mod interop;
 mod networks;
 mod rooms;
 mod screen;

@@ -33,7 +33,7 @@ pub(super) fn description(text: &str) -> Result<Description, ParseError> {
     Ok(Description {
         origin: origin(session.head)?,
         credentials: shared.credentials.ok_or_else(|| missing("ice-ufrag"))?.to_owned()?,
-        fingerprint: shared.fingerprint.ok_or_else(|| missing("fingerprint"))?,
+        fingerprint: shared.fingerprint.ok_or_else(|| missing("fingerprint:sha-256"))?,
         setup: shared.setup.ok_or_else(|| missing("setup"))?,
         candidates: candidates.taken,
         candidates_left_out: candidates.left_out,
@@ -123,7 +123,9 @@ impl<'a> Transport<'a> {
                 "ice-ufrag" => set(&mut ufrag, attribute.value, attribute, "ice-ufrag")?,
                 "ice-pwd" => set(&mut pwd, attribute.value, attribute, "ice-pwd")?,
                 "fingerprint" => {
-                    set(&mut fingerprint, sha_256(attribute)?, attribute, "fingerprint")?;
+                    if let Some(value) = sha_256(attribute)? {
+                        set(&mut fingerprint, value, attribute, "fingerprint")?;
+                    }
                 }
                 "setup" => set(&mut setup, role(attribute)?, attribute, "setup")?,
                 "ice-lite" => {
@@ -173,12 +175,12 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// `sha-256 AB:CD:…` (RFC 8122, 5).
-fn sha_256(attribute: &Attribute<'_>) -> Result<[u8; 32], ParseError> {
+/// `sha-256 AB:CD:…`. A peer may name its certificate by several hashes, of which one does (RFC 8122, 5): others are `None`.
+fn sha_256(attribute: &Attribute<'_>) -> Result<Option<[u8; 32]>, ParseError> {
     let wrong = |problem| attribute.wrong("fingerprint", problem);
     let (hash, digits) = attribute.value.split_once(' ').unwrap_or((attribute.value, ""));
     if !hash.eq_ignore_ascii_case("sha-256") {
-        return Err(wrong("is of another hash than SHA-256"));
+        return Ok(None);
     }
     let mut fingerprint = [0; 32];
     let mut pairs = digits.split(':');
@@ -188,7 +190,7 @@ fn sha_256(attribute: &Attribute<'_>) -> Result<[u8; 32], ParseError> {
     if pairs.next().is_some() {
         return Err(wrong("is not 32 bytes in hex"));
     }
-    Ok(fingerprint)
+    Ok(Some(fingerprint))
 }
 
 /// A decimal number without a sign.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Event, FIRST_RTT, MAX_EVENTS, Packet, Track, Transport};
 use crate::rtcp::{self, Packet as Rtcp};
 use crate::rtp::Header;
-use crate::send::{Payloads, Wire};
+use crate::send::{CNAME, Payloads, Wire};
 use crate::{Transmit, receive, send};
 
 /// Of an RTCP packet: with its trailer it fits any path.
@@ -120,14 +120,29 @@ impl Transport {
         self.ice.rtt().unwrap_or(FIRST_RTT)
     }
 
-    pub(super) fn send_rtcp(&mut self, mut packet: Vec<u8>) {
+    pub(super) fn send_rtcp(&mut self, packet: Vec<u8>) {
+        if packet.is_empty() {
+            return;
+        }
+        let mut packet = match self.has_reduced_rtcp() || rtcp::is_compound(&packet) {
+            true => packet,
+            false => self.compound(&packet),
+        };
         if let (Some((sealer, _)), Some(route), false) =
             (&mut self.srtp, self.route, self.is_closed)
-            && !packet.is_empty()
             && sealer.seal_rtcp(&mut packet)
         {
             self.transmits.push_back(Transmit { route, contents: packet, segment_size: None });
         }
+    }
+
+    /// The packet after a report and a name, as RFC 3550, 6.1, wants it.
+    fn compound(&self, packet: &[u8]) -> Vec<u8> {
+        let mut compound = Vec::with_capacity(packet.len() + 64);
+        rtcp::receiver_report(&mut compound, self.own_ssrc(), &[]);
+        rtcp::cname(&mut compound, self.own_ssrc(), CNAME);
+        compound.extend_from_slice(packet);
+        compound
     }
 
     pub(super) fn handle_rtp(&mut self, now: Instant, datagram: &[u8]) -> bool {

@@ -189,7 +189,7 @@ impl Transport {
             let source = Source {
                 ssrc: ssrc.wrapping_add(1),
                 rtx: Some(ssrc.wrapping_add(2)),
-                cname: "lllsi".into(),
+                cname: send::CNAME.into(),
             };
             let msid = Some(Msid { stream: "lllsi".into(), track: format!("track{ssrc}") });
             let send = Some(sdp::Sender { source, msid });
@@ -360,6 +360,14 @@ impl Transport {
         self.agree(now, answer, offer, is_client)?;
         self.handle_timeout(now);
         Ok(text)
+    }
+
+    /// Whether RTCP packets may go without a report before them (RFC 5506, 5): if both descriptions say so of all media.
+    pub(super) fn has_reduced_rtcp(&self) -> bool {
+        let descriptions = [&self.local, &self.remote].into_iter().flatten();
+        let lines = descriptions.flat_map(|description| &description.lines);
+        let mut media = lines.filter(|line| !line.is_rejected).filter_map(sdp::Line::media);
+        media.all(|media| media.has_reduced_rtcp)
     }
 
     /// Our user fragment: checks of the peer name it first.

@@ -79,8 +79,17 @@ impl Pair {
     }
 
     /// With each end's configuration as `change` makes it.
-    #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
     fn with(delay: Duration, change: impl Fn(usize, &mut Config)) -> Self {
+        Self::negotiated(delay, change, |offer| offer)
+    }
+
+    /// And with the offer that the host gets as `alter` makes it.
+    #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+    fn negotiated(
+        delay: Duration,
+        change: impl Fn(usize, &mut Config),
+        alter: impl Fn(String) -> String,
+    ) -> Self {
         let now = Instant::now();
         let [client_at, host_at] = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 5000)));
         let wants = [Want::video("0"), Want::data("1")];
@@ -91,7 +100,7 @@ impl Pair {
         });
         let [client, host] = configs;
         let (mut client, offer) = Transport::offer(now, client, &[client_at], &wants);
-        let (host, answer) = Transport::answer(now, host, &[host_at], &offer).unwrap();
+        let (host, answer) = Transport::answer(now, host, &[host_at], &alter(offer)).unwrap();
         client.accept_answer(now, &answer).unwrap();
         client.take_media();
         let ends = [(client, client_at), (host, host_at)].map(|(transport, at)| End {
@@ -196,6 +205,49 @@ fn two_ends_connect_and_carry_media_and_messages_with_either_version_of_dtls() {
         let indices: Vec<_> = client.packets().iter().map(|p| (p.index, p.marker)).collect();
         assert_eq!(indices, [(1, false), (2, false), (3, false), (4, false), (5, true)]);
     }
+}
+
+/// The types of the RTCP packets in each datagram by which a client asks for a keyframe and for a lost packet.
+fn requests(offers_reduced: bool) -> Vec<Vec<u8>> {
+    let alter = |offer: String| match offers_reduced {
+        true => offer,
+        false => offer.replace("a=rtcp-rsize\r\n", ""),
+    };
+    let mut pair = Pair::negotiated(Duration::from_millis(10), |_, _| {}, alter);
+    assert!(pair.run(|_, _| Fate::Arrives, |ends| ends.iter().all(End::is_connected)));
+    pair.ends[0].transport.request_keyframe(VIDEO);
+    pair.send_frame(1, 2);
+    let mut requests = Vec::new();
+    let mut media = 0;
+    let fate = |from: usize, datagram: &[u8]| {
+        let is_rtcp = crate::rtcp::is_rtcp(datagram);
+        if from == 0 && is_rtcp {
+            requests.push(datagram.to_vec());
+            return Fate::Lost;
+        }
+        media += usize::from(matches!(datagram.first(), Some(128..=191)) && !is_rtcp);
+        if media == 1 { Fate::Lost } else { Fate::Arrives }
+    };
+    pair.run_until(pair.now + Duration::from_millis(30), fate, |_| false);
+    let (_, opener) = pair.ends[1].transport.srtp.as_mut().unwrap();
+    let types = requests.iter_mut().map(|packet| {
+        let len = opener.open_rtcp(packet).unwrap();
+        let mut rest = &packet[..len];
+        let mut types = Vec::new();
+        while let [_, kind, high, low, ..] = *rest {
+            types.push(kind);
+            rest = &rest[4 + 4 * usize::from(u16::from_be_bytes([high, low]))..];
+        }
+        types
+    });
+    types.collect()
+}
+
+#[test]
+fn requests_go_alone_only_where_both_ends_know_reduced_rtcp() {
+    let (report, name, nack, pli) = (201, 202, 205, 206);
+    assert_eq!(requests(true), [[pli], [nack]]);
+    assert_eq!(requests(false), [[report, name, pli], [report, name, nack]]);
 }
 
 #[test]

@@ -181,6 +181,16 @@ fn what_is_written_is_read_as_the_same() {
 }
 
 #[test]
+fn fingerprints_of_other_hashes_are_skipped() {
+    let line = "a=fingerprint:sha-256 ";
+    let other = "a=fingerprint:sha-512 C7:6F\r\n";
+    let before = NATIVE.replace(line, &format!("{other}{line}"));
+    let after = NATIVE.replace("a=setup:", &format!("{other}a=setup:"));
+    assert_eq!(before.matches(other).count(), 2);
+    assert_eq!([parse(&before), parse(&after)], [parse(NATIVE), parse(NATIVE)]);
+}
+
+#[test]
 fn line_ends_may_be_of_either_kind() {
     assert_eq!(parse(&NATIVE.replace("\r\n", "\n")), parse(NATIVE));
     assert_eq!(parse(NATIVE.trim_end()), parse(NATIVE));

@@ -26,7 +26,11 @@ fn what_the_transport_needs_may_not_be_missing() {
             "a=x",
             "a=ice-pwd is missing from the media line in line 8",
         ),
-        ("a=fingerprint:", "a=x:", "a=fingerprint is missing from the media line in line 8"),
+        (
+            "a=fingerprint:",
+            "a=x:",
+            "a=fingerprint:sha-256 is missing from the media line in line 8",
+        ),
         ("a=setup:actpass", "a=x", "a=setup is missing from the media line in line 8"),
         ("a=mid:Sab", "a=x", "a=mid is missing from the media line in line 8"),
         ("a=rtcp-mux", "a=x", "a=rtcp-mux is missing from the media line in line 8"),
@@ -106,7 +110,7 @@ fn credentials_are_those_that_ice_allows() {
 #[test]
 fn only_full_ice_and_sha_256_are_spoken() {
     let short = "line 14: a=fingerprint is not 32 bytes in hex";
-    let other = "line 14: a=fingerprint is of another hash than SHA-256";
+    let other = "a=fingerprint:sha-256 is missing from the media line in line 8";
     let role = "line 15: a=setup is none of actpass, active, passive";
     assert_refused(&[
         (
