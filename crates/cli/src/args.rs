@@ -66,9 +66,9 @@ pub(crate) struct BenchFanout {
     /// How long frames are sent, in all.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
-    /// Packets that leave in a second, to all viewers together.
-    #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
-    pub(crate) packets: u32,
+    /// Frames of 14 packets that each viewer gets in a second: 30 are 4 Mbit/s.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) fps: u32,
 }
 
 #[derive(Debug, clap::Args)]

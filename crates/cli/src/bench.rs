@@ -66,7 +66,7 @@ pub(crate) fn fanout(args: &args::BenchFanout, report: &Report) -> Result<(), Fa
     let config = fanout::Config {
         viewers: args.viewers,
         time: Duration::from_secs(args.seconds.into()),
-        packets_per_second: args.packets,
+        fps: args.fps.into(),
         sinks,
     };
     report.say(&format!("{} viewers join.", args.viewers));
@@ -74,11 +74,9 @@ pub(crate) fn fanout(args: &args::BenchFanout, report: &Report) -> Result<(), Fa
         Progress::Connected(after) => {
             report.say(&format!("All are connected after {:.1} s.", after.as_secs_f64()));
         }
-        Progress::Sending(rate) => {
-            let packets = rate * f64::from(args.viewers) * 15.0;
-            report.say(&format!(
-                "Sending {rate:.1} frames of 15 packets a second to each: {packets:.0} packets a second."
-            ));
+        Progress::Sending(packets) => {
+            let fps = args.fps;
+            report.say(&format!("Sending {fps} frames a second to each: {packets:.0} packets."));
         }
     })?;
     tell_fanout(&figures, report);
@@ -94,9 +92,9 @@ fn tell_fanout(figures: &Figures, report: &Report) {
         *figures;
     let (ratio, per_core) = (figures.ratio(), figures.viewers_per_core());
     let estimated = figures.us_per_packet_cm_estimated();
-    let arrived = 100.0 * figures.arrived as f64 / figures.packets.max(1) as f64;
+    let arrived = 100.0 * figures.arrived as f64 / figures.frames.max(1) as f64;
     report.say(&format!(
-        "{} packets sent, {arrived:.2} % of them arrived in whole frames, {} late or lost.\n\
+        "{} packets sent, {arrived:.2} % of the frames arrived, {} packets were late or lost.\n\
          A packet costs the host {us_per_packet:.2} µs of processor time: {ratio:.2} times sealing ({bare_seal_us:.2} µs) and \
          sending in batches ({bare_gso_us:.2} µs) alone.\n\
          Sending one by one costs {bare_sendto_us:.2} µs. Sealing with AES-CM and HMAC-SHA1 costs {seal_cm_us:.2} µs: a packet \
@@ -109,8 +107,9 @@ fn tell_fanout(figures: &Figures, report: &Report) {
     report.event(&json!({
         "event": "fanout",
         "viewers": figures.viewers,
-        "bursts_per_second": rounded(figures.bursts_per_second),
+        "fps": figures.fps,
         "packets": figures.packets,
+        "frames": figures.frames,
         "arrived": figures.arrived,
         "missed": figures.missed,
         "profile": "AEAD_AES_128_GCM",

@@ -493,10 +493,10 @@ fn people_get_words_on_stderr_instead_of_json() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_bench_tells_what_a_packet_to_a_viewer_costs() {
-    let args = ["bench", "fanout", "--viewers", "2", "--seconds", "1", "--packets", "3000"];
+    let args = ["bench", "fanout", "--viewers", "2", "--seconds", "1", "--fps", "100"];
     let mut bench = Program::start(&args);
     let told = bench.event("fanout");
-    assert_eq!((told["viewers"].as_u64(), told["packets"].as_u64()), (Some(2), Some(3000)));
+    assert_eq!((told["viewers"].as_u64(), told["frames"].as_u64()), (Some(2), Some(200)));
     for member in [
         "arrived",
         "us_per_packet",

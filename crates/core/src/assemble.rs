@@ -303,11 +303,13 @@ mod tests {
             // A keyframe's parameter sets come first and small.
             let frame =
                 if *kind == KEY { [&[0, 0, 0, 1, KEY, 1][..], &frame].concat() } else { frame };
-            let payloads = packetize(&frame, &FrameInfo { number, ..FrameInfo::default() }, 200);
+            let prefix = FrameInfo { number, ..FrameInfo::default() }.to_prefix();
+            let payloads = packetize(&frame, 200);
             let last = payloads.len() - 1;
             for (i, payload) in payloads.into_iter().enumerate() {
                 seq += 1;
-                packets.push(Packet { seq, marker: i == last, payload: payload.to_vec().into() });
+                let payload = [if i == 0 { &prefix[..] } else { &[] }, &payload].concat().into();
+                packets.push(Packet { seq, marker: i == last, payload });
             }
         }
         packets

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Samples kept: ten seconds at two a second.
 const WINDOW: usize = 20;
+/// A link at rest is not asked for its clock. Samples from before say little after this: clocks drift apart.
+const MAX_AGE_US: u64 = 30_000_000;
 /// The shortest delay of a path is looked for over two of these.
 const DELAY_WINDOW: Duration = Duration::from_secs(5);
 
@@ -17,6 +19,7 @@ pub(crate) struct ClockSync {
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
+    at_us: u64,
     rtt_us: u64,
     /// Host clock minus our clock.
     offset_us: i64,
@@ -29,10 +32,12 @@ impl ClockSync {
             return;
         };
         let middle = (sent_us + rtt_us / 2) as i64;
-        if self.samples.len() == WINDOW {
+        let offset_us = (host_us as i64).wrapping_sub(middle);
+        self.samples.push_back(Sample { at_us: now_us, rtt_us, offset_us });
+        let is_old = |sample: &Sample| now_us.saturating_sub(sample.at_us) > MAX_AGE_US;
+        while self.samples.len() > WINDOW || self.samples.front().is_some_and(is_old) {
             self.samples.pop_front();
         }
-        self.samples.push_back(Sample { rtt_us, offset_us: (host_us as i64).wrapping_sub(middle) });
     }
 
     fn best(&self) -> Option<Sample> {
@@ -97,6 +102,10 @@ mod tests {
         clock.sample(100_000, 1_100_000 + 5_000, 110_000);
         assert_eq!(clock.rtt_us(), Some(10_000));
         assert_eq!(clock.age_us(1_200_000, 230_000), Some(30_000));
+        // After a rest a longer round trip tells more than one of long ago.
+        let later = MAX_AGE_US + 200_000;
+        clock.sample(later, later + 1_000_000 + 10_000, later + 20_000);
+        assert_eq!(clock.rtt_us(), Some(20_000));
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! H.264 over RTP (RFC 6184, packetization mode 1), and the [`FrameInfo`] that travels with each frame.
 //!
-//! [`packetize`] is done once per frame for all viewers; [`Depacketizer`] puts a frame together again.
-//! The frame information is a user-data SEI message (ITU-T H.264, D.1.7): decoders that do not know it skip it, so
-//! any WebRTC peer can play the stream.
+//! [`packetize`] is done once per frame for all viewers; [`Depacketizer`] puts a frame together again. The frame information
+//! stands before the first payload, for viewers that say that they know it; to others the payloads go as they are, so any
+//! WebRTC peer can play the stream.
 //!
 //! ```
 //! use lllsi_proto::h264::{Depacketizer, FrameInfo, packetize};
 //!
 //! let frame = [0, 0, 0, 1, 0x65, 1, 2, 3];
 //! let info = FrameInfo { number: 1, ..FrameInfo::default() };
+//! let payloads = packetize(&frame, 1000);
 //! let mut depacketizer = Depacketizer::default();
-//! for payload in packetize(&frame, &info, 1000) {
-//!     depacketizer.push(&payload).unwrap();
+//! depacketizer.push(&[&info.to_prefix()[..], &payloads[0]].concat()).unwrap();
+//! for payload in &payloads[1..] {
+//!     depacketizer.push(payload).unwrap();
 //! }
 //! let (data, got) = depacketizer.take();
 //! assert_eq!((data.as_slice(), got), (&frame[..], Some(info)));
@@ -25,17 +27,15 @@ use crate::fields::Fields;
 /// The largest frame that is put together, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 * 1024 * 1024;
 
-/// Marks our SEI message among others: random, chosen once.
-const SEI_UUID: [u8; 16] = [
-    0x4c, 0x4c, 0x4c, 0x53, 0x49, 0x9d, 0x4f, 0x1b, 0xa7, 0x62, 0x3e, 0x08, 0xd1, 0x75, 0xc9, 0x34,
-];
-const SEI_PAYLOAD_BYTES: usize = 16 + 4 + 8 + 6 * 4;
+/// Bytes of [`FrameInfo::to_prefix`].
+pub const PREFIX_BYTES: usize = 40;
 
 const NAL_IDR: u8 = 5;
-const NAL_SEI: u8 = 6;
 const NAL_SPS: u8 = 7;
 const NAL_STAP_A: u8 = 24;
 const NAL_FU_A: u8 = 28;
+/// RFC 6184 (5.2) leaves this type undefined, and has receivers ignore it.
+const NAL_PREFIX: u8 = 30;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// What the host knows about a frame, for the viewer's latency by stage. Durations in microseconds.
@@ -96,55 +96,24 @@ impl FrameInfo {
         })
     }
 
-    fn to_nal(self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(SEI_PAYLOAD_BYTES);
-        payload.extend_from_slice(&SEI_UUID);
-        self.write(&mut payload);
-        // NAL header, payload type 5 (user_data_unregistered), size.
-        let mut nal = vec![NAL_SEI, 5, SEI_PAYLOAD_BYTES as u8];
-        escape(&payload, &mut nal);
-        nal.push(0x80); // rbsp_trailing_bits
-        nal
+    /// What stands before the first payload of a frame, for viewers that know it.
+    pub fn to_prefix(self) -> [u8; PREFIX_BYTES] {
+        let mut out = Vec::with_capacity(PREFIX_BYTES);
+        out.extend_from_slice(&[NAL_PREFIX, PREFIX_BYTES as u8, 0, 0]);
+        self.write(&mut out);
+        *out.first_chunk().expect("a head of 4 bytes and fields of 36")
     }
 
-    fn from_nal(nal: &[u8]) -> Option<Self> {
-        let [NAL_SEI, 5, size, escaped @ ..] = nal else {
-            return None;
-        };
-        let payload = unescape(escaped);
-        if usize::from(*size) < SEI_PAYLOAD_BYTES || payload.get(..16)? != SEI_UUID {
-            return None;
+    /// Splits a payload into the information that stands before it, and the rest. A prefix with more fields than these is of a
+    /// later version; one with fewer makes no sense and stays.
+    fn split(payload: &[u8]) -> (Option<Self>, &[u8]) {
+        let &[NAL_PREFIX, len, _, _, ref rest @ ..] = payload else { return (None, payload) };
+        let mut fields = Fields { what: "frame information", rest };
+        match (Self::read(&mut fields), payload.get(usize::from(len)..)) {
+            (Ok(info), Some(after)) if usize::from(len) >= PREFIX_BYTES => (Some(info), after),
+            _ => (None, payload),
         }
-        let mut fields = Fields { what: "frame information", rest: &payload[16..] };
-        Self::read(&mut fields).ok()
     }
-}
-
-/// Inserts emulation prevention bytes (H.264, 7.4.1): start codes cannot occur inside a NAL unit.
-fn escape(payload: &[u8], nal: &mut Vec<u8>) {
-    let mut zeros = 0;
-    for &byte in payload {
-        if zeros == 2 && byte <= 3 {
-            nal.push(3);
-            zeros = 0;
-        }
-        nal.push(byte);
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-    }
-}
-
-fn unescape(nal: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(nal.len());
-    let mut zeros = 0;
-    for &byte in nal {
-        if zeros == 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        payload.push(byte);
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-    }
-    payload
 }
 
 /// The NAL units of an Annex B byte stream, without their start codes.
@@ -152,7 +121,7 @@ pub fn nal_units(annex_b: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = skip_start_code(annex_b);
     std::iter::from_fn(move || {
         let bytes = rest?;
-        let end = bytes.windows(3).position(|w| w == [0, 0, 1]).unwrap_or(bytes.len());
+        let end = start_code(bytes).unwrap_or(bytes.len());
         rest = skip_start_code(&bytes[end..]);
         // A fourth byte of the next start code, and trailing zero bytes, belong to no NAL unit.
         let len = bytes[..end].iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
@@ -162,24 +131,38 @@ pub fn nal_units(annex_b: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn skip_start_code(bytes: &[u8]) -> Option<&[u8]> {
-    bytes.windows(3).position(|w| w == [0, 0, 1]).map(|at| &bytes[at + 3..])
+    start_code(bytes).map(|at| &bytes[at + 3..])
+}
+
+/// Where three bytes 0, 0, 1 begin. Most places are passed over three at a time.
+fn start_code(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(window) = bytes.get(at..at + 3) {
+        match window {
+            [0, 0, 1] => return Some(at),
+            [_, _, 0] => at += 1,
+            [_, _, _] => at += 3,
+            _ => break,
+        }
+    }
+    None
 }
 
 /// Splits a frame into RTP payloads of at most `max_payload` bytes (at least 100). The last one carries the marker.
 ///
-/// Fragments of one NAL unit have equal sizes but for the last, smaller one: what segmentation offload wants.
-pub fn packetize(annex_b: &[u8], info: &FrameInfo, max_payload: usize) -> Vec<Arc<[u8]>> {
+/// The first has [`PREFIX_BYTES`] less, so that the information has room before it. Fragments of one NAL unit have equal
+/// sizes, with that room, but for the last, smaller one: what segmentation offload wants.
+pub fn packetize(annex_b: &[u8], max_payload: usize) -> Vec<Arc<[u8]>> {
     assert!(max_payload >= 100, "an RTP payload must hold at least the frame information");
-    let sei = info.to_nal();
     let mut payloads = Vec::with_capacity(annex_b.len() / max_payload + 3);
     let mut group: Vec<&[u8]> = Vec::new();
     let mut group_bytes = 1;
-    for nal in std::iter::once(sei.as_slice()).chain(nal_units(annex_b)) {
-        if group_bytes + 2 + nal.len() > max_payload {
+    for nal in nal_units(annex_b) {
+        if group_bytes + 2 + nal.len() > max_payload - room(&payloads) {
             flush(&mut group, &mut payloads);
             group_bytes = 1;
         }
-        if nal.len() > max_payload {
+        if nal.len() > max_payload - room(&payloads) {
             fragment(nal, max_payload, &mut payloads);
         } else {
             group_bytes += 2 + nal.len();
@@ -188,6 +171,11 @@ pub fn packetize(annex_b: &[u8], info: &FrameInfo, max_payload: usize) -> Vec<Ar
     }
     flush(&mut group, &mut payloads);
     payloads
+}
+
+/// What the next payload leaves to the frame information.
+fn room(payloads: &[Arc<[u8]>]) -> usize {
+    if payloads.is_empty() { PREFIX_BYTES } else { 0 }
 }
 
 /// Sends a lone NAL unit as it is, several as one aggregate (STAP-A, RFC 6184 5.7.1).
@@ -211,22 +199,25 @@ fn flush(group: &mut Vec<&[u8]>, payloads: &mut Vec<Arc<[u8]>>) {
 
 /// Cuts a NAL unit into fragments (FU-A, RFC 6184 5.8).
 fn fragment(nal: &[u8], max_payload: usize, payloads: &mut Vec<Arc<[u8]>>) {
-    let (header, body) = (nal[0], &nal[1..]);
-    let count = body.len().div_ceil(max_payload - 2);
-    let size = body.len().div_ceil(count);
-    for (i, chunk) in body.chunks(size).enumerate() {
-        let start = if i == 0 { 0x80 } else { 0 };
-        let end = if (i + 1) * size >= body.len() { 0x40 } else { 0 };
+    let (header, mut body) = (nal[0], &nal[1..]);
+    let mut room = room(payloads);
+    let count = (room + body.len()).div_ceil(max_payload - 2);
+    let size = (room + body.len()).div_ceil(count);
+    let mut start = 0x80;
+    while !body.is_empty() {
+        let (chunk, rest) = body.split_at((size - room).min(body.len()));
+        let end = if rest.is_empty() { 0x40 } else { 0 };
         let mut payload = Vec::with_capacity(2 + chunk.len());
         payload.extend_from_slice(&[header & 0x60 | NAL_FU_A, start | end | header & 0x1f]);
         payload.extend_from_slice(chunk);
         payloads.push(payload.into());
+        (body, room, start) = (rest, 0, 0);
     }
 }
 
 /// Whether a payload begins a frame that can be decoded without an earlier one.
 pub fn starts_keyframe(payload: &[u8]) -> bool {
-    match payload {
+    match FrameInfo::split(payload).1 {
         [header, rest @ ..] if header & 0x1f == NAL_STAP_A => {
             aggregated(rest).flatten().any(|nal| matches!(nal[0] & 0x1f, NAL_SPS | NAL_IDR))
         }
@@ -270,6 +261,8 @@ pub struct Depacketizer {
 impl Depacketizer {
     /// Takes the next payload. After an error the frame is lost: call [`Self::take`] and drop what it gives.
     pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let (info, payload) = FrameInfo::split(payload);
+        self.info = info.or(self.info);
         let [header, rest @ ..] = payload else {
             return Err(Error::Truncated { what: "RTP payload", need: 1, got: 0 });
         };
@@ -297,10 +290,6 @@ impl Depacketizer {
     }
 
     fn nal(&mut self, nal: &[u8]) {
-        if let Some(info) = FrameInfo::from_nal(nal) {
-            self.info = Some(info);
-            return;
-        }
         self.data.extend_from_slice(&START_CODE);
         self.data.extend_from_slice(nal);
     }
@@ -345,26 +334,57 @@ mod tests {
     #[test]
     fn a_large_frame_is_cut_into_equal_fragments() {
         let frame = annex_b(&[vec![0x67, 1, 2], vec![0x68, 3], vec![0x65; 10_000]]);
-        let payloads = packetize(&frame, &info(), 1100);
+        let payloads = packetize(&frame, 1100);
         assert!(starts_keyframe(&payloads[0]) && !starts_keyframe(&payloads[1]));
         let fragments = &payloads[1..];
         assert_eq!(fragments.len(), 10);
         assert!(fragments[..9].iter().all(|p| p.len() == fragments[0].len()));
         assert!(fragments[9].len() <= fragments[0].len());
+        // Where a fragment comes first, it leaves room for the information.
+        let payloads = packetize(&annex_b(&[vec![0x41; 10_000]]), 1100);
+        assert_eq!(payloads.len(), 10);
+        let first = payloads[0].len() + PREFIX_BYTES;
+        assert!(payloads[1..9].iter().all(|p| p.len() == first) && payloads[9].len() <= first);
+    }
+
+    #[test]
+    fn a_prefix_of_a_later_version_is_read_and_one_cut_short_is_refused() {
+        let payload = [0x41, 1, 2, 3];
+        let mut longer = [&info().to_prefix()[..], b"more", &payload].concat();
+        longer[1] += 4;
+        let mut depacketizer = Depacketizer::default();
+        depacketizer.push(&longer).unwrap();
+        let (data, got) = depacketizer.take();
+        assert_eq!((data.ends_with(&payload), got), (true, Some(info())));
+        for len in 0..PREFIX_BYTES {
+            assert!(depacketizer.push(&info().to_prefix()[..len]).is_err());
+        }
+    }
+
+    #[test]
+    fn start_codes_are_found_wherever_they_stand() {
+        for before in 0..8 {
+            for filler in [0, 1, 7] {
+                let bytes = [&vec![filler; before][..], &[0, 0, 1, 9]].concat();
+                let expected = bytes.windows(3).position(|window| window == [0, 0, 1]);
+                assert_eq!(start_code(&bytes), expected, "{bytes:?}");
+            }
+        }
+        assert_eq!(start_code(&[0, 0]), None);
     }
 
     #[test]
     fn a_small_frame_is_one_payload() {
         let frame = annex_b(&[vec![0x41; 300]]);
-        assert_eq!(packetize(&frame, &info(), 1100).len(), 1);
+        assert_eq!(packetize(&frame, 1100).len(), 1);
     }
 
     #[test]
     fn a_lost_fragment_is_noticed() {
         let frame = annex_b(&[vec![0x65; 5000]]);
-        let payloads = packetize(&frame, &info(), 1000);
+        let payloads = packetize(&frame, 1000);
         let mut depacketizer = Depacketizer::default();
-        depacketizer.push(&payloads[1]).unwrap();
+        depacketizer.push(&payloads[0]).unwrap();
         assert!(depacketizer.push(&payloads[0]).is_err());
     }
 
@@ -394,11 +414,13 @@ mod tests {
         ) {
             let frame = annex_b(&nals);
             let info = FrameInfo { number, captured_us, send_queue_us, ..FrameInfo::default() };
-            let payloads = packetize(&frame, &info, max);
+            let payloads = packetize(&frame, max);
             let mut depacketizer = Depacketizer::default();
-            for payload in &payloads {
+            for (i, payload) in payloads.iter().enumerate() {
+                let prefix = info.to_prefix();
+                let payload = [if i == 0 { &prefix[..] } else { &[] }, payload].concat();
                 prop_assert!(payload.len() <= max);
-                depacketizer.push(payload).unwrap();
+                depacketizer.push(&payload).unwrap();
             }
             prop_assert_eq!(depacketizer.take(), (frame, Some(info)));
         }

@@ -138,6 +138,9 @@ pub struct Hello {
     pub offer: String,
     /// Its half of the transport binding.
     pub nonce: Nonce,
+    /// Whether it reads the frame information that stands before the first payload of a frame.
+    #[serde(default)]
+    pub frame_info: bool,
 }
 
 /// The host's first words, in the second handshake message.

@@ -16,8 +16,12 @@ const PACE: Duration = Duration::from_millis(5);
 /// An unanswered check is repeated after this, then after twice that, and so on. The first ones often meet a NAT that the
 /// peer has not opened yet.
 const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
-/// The longest time between two checks of a pair; the selected pair is checked this often.
+/// The longest time between two checks of a pair while none is selected.
 const MAX_CHECK_RTO: Duration = Duration::from_secs(2);
+/// The selected pair is checked this often (RFC 7675, 5.1).
+const CONSENT_CHECK: Duration = Duration::from_secs(5);
+/// Routine checks are made at multiples of this, if they are [aligned](Ice::align).
+const RHYTHM: Duration = Duration::from_millis(250);
 /// With the times above, checks of a pair go on for about 14 s.
 const MAX_CHECKS: usize = 11;
 /// Consent to send expires this long after the peer's last valid response (RFC 7675, 5.1).
@@ -59,6 +63,9 @@ pub(crate) struct Ice {
     responses: u64,
     /// When consent expires; `None` before a pair is selected.
     consent_until: Option<Instant>,
+    handled_at: Option<Instant>,
+    /// Since when [`RHYTHM`] counts.
+    aligned_to: Option<Instant>,
 }
 
 impl Ice {
@@ -81,6 +88,8 @@ impl Ice {
             answered: VecDeque::new(),
             responses: 0,
             consent_until: None,
+            handled_at: None,
+            aligned_to: None,
         }
     }
 
@@ -95,6 +104,7 @@ impl Ice {
     /// New credentials; local candidates stay, and the route in use until another one is found.
     pub(crate) fn restart(&mut self, credentials: Credentials, route: Option<Route>) {
         self.agent.ice_restart(creds(&credentials), true);
+        self.agent.set_max_stun_rto(MAX_CHECK_RTO);
         self.credentials = credentials;
         self.sources.retain(|source| route.is_some_and(|route| route.remote == *source));
         (self.responses, self.reflexive) = (0, 0);
@@ -227,12 +237,29 @@ impl Ice {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.handled_at = Some(now);
         self.agent.handle_timeout(now);
+    }
+
+    /// Routine checks are made in a rhythm that begins here: those of many agents fall together.
+    pub(crate) fn align(&mut self, begin: Instant) {
+        self.aligned_to = Some(begin);
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn timeout(&mut self) -> Option<Instant> {
-        [self.agent.poll_timeout(), self.consent_until].into_iter().flatten().min()
+        let check = self.agent.poll_timeout().map(|at| self.aligned(at));
+        [check, self.consent_until].into_iter().flatten().min()
+    }
+
+    /// The next beat after a check that is not urgent is due.
+    fn aligned(&self, due: Instant) -> Instant {
+        let (Some(begin), Some(handled)) = (self.aligned_to, self.handled_at) else { return due };
+        if due < handled + MAX_CHECK_RTO {
+            return due;
+        }
+        let beats = due.saturating_duration_since(begin).as_millis().div_ceil(RHYTHM.as_millis());
+        begin + RHYTHM * beats as u32
     }
 
     /// Whether the peer has not confirmed for [`CONSENT`] that it wants to receive: nothing may be sent any more.
@@ -257,6 +284,7 @@ impl Ice {
                 self.agent.poll_event()?
             {
                 let route = Route { local: source, remote: destination };
+                self.agent.set_max_stun_rto(CONSENT_CHECK);
                 self.consent_until = Some(now + CONSENT);
                 self.responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
                 return Some(IceEvent::Selected(route));

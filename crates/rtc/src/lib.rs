@@ -46,7 +46,7 @@ pub use channels::{Channel, Reliability};
 pub use dtls::{Certificate, DtlsVersion};
 pub use feedback::PacketResult;
 pub use ice::{is_stun, may_be_tried};
-pub use send::Payloads;
+pub use send::Frame;
 pub use transport::{Closed, Config, Event, NegotiationError, Packet, Track, Transport};
 
 /// The addresses that datagrams go between.

@@ -84,6 +84,17 @@ impl Header {
     /// track that carry the same extensions have headers of one length, as GSO segments need.
     /// There are no CSRCs. `has_padding` only sets the bit: the caller appends the padding.
     pub fn write(&self, out: &mut Vec<u8>, extensions: &[(u8, &[u8])]) -> usize {
+        self.write_padded(out, extensions, 0)
+    }
+
+    /// As [`Self::write`], with so many zero bytes more among the extensions (RFC 8285 §4.1.1), if there are extensions: so
+    /// a packet grows that is to be as long as others.
+    pub fn write_padded(
+        &self,
+        out: &mut Vec<u8>,
+        extensions: &[(u8, &[u8])],
+        zeros: usize,
+    ) -> usize {
         let start = out.len();
         let padding = if self.has_padding { PADDING_BIT } else { 0 };
         let extension = if extensions.is_empty() { 0 } else { EXTENSION_BIT };
@@ -94,13 +105,13 @@ impl Header {
         out.extend_from_slice(&self.timestamp.to_be_bytes());
         out.extend_from_slice(&self.ssrc.to_be_bytes());
         if !extensions.is_empty() {
-            write_one_byte_extensions(out, extensions);
+            write_one_byte_extensions(out, extensions, zeros);
         }
         out.len() - start
     }
 }
 
-fn write_one_byte_extensions(out: &mut Vec<u8>, extensions: &[(u8, &[u8])]) {
+fn write_one_byte_extensions(out: &mut Vec<u8>, extensions: &[(u8, &[u8])], zeros: usize) {
     let start = out.len();
     out.extend_from_slice(&ONE_BYTE_PROFILE.to_be_bytes());
     out.extend_from_slice(&[0, 0]);
@@ -114,9 +125,8 @@ fn write_one_byte_extensions(out: &mut Vec<u8>, extensions: &[(u8, &[u8])]) {
             out.extend_from_slice(value);
         }
     }
-    while !(out.len() - start).is_multiple_of(4) {
-        out.push(0);
-    }
+    let len = (out.len() - start).next_multiple_of(4) + zeros.next_multiple_of(4);
+    out.resize(start + len, 0);
     let words = ((out.len() - start) / 4 - 1) as u16;
     out[start + 2..start + 4].copy_from_slice(&words.to_be_bytes());
 }

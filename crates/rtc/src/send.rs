@@ -10,8 +10,30 @@ use crate::rtcp;
 use crate::rtp::Header;
 use crate::srtp::Sealer;
 
-/// The RTP payloads of one frame, made once and shared by all transports that send it.
-pub type Payloads = Arc<[Arc<[u8]>]>;
+/// One frame, made once and shared by all transports that send it.
+///
+/// ```
+/// use lllsi_rtc::Frame;
+///
+/// let frame = Frame { payloads: [[7; 1000].into()].into(), prefix: [30, 1, 2, 3].into() };
+/// let same = frame.clone(); // not a byte is copied
+/// assert_eq!(frame, same);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The RTP payloads.
+    pub payloads: Arc<[Arc<[u8]>]>,
+    /// What stands before the first payload, for peers that know of it: whole words. The first packet to others has as many
+    /// zeros among its header extensions, so that a frame whose payloads are made for one length has packets of one length.
+    pub prefix: Arc<[u8]>,
+}
+
+impl From<Vec<Arc<[u8]>>> for Frame {
+    /// Without a prefix.
+    fn from(payloads: Vec<Arc<[u8]>>) -> Self {
+        Self { payloads: payloads.into(), prefix: Arc::new([]) }
+    }
+}
 
 /// Packets are kept for repairs as long as anybody may still wait for them.
 const KEPT: Duration = Duration::from_secs(2);
@@ -57,9 +79,18 @@ struct Sent {
     first: u64,
     timestamp: u32,
     at: Instant,
-    payloads: Payloads,
+    frame: Frame,
+    /// Whether its prefix was sent.
+    is_prefixed: bool,
     /// When each packet was repaired last; empty until one is.
     repaired: Vec<Option<Instant>>,
+}
+
+/// What stands before a payload.
+enum Lead<'a> {
+    Bytes(&'a [&'a [u8]]),
+    /// Nothing does: header extensions take as many bytes, if there are some.
+    Room(usize),
 }
 
 pub(crate) struct Sender {
@@ -107,14 +138,17 @@ impl Sender {
         self.format.ssrc
     }
 
+    /// Sends a frame, with its prefix or without.
     pub(crate) fn send(
         &mut self,
         now: Instant,
         timestamp: u32,
-        payloads: &Payloads,
+        frame: &Frame,
+        is_prefixed: bool,
         wire: &mut Wire<'_>,
     ) {
         self.forget(now);
+        let payloads = &frame.payloads;
         let mut coming: usize = payloads.iter().map(|payload| payload.len() + 64).sum();
         for (i, payload) in payloads.iter().enumerate() {
             let header = Header {
@@ -126,7 +160,9 @@ impl Sender {
                 ..Header::default()
             };
             coming = coming.saturating_sub(payload.len() + 64);
-            self.write(now, header, self.next, &[], payload, coming, wire);
+            let prefix = if i == 0 { &frame.prefix[..] } else { &[] };
+            let lead = if is_prefixed { Lead::Bytes(&[prefix]) } else { Lead::Room(prefix.len()) };
+            self.write(now, header, self.next, &lead, payload, coming, wire);
             self.next += 1;
             self.packets = self.packets.wrapping_add(1);
             self.octets = self.octets.wrapping_add(payload.len() as u32);
@@ -135,8 +171,8 @@ impl Sender {
         }
         self.kept_packets += payloads.len();
         let first = self.next - payloads.len() as u64;
-        let payloads = Arc::clone(payloads);
-        self.history.push_back(Sent { first, timestamp, at: now, payloads, repaired: Vec::new() });
+        let (frame, repaired) = (frame.clone(), Vec::new());
+        self.history.push_back(Sent { first, timestamp, at: now, frame, is_prefixed, repaired });
         self.report_at.get_or_insert(now);
     }
 
@@ -147,7 +183,7 @@ impl Sender {
         now: Instant,
         header: Header,
         index: u64,
-        prefix: &[u8],
+        lead: &Lead<'_>,
         payload: &[u8],
         coming: usize,
         wire: &mut Wire<'_>,
@@ -168,19 +204,24 @@ impl Sender {
             extensions[count] = (id, value);
             count += 1;
         }
+        let (before, zeros) = match *lead {
+            Lead::Bytes(parts) => (parts, 0),
+            Lead::Room(zeros) => (&[][..], zeros),
+        };
         let extension_len = match count {
             0 => 0,
             _ => {
                 let elements: usize = extensions[..count].iter().map(|(_, v)| v.len() + 1).sum();
-                4 + elements.next_multiple_of(4)
+                4 + elements.next_multiple_of(4) + zeros
             }
         };
+        let before_len: usize = before.iter().map(|part| part.len()).sum();
         let tag = sealer.profile().tag_len();
-        let len = 12 + extension_len + prefix.len() + payload.len() + tag;
+        let len = 12 + extension_len + before_len + payload.len() + tag;
         batches.push(len, coming, |buffer| {
             let start = buffer.len();
-            let header_len = header.write(buffer, &extensions[..count]);
-            buffer.extend_from_slice(prefix);
+            let header_len = header.write_padded(buffer, &extensions[..count], zeros);
+            before.iter().for_each(|part| buffer.extend_from_slice(part));
             buffer.extend_from_slice(payload);
             sealer.seal_rtp(buffer, start, header_len, header.ssrc, index)
         });
@@ -213,15 +254,15 @@ impl Sender {
                 continue;
             };
             let offset = (index - sent.first) as usize;
-            let Some(payload) = sent.payloads.get(offset).map(Arc::clone) else { continue };
-            sent.repaired.resize(sent.payloads.len(), None);
+            let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { continue };
+            sent.repaired.resize(sent.frame.payloads.len(), None);
             let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
             if is_under_way || self.repair_budget < payload.len() as f64 {
                 continue;
             }
             sent.repaired[offset] = Some(now);
             let header = Header {
-                marker: offset + 1 == sent.payloads.len(),
+                marker: offset + 1 == sent.frame.payloads.len(),
                 payload_type,
                 sequence: self.next_rtx as u16,
                 timestamp: sent.timestamp,
@@ -230,7 +271,9 @@ impl Sender {
             };
             self.repair_budget -= payload.len() as f64;
             let original = sequence.to_be_bytes();
-            self.write(now, header, self.next_rtx, &original, &payload, 0, wire);
+            let prefix = (sent.is_prefixed && offset == 0).then(|| Arc::clone(&sent.frame.prefix));
+            let lead = Lead::Bytes(&[&original, prefix.as_deref().unwrap_or_default()]);
+            self.write(now, header, self.next_rtx, &lead, &payload, 0, wire);
             self.next_rtx += 1;
         }
     }
@@ -241,7 +284,7 @@ impl Sender {
                 || self.history.len() > MAX_KEPT_FRAMES
                 || self.kept_packets > MAX_KEPT_PACKETS)
         {
-            self.kept_packets -= oldest.payloads.len();
+            self.kept_packets -= oldest.frame.payloads.len();
             self.history.pop_front();
         }
     }
@@ -310,10 +353,15 @@ mod tests {
         }
 
         fn send(&mut self, packets: usize) {
-            let payloads: Payloads = (0..packets).map(|_| Arc::from(vec![7; 1000])).collect();
+            let payloads = (0..packets).map(|_| Arc::from(vec![7; 1000])).collect();
+            self.send_frame(&Frame { payloads, prefix: Arc::new([]) }, false);
+        }
+
+        fn send_frame(&mut self, frame: &Frame, is_prefixed: bool) -> Vec<(usize, usize)> {
             let Self { sender, sealer, log, batches, now } = self;
-            sender.send(*now, 0, &payloads, &mut Wire { sealer, log, batches });
-            self.sent();
+            sender.send(*now, 0, frame, is_prefixed, &mut Wire { sealer, log, batches });
+            let batches = std::iter::from_fn(|| self.batches.pop());
+            batches.map(|batch| (batch.bytes.len(), batch.segment)).collect()
         }
 
         fn repair(&mut self, numbers: impl IntoIterator<Item = u16>) -> usize {
@@ -381,6 +429,18 @@ mod tests {
         assert_eq!(f.log.next_number(), 14);
         f.repair([1]);
         assert_eq!(f.log.next_number(), 15);
+    }
+
+    #[test]
+    fn a_frame_is_one_batch_with_its_prefix_and_without() {
+        let payloads = [960, 1000, 1000, 500].map(|len| Arc::from(vec![7; len]));
+        let frame = Frame { payloads: payloads.into(), prefix: Arc::new([9; 40]) };
+        for is_prefixed in [true, false] {
+            let mut f = Fixture::new();
+            let packet = 1000 + 12 + 8 + f.sealer.profile().tag_len();
+            let sent = f.send_frame(&frame, is_prefixed);
+            assert_eq!(sent, [(4 * packet - 500, packet)], "{is_prefixed}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::control::{Message, Report};
+use lllsi_proto::control::{Message, Report, SentFrame};
 use lllsi_proto::invite::{HostKey, Nonce};
 use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
@@ -62,8 +62,9 @@ const MIN_REPORT_EVERY: Duration = Duration::from_millis(5);
 const SAME_REPORTS: u32 = 3;
 /// While something comes, or a ping is not answered.
 const PING_EVERY: Duration = Duration::from_millis(500);
-/// A screen at rest sends nothing. Half of the silence after which a link is dead: there is time for four pings.
-const IDLE_PING_EVERY: Duration = Duration::from_secs(2);
+/// A screen at rest sends nothing, and the host asks by itself every two seconds: one that asks later than this may be gone, or
+/// what it sent is lost. Silence of 4 s ends a link: there is time for three pings.
+const IDLE_PING_AFTER: Duration = Duration::from_millis(2500);
 /// The first pings come quickly, so that latency is known from the first frames on.
 const FIRST_PINGS: u32 = 5;
 const FIRST_PING_EVERY: Duration = Duration::from_millis(20);
@@ -269,14 +270,12 @@ impl Client {
                 self.ping_at = self.ping_at.map(|at| at.min(self.now + PING_EVERY));
             }
             LinkEvent::Message(Message::Pong { sent_us, received_us, .. }) => {
-                if self.is_idle() {
-                    self.ping_at = Some(self.now + IDLE_PING_EVERY);
-                }
                 self.clock.sample(sent_us, received_us, self.micros(self.now));
                 if let Some(rtt) = self.clock.rtt_us() {
                     self.assembler.set_rtt(Duration::from_micros(rtt));
                 }
             }
+            LinkEvent::Message(Message::Ping { sent_us }) => self.answer_ping(sent_us),
             LinkEvent::Message(Message::Goodbye { reason }) => self.parted(reason),
             LinkEvent::Ready => {
                 // Pings from before the host was up are lost, and items of streams are judged by its clock.
@@ -308,6 +307,9 @@ impl Client {
     /// A path that was thought dead lives.
     fn heard(&mut self) {
         self.unanswered_since = None;
+        if self.is_idle() && self.pings >= FIRST_PINGS {
+            self.ping_at = Some(self.now + IDLE_PING_AFTER);
+        }
         if let (true, Some(path)) = (self.is_restarting, self.path) {
             self.path_found(path);
         }
@@ -352,7 +354,7 @@ impl Client {
         let now = self.now;
         let mut messages = Vec::new();
         let is_ping_due = self.ping_at.is_some_and(|at| now >= at);
-        if self.report_at.is_some_and(|at| now >= at) || (is_ping_due && self.is_idle()) {
+        if self.report_at.is_some_and(|at| now >= at) {
             messages.push(Message::Report(self.report()));
         }
         if is_ping_due {
@@ -366,6 +368,15 @@ impl Client {
         if self.next_restart().is_some_and(|at| now >= at) {
             self.restart();
         }
+    }
+
+    /// The host asks at rest, for a sign of life: a report goes with it, as some before may be lost.
+    fn answer_ping(&mut self, sent_us: u64) {
+        let (now, received_us) = (self.now, self.micros(self.now));
+        let newest = SentFrame::default();
+        let pong = Message::Pong { sent_us, received_us, newest };
+        let report = Message::Report(self.report());
+        self.link.send_pulse(now, &[pong, report]);
     }
 
     fn report(&mut self) -> Report {

@@ -102,6 +102,7 @@ impl Client {
             name: self.config.name.clone(),
             offer: std::mem::take(&mut self.offer),
             nonce: self.nonce,
+            frame_info: true,
         };
         let (initiator, message) = Initiator::begin(&host_key, shared, &sealed::to_bytes(&hello));
         self.host_key = Some(host_key);

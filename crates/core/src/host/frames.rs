@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use lllsi_proto::h264::{FrameInfo, packetize};
-use lllsi_rtc::Payloads;
+use lllsi_rtc::Frame;
 
 use super::viewer::Step;
 use super::{Host, ViewerId};
@@ -15,7 +15,7 @@ use crate::{CodedFrame, micros_since};
 pub(super) struct Sending {
     frame: CodedFrame,
     info: FrameInfo,
-    payloads: Payloads,
+    packets: Frame,
     left: VecDeque<ViewerId>,
 }
 
@@ -27,21 +27,22 @@ impl Host {
         info.captured_us = micros_since(self.epoch, frame.captured_at);
         info.send_queue_us =
             self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
-        let payloads: Payloads = packetize(&frame.data, &info, MAX_PAYLOAD).into();
+        let payloads = packetize(&frame.data, MAX_PAYLOAD).into();
+        let packets = Frame { payloads, prefix: info.to_prefix().into() };
         if frame.keyframe {
             self.keyframe_wanted = false;
         }
         let left = self.viewers.iter().filter(|(_, v)| v.is_up()).map(|(id, _)| *id).collect();
-        self.sending = Some(Sending { frame, info, payloads, left });
+        self.sending = Some(Sending { frame, info, packets, left });
     }
 
     /// Sends the frame to one more viewer, if there is one that has not been sent it.
     pub(super) fn send_next(&mut self) -> bool {
         let Some(mut sending) = self.sending.take() else { return false };
         let Some(id) = sending.left.pop_front() else { return false };
-        let Sending { frame, info, payloads, .. } = &sending;
+        let Sending { frame, info, packets, .. } = &sending;
         self.with_viewer(id, |viewer, now| {
-            viewer.send_frame(now, frame, *info, payloads);
+            viewer.send_frame(now, frame, *info, packets);
             Step::Stay
         });
         self.sending = Some(sending);

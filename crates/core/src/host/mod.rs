@@ -68,12 +68,15 @@ const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 const REFUSAL_EVERY: Duration = Duration::from_secs(1);
 /// How often the common bitrate is reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
+/// How often viewers at rest are looked after, all at once: to be woken for each would cost several times as much.
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// What every link begins with.
 struct Place {
     locals: Vec<SocketAddr>,
     certificate: Certificate,
     seed: [u8; 32],
+    epoch: Instant,
 }
 
 /// The host's machine. See the [crate documentation](crate) for how to drive it.
@@ -103,6 +106,7 @@ pub struct Host {
     keyframe_at: Instant,
     bitrate: u32,
     rate_at: Instant,
+    beat_at: Instant,
     frames: u64,
     sending: Option<Sending>,
     counters: Counters,
@@ -120,7 +124,8 @@ impl Host {
         let max = f64::from(config.max_bitrate);
         let seed = config.random_seed;
         let door = Door::new(now, config.identity, config.room, config.terms, seed);
-        let place = Place { locals: config.locals, certificate: config.certificate, seed };
+        let place =
+            Place { locals: config.locals, certificate: config.certificate, seed, epoch: now };
         let [a, b, c, d, ..] = derive(&seed, b"streams", 0);
         let run = [a, b, c, d];
         let mut host = Self {
@@ -143,6 +148,7 @@ impl Host {
             keyframe_wanted: false,
             keyframe_at: now,
             rate_at: now,
+            beat_at: now,
             frames: 0,
             sending: None,
             counters: Counters::default(),
@@ -198,6 +204,18 @@ impl Host {
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
             self.reconsider_bitrate();
+        }
+        if now >= self.beat_at && !self.by_source.is_empty() {
+            self.beat_at = now + BEAT_EVERY;
+            let at_rest = self.viewers.iter().filter(|(_, viewer)| viewer.is_at_rest(now));
+            let (at_rest, host_us): (Vec<_>, _) =
+                (at_rest.map(|(id, _)| *id).collect(), micros_since(self.epoch, now));
+            for id in at_rest {
+                self.with_viewer(id, |viewer, now| {
+                    viewer.ping(now, host_us);
+                    Step::Stay
+                });
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, Se
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
 use lllsi_proto::sealed::PartReason;
-use lllsi_rtc::{Event, Payloads, Track, Transport, sdp};
+use lllsi_rtc::{Event, Frame, Track, Transport, sdp};
 
 use crate::Transmit;
 use crate::assemble::Packet;
@@ -36,6 +36,8 @@ const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// A link without any sign of life for this long is dead.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
+/// Less than half of [`SILENCE`]: a host asks for a sign of life after this.
+const REST: Duration = Duration::from_millis(1750);
 /// RTP payload bytes: with RTP header, extensions, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
 pub(crate) const MAX_PAYLOAD: usize = 1160;
 
@@ -308,6 +310,16 @@ impl Link {
         [own, self.transport_timeout, confirm_at].into_iter().flatten().min()
     }
 
+    /// Whether nothing has come for a while, so that the other side is to be asked for a sign of life.
+    pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
+        self.is_up() && self.pulse == Pulse::Feedback && now >= self.heard_at + REST
+    }
+
+    /// See [`Transport::align_checks`].
+    pub(crate) fn align_checks(&mut self, begin: Instant) {
+        self.transport.align_checks(begin);
+    }
+
     /// Sends what may be lost, all in one datagram if it goes with the media's feedback, once the link is up.
     pub(crate) fn send_pulse(&mut self, now: Instant, messages: &[Message]) {
         if !self.is_up() || messages.is_empty() {
@@ -350,12 +362,13 @@ impl Link {
         now: Instant,
         captured_at: Instant,
         info: FrameInfo,
-        payloads: &Payloads,
+        packets: &Frame,
+        with_info: bool,
     ) {
         let (State::Up, Some(track)) = (self.state, self.outgoing()) else { return };
         let ticks = captured_at.saturating_duration_since(self.epoch).as_micros() * 9 / 100;
         self.newest_sent = SentFrame { timestamp: ticks as u32, info };
-        self.transport.send_frame(now, track, ticks as u32, payloads);
+        self.transport.send_frame(now, track, ticks as u32, packets, with_info);
         self.drain(now);
     }
 

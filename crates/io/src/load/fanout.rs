@@ -9,13 +9,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use lllsi_core::host::{self, Action, Event, Host};
 use lllsi_core::seal::HostIdentity;
 use lllsi_core::{Certificate, CodedFrame};
-use lllsi_proto::h264::FrameInfo;
+use lllsi_proto::h264::{FrameInfo, PREFIX_BYTES};
 use lllsi_proto::invite::Invite;
 use lllsi_rtc::srtp::Profile;
 
@@ -28,10 +29,8 @@ use sinks::{Ready, Tally};
 const PACKET_BYTES: usize = 1200;
 /// RTP payload of a full packet, as hosts make them.
 const PAYLOAD_BYTES: usize = 1160;
-/// Full packets of a frame. A small one with the frame information goes before them.
+/// Packets of a frame, all of them full. A keyframe has a small one before them.
 const BURST_PACKETS: usize = 14;
-/// More frames than these in a second nobody sends.
-const MAX_BURSTS: f64 = 500.0;
 /// Viewers that join at once.
 const JOINING: usize = 8;
 /// For one viewer to join, and the first word of the other process.
@@ -52,8 +51,8 @@ pub struct Config {
     pub viewers: u32,
     /// How long frames are sent, in all.
     pub time: Duration,
-    /// Packets that leave in a second, to all viewers together.
-    pub packets_per_second: u32,
+    /// Frames that each viewer gets in a second.
+    pub fps: f64,
     /// Starts the process that calls [`sinks`] for as many viewers.
     pub sinks: Command,
 }
@@ -63,7 +62,7 @@ pub struct Config {
 pub enum Progress {
     /// All viewers are connected, after so long.
     Connected(Duration),
-    /// Frames are sent from now on: so many in a second.
+    /// Frames are sent from now on: so many packets in a second to all viewers.
     Sending(f64),
 }
 
@@ -73,10 +72,12 @@ pub struct Figures {
     /// Viewers.
     pub viewers: u32,
     /// Frames sent to each of them in a second.
-    pub bursts_per_second: f64,
+    pub fps: f64,
     /// Packets sent to all of them.
     pub packets: u64,
-    /// Those of frames that arrived whole.
+    /// Frames sent to all of them.
+    pub frames: u64,
+    /// Those that arrived whole.
     pub arrived: u64,
     /// Packets that were missing when a later one came.
     pub missed: u64,
@@ -106,9 +107,7 @@ impl Figures {
 
     /// Viewers of a stream of 4 Mbit/s that one core could serve.
     pub fn viewers_per_core(&self) -> f64 {
-        // The small packet of each burst costs as much as the others and carries little.
-        let bits = (BURST_PACKETS * PACKET_BYTES * 8) as f64 / (BURST_PACKETS + 1) as f64;
-        1e6 / (self.us_per_packet * STREAM / bits)
+        1e6 / (self.us_per_packet * STREAM / (PACKET_BYTES * 8) as f64)
     }
 
     /// What [`Self::us_per_packet`] would be with the other profile, by the difference of sealing alone: links of this library
@@ -178,10 +177,10 @@ pub fn sinks(viewers: u32) -> Result<(), Error> {
 /// # Errors
 /// See [`Error`].
 pub fn measure(config: Config, mut progress: impl FnMut(Progress)) -> Result<Figures, Error> {
-    let Config { viewers, time, packets_per_second, sinks } = config;
+    let Config { viewers, time, fps, sinks } = config;
     crate::raise_file_limit();
     let (mut sinks, ready) = Sinks::start(sinks)?;
-    let (host, link, events) = start_host(&ready, viewers)?;
+    let (host, link, events, wanted) = start_host(&ready, viewers)?;
     // From now on its thread runs, with its name.
     wait_for_room(&events)?;
     let net = Thread::named("net")?;
@@ -197,30 +196,30 @@ pub fn measure(config: Config, mut progress: impl FnMut(Progress)) -> Result<Fig
     std::thread::sleep(rested);
     let idle = (net.used()? - idle).div_f64(rested.as_secs_f64());
 
-    let burst = (BURST_PACKETS + 1) as u32;
-    let rate = f64::from(packets_per_second) / f64::from(viewers * burst);
-    let rate = rate.min(MAX_BURSTS);
-    progress(Progress::Sending(rate));
+    progress(Progress::Sending(fps * f64::from(viewers) * BURST_PACKETS as f64));
     let sender = Sender::new(&ready.ports)?;
     let mut gcm = Sealers::new(Profile::AeadAes128Gcm, viewers)?;
     let mut cm = Sealers::new(Profile::Aes128CmSha1_80, viewers)?;
     let mut rounds = [const { Vec::new() }; 5];
-    let (mut number, mut memory) = (0, 0);
+    let (mut number, mut packets, mut memory) = (0, 0, 0);
     let part = time / ROUNDS;
+    wanted.store(true, Ordering::Relaxed);
     for _ in 0..ROUNDS {
-        let used = net.used()?;
-        let bursts = pace(rate, part, || {
+        let (used, sent) = (net.used()?, packets);
+        pace(fps, part, || {
+            let is_keyframe = wanted.swap(false, Ordering::Relaxed);
             number += 1;
-            host.act(Action::Send(frame(number)))
+            packets += viewers * (BURST_PACKETS as u32 + u32::from(is_keyframe));
+            host.act(Action::Send(frame(number, is_keyframe)))
         });
         std::thread::sleep(ARRIVE);
         let used = net.used()? - used;
         memory = memory.max(meter::memory()?);
         let measured = [
-            each(used, bursts * viewers * burst),
+            each(used, packets - sent),
             gcm.measure()?,
-            sender.measure_batches(rate, part / 2)?,
-            sender.measure_singles(rate, part / 4)?,
+            sender.measure_batches(fps, part / 2)?,
+            sender.measure_singles(fps, part / 4)?,
             cm.measure()?,
         ];
         rounds.iter_mut().zip(measured).for_each(|(all, one)| all.push(one));
@@ -233,9 +232,10 @@ pub fn measure(config: Config, mut progress: impl FnMut(Progress)) -> Result<Fig
     let [us_per_packet, bare_seal_us, bare_gso_us, bare_sendto_us, seal_cm_us] = rounds.map(median);
     Ok(Figures {
         viewers,
-        bursts_per_second: rate,
-        packets: u64::from(number * viewers * burst),
-        arrived: tally.frames * u64::from(burst),
+        fps,
+        packets: u64::from(packets),
+        frames: u64::from(number * viewers),
+        arrived: tally.frames,
         missed: tally.missed,
         us_per_packet,
         rounds: real,
@@ -253,17 +253,18 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A frame that can be decoded without another one: parameter sets, and a slice that fills the packets of a burst.
-fn frame(number: u32) -> CodedFrame {
-    const HEAD: [u8; 16] = [0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1f, 0, 0, 0, 1, 0x68, 0xce, 0x3c, 0x80];
-    let mut data = HEAD.to_vec();
-    data.extend([0, 0, 0, 1, 0x65]);
-    // Each fragment has two bytes of its own.
-    data.resize(data.len() + BURST_PACKETS * (PAYLOAD_BYTES - 2), 0xb7);
+/// A slice that fills the packets of a burst; a keyframe has parameter sets before it.
+fn frame(number: u32, keyframe: bool) -> CodedFrame {
+    const SETS: [u8; 16] = [0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1f, 0, 0, 0, 1, 0x68, 0xce, 0x3c, 0x80];
+    let mut data = if keyframe { SETS.to_vec() } else { Vec::new() };
+    data.extend([0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
+    // Each fragment has two bytes of its own, and the first of a frame leaves room for the information.
+    let room = if keyframe { 0 } else { PREFIX_BYTES };
+    data.resize(data.len() + BURST_PACKETS * (PAYLOAD_BYTES - 2) - room, 0xb7);
     let now = Instant::now();
     let info = FrameInfo { number, ..FrameInfo::default() };
     let data = Arc::new(data);
-    CodedFrame { data, keyframe: true, captured_at: now, encoded_at: now, info }
+    CodedFrame { data, keyframe, captured_at: now, encoded_at: now, info }
 }
 
 // --- The host ---
@@ -277,8 +278,8 @@ impl<A> Inlet<A> for Nothing {
     }
 }
 
-/// Tells who comes and goes.
-struct Told(SyncSender<Event>);
+/// Tells who comes and goes, and whether a keyframe is wanted.
+struct Told(SyncSender<Event>, Arc<AtomicBool>);
 
 impl Outbox<Event> for Told {
     fn put(&mut self, event: Event) -> Result<(), Overflow> {
@@ -288,12 +289,18 @@ impl Outbox<Event> for Told {
             | Event::ViewerLeft { .. }
             | Event::Refused(_)
             | Event::Closed(_) => self.0.try_send(event).map_err(|_| Overflow),
+            Event::KeyframeWanted => {
+                self.1.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 }
 
-fn start_host(ready: &Ready, viewers: u32) -> Result<(Peer<Host>, String, Receiver<Event>), Error> {
+type Started = (Peer<Host>, String, Receiver<Event>, Arc<AtomicBool>);
+
+fn start_host(ready: &Ready, viewers: u32) -> Result<Started, Error> {
     let identity = HostIdentity::from_random(crate::random()?);
     let server = format!("http://{}", ready.server);
     let invite = Invite {
@@ -319,11 +326,12 @@ fn start_host(ready: &Ready, viewers: u32) -> Result<(Peer<Host>, String, Receiv
         Host::new(Instant::now(), config)
     };
     let (told, events) = sync_channel(2 * viewers as usize + 2);
-    let ends =
-        Ends { outbox: Told(told), on_overflow: None, inlet: Nothing, nudge: Nudge::default() };
+    let wanted = Arc::new(AtomicBool::new(true));
+    let outbox = Told(told, Arc::clone(&wanted));
+    let ends = Ends { outbox, on_overflow: None, inlet: Nothing, nudge: Nudge::default() };
     let server = peer::Rendezvous { url: server, certificate: None };
     let host = peer::spawn(server, make, ends)?;
-    Ok((host, invite.to_string(), events))
+    Ok((host, invite.to_string(), events, wanted))
 }
 
 fn wait_for_room(events: &Receiver<Event>) -> Result<(), Error> {
@@ -416,11 +424,15 @@ mod tests {
     use lllsi_proto::h264::packetize;
 
     #[test]
-    fn a_burst_is_full_packets_after_a_small_one() {
-        let frame = frame(1);
-        let lens: Vec<_> =
-            packetize(&frame.data, &frame.info, PAYLOAD_BYTES).iter().map(|p| p.len()).collect();
-        assert_eq!(lens.len(), BURST_PACKETS + 1);
-        assert!(lens[0] < 200 && lens[1..].iter().all(|len| *len == PAYLOAD_BYTES), "{lens:?}");
+    fn a_burst_is_full_packets_after_a_small_one_of_a_keyframe() {
+        let lens = |keyframe| -> Vec<_> {
+            let frame = frame(1, keyframe);
+            packetize(&frame.data, PAYLOAD_BYTES).iter().map(|p| p.len()).collect()
+        };
+        let mut full = [PAYLOAD_BYTES; BURST_PACKETS];
+        let key = lens(true);
+        assert!(key[0] < 200 && key[1..] == full, "{key:?}");
+        full[0] -= PREFIX_BYTES;
+        assert_eq!(lens(false), full);
     }
 }

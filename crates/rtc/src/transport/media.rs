@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Event, FIRST_RTT, MAX_EVENTS, Packet, Track, Transport};
 use crate::rtcp::{self, Packet as Rtcp};
 use crate::rtp::Header;
-use crate::send::{CNAME, Payloads, Wire};
+use crate::send::{CNAME, Frame, Wire};
 use crate::{Transmit, receive, send};
 
 /// Of an RTCP packet: with its trailer it fits any path.
@@ -29,12 +29,19 @@ impl Transport {
         self.receivers.iter().map(|(track, _)| *track)
     }
 
-    /// Sends the packets of one frame. Nothing happens before [`Event::Connected`], or if the peer does not receive the
-    /// track.
-    pub fn send_frame(&mut self, now: Instant, track: Track, timestamp: u32, payloads: &Payloads) {
+    /// Sends the packets of one frame, with its prefix or without. Nothing happens before [`Event::Connected`], or if the
+    /// peer does not receive the track.
+    pub fn send_frame(
+        &mut self,
+        now: Instant,
+        track: Track,
+        timestamp: u32,
+        frame: &Frame,
+        is_prefixed: bool,
+    ) {
         self.with_sender(
             |(of, sender)| *of == track && sender.is_active(),
-            |sender, wire| sender.send(now, timestamp, payloads, wire),
+            |sender, wire| sender.send(now, timestamp, frame, is_prefixed, wire),
         );
         self.send_feedback(now);
     }

@@ -271,6 +271,13 @@ impl Transport {
         self.drive(now);
     }
 
+    /// Makes routine checks of the path in a rhythm of 250 ms that begins here: with one beginning for many transports their
+    /// checks fall together, and their owner is woken less often.
+    pub fn align_checks(&mut self, begin: Instant) {
+        self.ice.align(begin);
+        self.parts_due = None;
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub fn timeout(&mut self) -> Option<Instant> {
         if self.is_closed {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::channels::Reliability;
 use crate::sdp::Want;
-use crate::send::Payloads;
+use crate::send::Frame;
 
 const VIDEO: Track = Track(0);
 const CHAT: u16 = 0;
@@ -173,12 +173,11 @@ impl Pair {
     }
 
     fn send_frame(&mut self, number: u32, packets: usize) {
-        let payloads: Payloads = (0..packets)
-            .map(|i| {
-                Arc::from(vec![number as u8 ^ i as u8; if i + 1 == packets { 300 } else { 1100 }])
-            })
-            .collect();
-        self.ends[1].transport.send_frame(self.now, VIDEO, number * 3000, &payloads);
+        let payloads = (0..packets).map(|i| {
+            Arc::from(vec![number as u8 ^ i as u8; if i + 1 == packets { 300 } else { 1100 }])
+        });
+        let frame = Frame::from(payloads.collect::<Vec<_>>());
+        self.ends[1].transport.send_frame(self.now, VIDEO, number * 3000, &frame, false);
     }
 }
 

@@ -173,7 +173,12 @@ fn hostile_offers_are_refused_and_the_host_goes_on() {
         format!("{video}{rejected}"),
     ];
     for (number, offer) in offers.into_iter().enumerate() {
-        let hello = Hello { name: "Eve".into(), offer, nonce: Nonce::from_bytes([1; 32]) };
+        let hello = Hello {
+            name: "Eve".into(),
+            offer,
+            nonce: Nonce::from_bytes([1; 32]),
+            frame_info: false,
+        };
         let payload = sealed::to_bytes(&hello);
         let shared = PreShared::link(&invite.room, &invite.secret);
         let (_, message) = Initiator::begin(&invite.host_key, &shared, &payload);

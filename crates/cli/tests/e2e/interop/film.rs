@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lllsi_media::encode::{self, Encoder, Kind};
 use lllsi_media::picture::{I420, Size};
-use lllsi_proto::h264::{FrameInfo, packetize};
-use lllsi_rtc::Payloads;
+use lllsi_proto::h264::packetize;
+use lllsi_rtc::Frame;
 
 pub(crate) const SIZE: Size = Size::new(320, 240);
 /// From one picture to the next.
@@ -36,15 +36,14 @@ impl Film {
     }
 
     /// The next picture, as RTP payloads, and its RTP timestamp.
-    pub(crate) fn next(&mut self, is_keyframe: bool) -> (u32, Payloads) {
+    pub(crate) fn next(&mut self, is_keyframe: bool) -> (u32, Frame) {
         self.paint();
         let kind = if is_keyframe { Kind::Keyframe } else { Kind::Next };
         let time = PAUSE * self.number;
         self.encoder.encode(&self.picture, kind, time, &mut self.coded).expect("it is encoded");
         self.number += 1;
-        let info = FrameInfo { number: self.number, ..FrameInfo::default() };
         let timestamp = time.as_millis() as u32 * 90;
-        (timestamp, packetize(&self.coded, &info, MAX_PAYLOAD).into())
+        (timestamp, packetize(&self.coded, MAX_PAYLOAD).into())
     }
 
     fn paint(&mut self) {

@@ -192,9 +192,9 @@ impl End {
     fn send_picture(&mut self, now: Instant) {
         let Some(track) = self.transport.outgoing().next() else { return };
         let is_first = self.film.is_new();
-        let (timestamp, payloads) = self.film.next(std::mem::take(&mut self.wants_keyframe));
+        let (timestamp, frame) = self.film.next(std::mem::take(&mut self.wants_keyframe));
         if !is_first {
-            self.transport.send_frame(now, track, timestamp, &payloads);
+            self.transport.send_frame(now, track, timestamp, &frame, false);
         }
     }
 

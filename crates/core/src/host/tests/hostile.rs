@@ -243,7 +243,7 @@ fn run(attack: Option<&Attack>, bytes: usize) -> Outcome {
     (world.answered, world.lived, world.time) = (0, 0, Duration::ZERO);
     let (mut sent, mut number, mut pings, mut keyframes) = (0, 0, 0, 0);
     let mut has_left = false;
-    let per_frame = packetize(&vec![0x55; FRAME_BYTES], &Default::default(), MAX_PAYLOAD).len();
+    let per_frame = packetize(&vec![0x55; FRAME_BYTES], MAX_PAYLOAD).len();
     let (mut frames, packets_before) = (0, world.honest.packets);
     let pongs_before = world.honest.pongs;
     world.f.events.shrink_to_fit();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Message, Report};
 use lllsi_proto::h264::FrameInfo;
-use lllsi_rtc::Payloads;
+use lllsi_rtc::Frame;
 
 use super::{Stage, Step, Viewer};
 use crate::host::Event;
@@ -42,13 +42,13 @@ impl Viewer {
         now: Instant,
         frame: &CodedFrame,
         info: FrameInfo,
-        payloads: &Payloads,
+        packets: &Frame,
     ) {
         self.needs_keyframe &= !frame.keyframe;
         if let (false, true, Stage::Linked(link, _)) =
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
-            link.send_frame(now, frame.captured_at, info, payloads);
+            link.send_frame(now, frame.captured_at, info, packets, self.hello.frame_info);
         }
     }
 
@@ -56,6 +56,18 @@ impl Viewer {
     pub(in crate::host) fn expect_streams(&mut self) {
         if let Stage::Linked(link, _) = &mut self.stage {
             link.expect_streams();
+        }
+    }
+
+    /// See [`Link::is_at_rest`](crate::link::Link::is_at_rest).
+    pub(in crate::host) fn is_at_rest(&self, now: Instant) -> bool {
+        matches!(&self.stage, Stage::Linked(link, _) if link.is_at_rest(now))
+    }
+
+    /// Asks it for a sign of life.
+    pub(in crate::host) fn ping(&mut self, now: Instant, sent_us: u64) {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            link.send_pulse(now, &[Message::Ping { sent_us }]);
         }
     }
 

@@ -141,7 +141,7 @@ impl Viewer {
                 tracing::warn!(%error, "a client that knows the secret broke the protocol");
                 let nonce = Nonce::from_bytes([0; 32]);
                 (
-                    Hello { name: String::new(), offer: String::new(), nonce },
+                    Hello { name: String::new(), offer: String::new(), nonce, frame_info: false },
                     Step::Leave(PartReason::Protocol.into()),
                 )
             }
@@ -325,6 +325,7 @@ impl Viewer {
             &offer,
             derive(&place.seed, b"link", self.id.0.into()),
         )?;
+        link.align_checks(place.epoch);
         let candidate = reflexive.and_then(|(mapped, base)| link.add_local(now, mapped, base));
         for candidate in self.early_candidates.drain(..) {
             link.add_remote(now, &candidate);
