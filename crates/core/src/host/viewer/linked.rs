@@ -16,6 +16,9 @@ use crate::{CodedFrame, FAR_FUTURE, micros_since};
 /// A viewer may ask for a keyframe this often, or once in a round trip if that is longer: the last one may be under way.
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(500);
 
+/// A viewer's pings are answered this often: an answer is longer than a ping.
+const PONG_PAUSE: Duration = Duration::from_millis(5);
+
 impl Viewer {
     pub(in crate::host) fn send_frame(
         &mut self,
@@ -146,7 +149,9 @@ impl Viewer {
                 self.needs_keyframe = true;
                 self.events.push_back(Event::KeyframeWanted);
             }
+            LinkEvent::Message(Message::Ping { .. }) if now < self.pong_at => self.hasty += 1,
             LinkEvent::Message(Message::Ping { sent_us }) => {
+                self.pong_at = now + PONG_PAUSE;
                 if let Stage::Linked(link, _) = &mut self.stage {
                     let (received_us, newest) = (micros_since(epoch, now), link.newest_sent());
                     link.send(now, &Message::Pong { sent_us, received_us, newest });
