@@ -6,6 +6,7 @@ mod demo;
 mod failure;
 mod host;
 mod join;
+mod log;
 mod page;
 mod password;
 mod report;
@@ -13,13 +14,9 @@ mod screen;
 mod serve;
 mod stop;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Args, Command};
 use report::Report;
@@ -27,7 +24,7 @@ use stop::Stop;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    start_log(args.verbose);
+    log::start(args.verbose);
     let report = Report::new(args.json);
     quiet_panics();
     let at_once = matches!(args.command, Command::Bench { .. });
@@ -62,22 +59,4 @@ fn quiet_panics() {
             usual(panic);
         }
     }));
-}
-
-/// Logs go to stderr, so that stdout stays for links and JSON.
-fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::Level::WARN,
-        1 => tracing::Level::INFO,
-        2 => tracing::Level::DEBUG,
-        _ => tracing::Level::TRACE,
-    };
-    // The window library warns of things that concern nobody. What parses datagrams warns of each that makes no sense, so
-    // that a stranger could fill the log.
-    let noisy = if verbose == 0 { tracing::Level::ERROR } else { level };
-    let noisy = ["winit", "is", "dimpl", "sctp_proto"].map(|name| (name, noisy));
-    let targets = Targets::new().with_default(level).with_targets(noisy);
-    let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
-    tracing_subscriber::registry().with(lines).with(targets).init();
 }

@@ -23,6 +23,9 @@ pub mod seal;
 pub mod stats;
 pub mod streams;
 pub mod stun;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 
 mod assemble;
 mod bucket;

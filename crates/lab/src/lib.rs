@@ -66,7 +66,7 @@ pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};
 #[cfg(target_os = "linux")]
 pub use probe::{Probe, Sample};
 #[cfg(target_os = "linux")]
-pub use process::Usage;
+pub use process::{Usage, thread_time_of};
 #[cfg(target_os = "linux")]
 pub use summary::Summary;
 #[cfg(target_os = "linux")]

@@ -54,6 +54,27 @@ impl Usage {
     }
 }
 
+/// Time on processors since its start of the threads of a process that have this name, finer than [`Usage::cpu`].
+///
+/// # Panics
+///
+/// If there is no such process, or the system counts no time of threads.
+#[must_use]
+pub fn thread_time_of(pid: u32, name: &str) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let threads = tasks.filter_map(|task| {
+        let task = task.ok()?.path();
+        // A thread may end meanwhile.
+        let is_named = fs::read_to_string(task.join("comm")).ok()?.trim_end() == name;
+        is_named.then(|| fs::read_to_string(task.join("schedstat")).ok()).flatten()
+    });
+    let nanos = threads.map(|stat| {
+        let nanos = stat.split(' ').next().and_then(|field| field.parse().ok());
+        Duration::from_nanos(nanos.expect("the first field is the time"))
+    });
+    nanos.sum()
+}
+
 /// User and kernel time from `/proc/PID/stat`.
 fn cpu(stat: &str, ticks_per_second: u64) -> Option<Duration> {
     // The second field is the name, in parentheses, and may hold anything.

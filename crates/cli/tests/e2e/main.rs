@@ -3,6 +3,7 @@
 
 mod browser;
 mod hostile;
+mod hostile_peers;
 mod interop;
 mod networks;
 mod rooms;

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,8 @@ pub(crate) struct Program {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<()>>,
+    log: Arc<Mutex<Vec<u8>>>,
     seen: Vec<(Duration, Value)>,
     /// Events before this one have been waited for.
     read: usize,
@@ -62,10 +63,13 @@ impl Program {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);
             lines.for_each(|line| drop(sender.send(line)));
         });
+        let log = Arc::<Mutex<Vec<u8>>>::default();
+        let noted = Arc::clone(&log);
         let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = stderr.read(&mut bytes) {
+                noted.lock().unwrap_or_else(PoisonError::into_inner).extend(&bytes[..len]);
+            }
         });
         Self {
             name: name.to_owned(),
@@ -73,6 +77,7 @@ impl Program {
             child,
             lines,
             stderr: Some(stderr),
+            log,
             seen: Vec::new(),
             read: 0,
             started,
@@ -137,6 +142,12 @@ impl Program {
     /// The number of its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written to stderr so far.
+    pub(crate) fn log(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Types a line.
@@ -208,8 +219,8 @@ impl Program {
     pub(crate) fn fail(&mut self, complaint: &str) -> ! {
         while self.listen(Instant::now()) {}
         let _ = self.child.kill();
-        let log = self.stderr.take().and_then(|thread| thread.join().ok());
-        panic!("{}: {complaint}\n{self}{}", self.name, log.unwrap_or_default());
+        let _ = self.stderr.take().map(JoinHandle::join);
+        panic!("{}: {complaint}\n{self}{}", self.name, self.log());
     }
 }
 

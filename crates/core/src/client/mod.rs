@@ -23,6 +23,8 @@
 mod api;
 mod away;
 mod signalling;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

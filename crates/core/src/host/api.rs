@@ -82,7 +82,7 @@ pub struct Counters {
     pub refused: u64,
     /// Messages of the server, or through it, that make no sense.
     pub garbled: u64,
-    /// Wishes of viewers for another path or a keyframe that came too soon after the last.
+    /// Wishes of viewers for another path or a keyframe, and pings, that came too soon after the last.
     pub hasty: u64,
     /// Datagrams from nobody we know. A few are usual: what viewers that have left had sent, answers to late checks.
     pub strangers: u64,

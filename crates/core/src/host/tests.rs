@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 
 use lllsi_proto::MAX_SIGNAL_BYTES;
+use lllsi_proto::control::Message;
 use lllsi_proto::invite::{Nonce, Secret};
 use lllsi_proto::rendezvous::{Blob, Reply};
 use lllsi_proto::sealed::{
@@ -317,6 +318,23 @@ fn one_viewer_gets_a_keyframe_every_500_ms_at_most() {
     let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
     assert_eq!(made, 3);
     assert_eq!(f.counters().hasty, 1197);
+}
+
+/// That the others are answered the tests of hostile viewers see, whose honest viewer waits for each answer.
+#[test]
+fn one_viewers_pings_are_answered_once_in_5_ms_at_most() {
+    let mut f = Fixture::new(false, 8);
+    f.greet(1);
+    let (epoch, limits) = (f.now, f.host.limits);
+    for _ in 0..1000 {
+        f.host.with_viewer(ViewerId(1), |viewer, now| {
+            let ping = LinkEvent::Message(Message::Ping { sent_us: 1 });
+            viewer.link_event(now, epoch, limits, &mut Streams::new(1), ping)
+        });
+        f.input(Input::Timeout);
+        f.now += Duration::from_millis(1);
+    }
+    assert_eq!(f.counters().hasty, 800);
 }
 
 #[test]

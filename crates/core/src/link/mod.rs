@@ -200,7 +200,7 @@ impl Link {
     }
 
     /// For a hostile viewer of the tests.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn transport(&mut self) -> &mut Transport {
         &mut self.transport
     }

@@ -4,15 +4,13 @@
 //! Each attack runs in virtual time beside an honest viewer, with so many bytes and with ten times as many. Time of
 //! processors and memory are this thread's own, so a busy machine disturbs them little; the best of several runs counts.
 
-mod attacks;
-
 use lllsi_lab::{Allocations, Counting, thread_time};
 use lllsi_proto::control::Message;
 
 use super::*;
 use crate::CodedFrame;
 use crate::link::MAX_PAYLOAD;
-use attacks::{ATTACKS, Attack, Datagram, End};
+use crate::testing::attacks::{self, ATTACKS, Attack, Attacker, Datagram, End};
 use lllsi_proto::h264::packetize;
 
 #[global_allocator]
@@ -35,6 +33,8 @@ const MAX_HELD: i64 = 4 * 1024 * 1024;
 /// Repairs: what there is at the beginning, and half of what is sent; headers are not counted there.
 const REPAIR_BYTES: usize = (64 * 1024 + STEPS / 3 * FRAME_BYTES / 2) * 11 / 10;
 
+/// TEST-NET-3 begins so.
+const STRANGERS: [u8; 2] = [203, 0];
 const HOST: SocketAddr =
     SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(10, 0, 0, 1), 5000));
 
@@ -253,13 +253,14 @@ fn run(attack: Option<&Attack>, bytes: usize) -> Outcome {
             let mut datagrams = Vec::new();
             while sent < bytes * step / STEPS {
                 let World { f, honest, hostile, overheard, .. } = &mut world;
-                let made = (attack.make)(&mut attacks::Attacker {
-                    link: &mut hostile.link,
+                let made = (attack.make)(&mut Attacker {
+                    transport: hostile.link.transport(),
                     now: f.now,
                     number,
                     at: hostile.at,
                     honest_at: honest.at,
                     overheard,
+                    strangers: STRANGERS,
                 });
                 number += 1;
                 sent += made.iter().map(|(_, data)| data.len()).sum::<usize>();
@@ -400,8 +401,8 @@ fn a_restart_ends_a_viewers_claims_on_the_addresses_that_it_forgets() {
     for number in 0..20 {
         let World { f, honest, hostile, overheard, .. } = &mut world;
         let (now, at, honest_at) = (f.now, hostile.at, honest.at);
-        let link = &mut hostile.link;
-        let mut attacker = attacks::Attacker { link, now, number, at, honest_at, overheard };
+        let (transport, strangers) = (hostile.link.transport(), STRANGERS);
+        let mut attacker = Attacker { transport, now, number, at, honest_at, overheard, strangers };
         let (source, data) = (attacker.other_port(), attacker.check(true, &[]));
         world.attack(&[(source, data)]);
         claimed.push(source);

@@ -36,6 +36,9 @@ impl Reports {
     }
 }
 
+/// A viewer's pings are answered this often: an answer is longer than a ping.
+const PONG_PAUSE: Duration = Duration::from_millis(5);
+
 impl Viewer {
     pub(in crate::host) fn send_frame(
         &mut self,
@@ -185,7 +188,9 @@ impl Viewer {
                 self.needs_keyframe = true;
                 self.events.push_back(Event::KeyframeWanted);
             }
+            LinkEvent::Message(Message::Ping { .. }) if now < self.pong_at => self.hasty += 1,
             LinkEvent::Message(Message::Ping { sent_us }) => {
+                self.pong_at = now + PONG_PAUSE;
                 if let Stage::Linked(link, _) = &mut self.stage {
                     let (received_us, newest) = (micros_since(epoch, now), link.newest_sent());
                     link.send_pulse(now, &[Message::Pong { sent_us, received_us, newest }]);

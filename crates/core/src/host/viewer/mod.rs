@@ -113,6 +113,8 @@ pub(super) struct Viewer {
     forgotten: Vec<SocketAddr>,
     restart_at: Instant,
     keyframe_at: Instant,
+    /// When a ping is answered again.
+    pong_at: Instant,
     deadline: Instant,
     blobs: VecDeque<Blob>,
     transmits: VecDeque<Transmit>,
@@ -173,6 +175,7 @@ impl Viewer {
             forgotten: Vec::new(),
             restart_at: now,
             keyframe_at: now,
+            pong_at: now,
             deadline: now + FAR_FUTURE,
             blobs: VecDeque::new(),
             transmits: VecDeque::new(),

@@ -5,16 +5,14 @@ use std::time::Instant;
 
 use lllsi_proto::control::{CONTROL_CHANNEL, Message, PULSE_CHANNEL, Report};
 use lllsi_rtc::testing::{self, BEGIN, UNORDERED, WHOLE};
-use lllsi_rtc::{Track, rtcp};
-
-use crate::link::Link;
+use lllsi_rtc::{Track, Transport, rtcp};
 
 /// A datagram and the address on it.
-pub(super) type Datagram = (SocketAddr, Vec<u8>);
+pub type Datagram = (SocketAddr, Vec<u8>);
 
 /// What an attack leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// Nothing.
     Nothing,
     /// The end of the attacker's link.
@@ -26,52 +24,54 @@ pub(super) enum End {
 }
 
 /// The addresses of a viewer, twelve checks for each in two seconds, and an answer.
-pub(super) const MOST_CHECKS: usize = 64 * 13 * 160;
+pub const MOST_CHECKS: usize = 64 * 13 * 160;
 
-pub(super) struct Attack {
+pub struct Attack {
     /// Its kind, a colon, and what it is.
-    pub(super) name: &'static str,
-    pub(super) end: End,
-    pub(super) make: fn(&mut Attacker<'_>) -> Vec<Datagram>,
+    pub name: &'static str,
+    pub end: End,
+    pub make: fn(&mut Attacker<'_>) -> Vec<Datagram>,
     /// Whether the attacker goes on to speak SCTP, ICE and DTLS as it should.
-    pub(super) is_live: bool,
+    pub is_live: bool,
 }
 
 /// What one who attacks has at hand.
-pub(super) struct Attacker<'a> {
-    pub(super) link: &'a mut Link,
-    pub(super) now: Instant,
+pub struct Attacker<'a> {
+    pub transport: &'a mut Transport,
+    pub now: Instant,
     /// How often it has sent something before.
-    pub(super) number: u32,
-    pub(super) at: SocketAddr,
-    pub(super) honest_at: SocketAddr,
+    pub number: u32,
+    pub at: SocketAddr,
+    pub honest_at: SocketAddr,
+    /// What the addresses of strangers begin with.
+    pub strangers: [u8; 2],
     /// What the honest viewer has sent before.
-    pub(super) overheard: &'a [Vec<u8>],
+    pub overheard: &'a [Vec<u8>],
 }
 
 impl Attacker<'_> {
     /// What the transport has to send now.
     fn sealed(&mut self) -> Vec<Datagram> {
         let at = self.at;
-        let transmits = std::iter::from_fn(|| self.link.transport().poll_transmit());
+        let transmits = std::iter::from_fn(|| self.transport.poll_transmit());
         transmits.map(|transmit| (at, transmit.contents)).collect()
     }
 
     fn rtcp(&mut self, packet: &[u8]) -> Vec<Datagram> {
-        self.link.transport().send_raw_rtcp(packet);
+        self.transport.send_raw_rtcp(packet);
         self.sealed()
     }
 
     fn sctp(&mut self, chunks: &[Vec<u8>]) -> Vec<Datagram> {
         let now = self.now;
-        let (tag, _) = self.link.transport().sctp_numbers().expect("they are connected");
-        self.link.transport().send_raw_sctp(now, &testing::packet(tag, chunks));
+        let (tag, _) = self.transport.sctp_numbers().expect("they are connected");
+        self.transport.send_raw_sctp(now, &testing::packet(tag, chunks));
         self.sealed()
     }
 
     /// The TSN of a chunk: those up to 100 may have been used by honest messages.
     fn tsn(&mut self, offset: u32) -> u32 {
-        let sent = self.link.transport().sctp_sent().expect("they are connected");
+        let sent = self.transport.sctp_sent().expect("they are connected");
         sent.wrapping_add(1 + offset)
     }
 
@@ -96,7 +96,7 @@ impl Attacker<'_> {
     }
 
     fn video(&mut self) -> u32 {
-        self.link.transport().incoming_ssrc(Track(0)).expect("there is a track")
+        self.transport.incoming_ssrc(Track(0)).expect("there is a track")
     }
 
     /// Bytes that look random, and are others each time.
@@ -112,19 +112,19 @@ impl Attacker<'_> {
     }
 
     fn stranger(&self) -> SocketAddr {
+        let [first, second] = self.strangers;
         let [_, _, high, low] = self.number.to_be_bytes();
-        SocketAddr::from(([203, 0, high, low], 1024 + self.number as u16 % 60_000))
+        SocketAddr::from(([first, second, high, low], 1024 + self.number as u16 % 60_000))
     }
 
-    pub(super) fn other_port(&self) -> SocketAddr {
+    pub fn other_port(&self) -> SocketAddr {
         SocketAddr::new(self.at.ip(), 6000 + (self.number % 50_000) as u16)
     }
 
     /// A check with the user name that reaches the hostile viewer's link, signed or not.
-    pub(super) fn check(&mut self, is_signed: bool, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    pub fn check(&mut self, is_signed: bool, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
         let seed = self.number.into();
-        let transport = self.link.transport();
-        let (name, password) = transport.check_credentials().expect("they are connected");
+        let (name, password) = self.transport.check_credentials().expect("they are connected");
         testing::check(&name, Some(&*password).filter(|_| is_signed), attributes, seed)
     }
 
@@ -184,7 +184,7 @@ const fn live(name: &'static str, make: fn(&mut Attacker<'_>) -> Vec<Datagram>) 
     Attack { name, end: End::Nothing, make, is_live: true }
 }
 
-pub(super) const ATTACKS: &[Attack] = &[
+pub const ATTACKS: &[Attack] = &[
     attack("RTP: on many SSRCs", End::Nothing, |a| a.rtp(a.at)),
     attack("RTP: with the honest viewer's address", End::Nothing, |a| a.rtp(a.honest_at)),
     attack("RTP: of strangers", End::Nothing, |a| a.rtp(a.stranger())),
@@ -274,7 +274,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("SCTP: HEARTBEAT", End::Nothing, |a| a.sctp(&[testing::heartbeat(8)])),
     attack("SCTP: SACK of what was not sent", End::Link, |a| {
         let gaps: Vec<_> = (0..250).map(|n| (2 * n + 2, 2 * n + 2)).collect();
-        let seen = a.link.transport().sctp_received().expect("they are connected");
+        let seen = a.transport.sctp_received().expect("they are connected");
         a.sctp(&[testing::sack(seen, 0, &gaps)])
     }),
     attack("SCTP: SACK that never confirms what is under way", End::Nothing, |a| {
@@ -285,7 +285,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             let data = |n| testing::data(base.wrapping_add(n), PULSE_CHANNEL, 0, 53, flags, &ping);
             return a.sctp(&(first..first + 20).map(data).collect::<Vec<_>>());
         }
-        let seen = a.link.transport().sctp_received().expect("they are connected");
+        let seen = a.transport.sctp_received().expect("they are connected");
         a.sctp(&[testing::sack(seen, 1 << 20, &[])])
     }),
     attack("SCTP: resets out of sequence", End::Nothing, |a| {
@@ -296,7 +296,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("SCTP: packets that make no sense", End::Link, |a| {
         let noise = a.noise(80);
         let now = a.now;
-        a.link.transport().send_raw_sctp(now, &noise);
+        a.transport.send_raw_sctp(now, &noise);
         a.sealed()
     }),
     attack("control: pings, many in a packet", End::Nothing, |a| {
@@ -309,11 +309,10 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     live("control: pings, and answers are acknowledged", |a| {
         let (now, ping) = (a.now, Message::Ping { sent_us: a.number.into() }.to_bytes());
-        let transport = a.link.transport();
         for _ in 0..30 {
-            transport.write(PULSE_CHANNEL, true, &ping);
+            a.transport.write(PULSE_CHANNEL, true, &ping);
         }
-        transport.flush(now);
+        a.transport.flush(now);
         a.sealed()
     }),
     attack("control: reports", End::Nothing, |a| {
