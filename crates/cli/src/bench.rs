@@ -112,7 +112,7 @@ fn tell_fanout(figures: &Figures, report: &Report) {
         "frames": figures.frames,
         "arrived": figures.arrived,
         "missed": figures.missed,
-        "profile": "AEAD_AES_128_GCM",
+        "profile": "AEAD_AES_256_GCM",
         "us_per_packet": thousandths(us_per_packet),
         "us_per_packet_rounds": rounds,
         "bare_seal_us": thousandths(bare_seal_us),

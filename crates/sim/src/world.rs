@@ -56,6 +56,8 @@ pub struct Setup {
     pub patience: Duration,
     /// Addresses that clients claim to have besides their own.
     pub claims: Vec<SocketAddr>,
+    /// Of each frame that is no keyframe; there are 30 in a second.
+    pub frame_bytes: usize,
 }
 
 impl Default for Setup {
@@ -71,6 +73,7 @@ impl Default for Setup {
             room: None,
             patience: Duration::ZERO,
             claims: Vec::new(),
+            frame_bytes: FRAME_BYTES,
         }
     }
 }
@@ -444,7 +447,7 @@ impl World {
             ]
             .concat()
         } else {
-            [&[0, 0, 0, 1, 0x41][..], &[1; FRAME_BYTES]].concat()
+            [&[0, 0, 0, 1, 0x41][..], &vec![1; self.setup.frame_bytes]].concat()
         };
         let (captured_at, encoded_at) = (self.now, self.now);
         let frame = CodedFrame { data: Arc::new(data), keyframe, captured_at, encoded_at, info };

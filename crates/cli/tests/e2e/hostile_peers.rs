@@ -34,6 +34,8 @@ const NAMES: &[&str] = &[
     "control: pings, many in a packet",
     "control: pings, and answers are acknowledged",
     "control: reports",
+    "control: pings as feedback",
+    "control: reports as feedback",
     "STUN: many attributes, of strangers",
     "STUN: signed, from many ports",
     "STUN: signed, with others' addresses",

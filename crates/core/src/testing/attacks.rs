@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use lllsi_proto::control::{CONTROL_CHANNEL, Message, PULSE_CHANNEL, Report};
+use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, Report};
 use lllsi_rtc::testing::{self, BEGIN, UNORDERED, WHOLE};
 use lllsi_rtc::{Track, Transport, rtcp};
 
@@ -60,6 +60,12 @@ impl Attacker<'_> {
     fn rtcp(&mut self, packet: &[u8]) -> Vec<Datagram> {
         self.transport.send_raw_rtcp(packet);
         self.sealed()
+    }
+
+    fn app(&mut self, count: usize, name: [u8; 4], data: &[u8]) -> Vec<Datagram> {
+        let mut packet = Vec::new();
+        (0..count).for_each(|_| rtcp::app(&mut packet, 1, name, data));
+        self.rtcp(&packet)
     }
 
     fn sctp(&mut self, chunks: &[Vec<u8>]) -> Vec<Datagram> {
@@ -319,6 +325,15 @@ pub const ATTACKS: &[Attack] = &[
         let report = Report { packets: a.number, bytes: u64::MAX, ..Report::default() };
         a.messages(10, &Message::Report(report).to_bytes())
     }),
+    attack("control: pings as feedback", End::Nothing, |a| {
+        let ping = Message::Ping { sent_us: a.number.into() }.to_bytes();
+        a.app(30, APP_NAME, &ping)
+    }),
+    attack("control: reports as feedback", End::Nothing, |a| {
+        let report = Report { packets: a.number, bytes: u64::MAX, ..Report::default() };
+        a.app(20, APP_NAME, &Message::Report(report).to_bytes())
+    }),
+    attack("RTCP: data of unknown applications", End::Nothing, |a| a.app(30, *b"WHAT", &[7; 20])),
     attack("control: confirmations", End::Nothing, |a| {
         let confirm = Message::Confirm { mac: [a.number as u8; 32], verified: false };
         a.messages(10, &confirm.to_bytes())

@@ -7,6 +7,7 @@ use super::*;
 use crate::channels::Reliability;
 use crate::sdp::Want;
 use crate::send::Frame;
+use crate::srtp::Profile;
 
 const VIDEO: Track = Track(0);
 const CHAT: u16 = 0;
@@ -187,6 +188,8 @@ fn two_ends_connect_and_carry_media_and_messages_with_either_version_of_dtls() {
         let mut pair = Pair::new(Duration::from_millis(10), dtls);
         assert!(pair.run(|_, _| Fate::Arrives, |ends| ends.iter().all(End::is_connected)));
         assert_eq!(pair.ends[0].transport.is_dtls_13(), dtls == DtlsVersion::Newest);
+        let profiles = pair.ends.each_ref().map(|end| end.transport.srtp_profile());
+        assert_eq!(profiles, [Some(Profile::AeadAes256Gcm); 2]);
         let now = pair.now;
         assert!(pair.ends[0].transport.send(now, CHAT, true, &[7; 200_000]));
         assert!(pair.ends[1].transport.send(now, CHAT, true, b"hello"));

