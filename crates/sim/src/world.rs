@@ -32,6 +32,8 @@ const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1
 const FRAME_EVERY: Duration = Duration::from_micros(33_333);
 const FRAME_BYTES: usize = 8_000;
 const KEYFRAME_BYTES: usize = 40_000;
+/// Datagrams of the host that are kept.
+const OVERHEARD: usize = 64;
 
 /// How a world begins.
 #[derive(Debug, Clone)]
@@ -135,6 +137,10 @@ pub struct World {
     intruders: u64,
     /// Datagrams that the host sent, by where.
     pub host_sent: HashMap<IpAddr, u32>,
+    /// Bytes that all peers have sent.
+    pub sent_bytes: usize,
+    /// The host's first datagrams, as somebody on the way would keep them.
+    overheard: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -162,6 +168,8 @@ impl World {
             meddle: None,
             intruders: 0,
             host_sent: HashMap::new(),
+            sent_bytes: 0,
+            overheard: Vec::new(),
             identity,
             rng,
             setup,
@@ -463,7 +471,11 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, destination: SocketAddr, data: Vec<u8>) {
+        self.sent_bytes += data.len();
         if from == NodeId::HOST {
+            if self.overheard.len() < OVERHEARD {
+                self.overheard.push(data.clone());
+            }
             *self.host_sent.entry(destination.ip()).or_default() += 1;
         }
         let node = &mut self.nodes[from.0];

@@ -114,6 +114,8 @@ pub struct Client {
     reported: (u64, u32),
     ping_at: Option<Instant>,
     pings: u32,
+    /// The host's pings are not answered before.
+    pong_at: Instant,
     /// The first ping since which nothing came.
     unanswered_since: Option<Instant>,
     streams: Streams,
@@ -159,6 +161,7 @@ impl Client {
             reported: (0, 0),
             ping_at: None,
             pings: 0,
+            pong_at: now,
             unanswered_since: None,
             streams: Streams::new(u32::from_be_bytes(*run)),
             away: None,
@@ -374,6 +377,10 @@ impl Client {
 
     /// The host asks at rest, for a sign of life: a report goes with it, as some before may be lost.
     fn answer_ping(&mut self, sent_us: u64) {
+        if self.now < self.pong_at {
+            return;
+        }
+        self.pong_at = self.now + MIN_REPORT_EVERY;
         let (now, received_us) = (self.now, self.micros(self.now));
         let newest = SentFrame::default();
         let pong = Message::Pong { sent_us, received_us, newest };

@@ -27,6 +27,8 @@ mod door;
 mod frames;
 mod invitation;
 mod signalling;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod viewer;

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use lllsi_core::rendezvous::{ConnectionId, Input};
+use lllsi_core::testing::attacks::{Attack, Attacker};
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::RoomToken;
 use lllsi_proto::rendezvous::{Blob, ClientId, Place, Reply, Request};
 use lllsi_proto::room::RoomName;
 
-use super::World;
+use super::{Machine, NodeId, Stimulus, World};
 
 /// What is passed on in place of an envelope.
 pub(super) type Meddle = Box<dyn FnMut(Vec<u8>) -> Vec<Vec<u8>>>;
@@ -46,6 +47,32 @@ impl World {
             }
             _ => vec![text],
         }
+    }
+
+    /// The host, whose only viewer this is, attacks it once: nothing is lost or late on the way. Returns how many bytes came to the
+    /// viewer, and how many it sent for that.
+    pub fn attack(&mut self, viewer: NodeId, attack: &Attack, number: u32) -> (usize, usize) {
+        let (now, at, to) = (self.now, self.nodes[0].address, self.nodes[viewer.0].address);
+        let Machine::Host(host, _) = &mut self.nodes[0].machine else {
+            unreachable!("node 0 is the host")
+        };
+        let Some(transport) = host.transport() else { return (0, 0) };
+        let strangers = [203, 0];
+        let datagrams = (attack.make)(&mut Attacker {
+            transport,
+            now,
+            number,
+            at,
+            honest_at: at,
+            strangers,
+            overheard: &self.overheard,
+        });
+        let before = self.sent_bytes;
+        for (source, data) in &datagrams {
+            self.input(viewer, Stimulus::Datagram { source: *source, destination: to, data });
+        }
+        let came = datagrams.iter().map(|(_, data)| data.len()).sum();
+        (came, self.sent_bytes - before)
     }
 
     /// Somebody opens a room of this name: what clients say to it is kept in [`World::squatted`].

@@ -9,6 +9,7 @@ use lllsi_core::Machine;
 use lllsi_core::client::{self, CloseReason};
 use lllsi_core::host;
 use lllsi_core::seal::{HostIdentity, Initiator, PreShared, Responder};
+use lllsi_core::testing::attacks::{ATTACKS, MOST_CHECKS};
 use lllsi_proto::invite::Nonce;
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
 use lllsi_proto::sealed::{self, Envelope, Hello};
@@ -32,6 +33,34 @@ fn clients_cannot_make_a_host_bombard_another_machine() {
         // A dozen, and one more in five seconds.
         assert!((1..=12 + elapsed / 5 + 1).contains(&sent), "{sent} checks in {elapsed} s");
     });
+}
+
+/// Each attack that a viewer can make a host can make too, on a viewer: for 2 s, with a megabit in a second.
+#[test]
+fn a_hostile_host_makes_a_viewer_send_little_and_costs_itself_at_most() {
+    const BYTES_IN_10_MS: usize = 1250;
+    // What data channels begin with, acknowledgements, checks of addresses, and what it says anyway.
+    const SPARE: usize = 64 * 1024 + 2 * 50 * 650 + MOST_CHECKS;
+    for attack in ATTACKS {
+        let (mut world, viewer) = watching(Setup::default());
+        let (mut came, mut sent, mut number) = (0, 0, 0);
+        for step in 1..=200 {
+            while came < step * BYTES_IN_10_MS {
+                let (more, answered) = world.attack(viewer, attack, number);
+                (came, sent, number) = (came + more.max(20), sent + answered, number + 1);
+            }
+            world.run_for(ms(10));
+        }
+        let name = attack.name;
+        assert!(sent <= 2 * came + SPARE, "{name}: {sent} bytes sent for {came}");
+        let frames = world.client(viewer).frames;
+        world.run_for(secs(2));
+        let view = world.client(viewer);
+        let goes_on = view.frames > frames;
+        // Who breaks the association of data channels breaks its own link.
+        let breaks = ["SCTP: ", "control: "].iter().any(|kind| name.starts_with(kind));
+        assert!(goes_on || (breaks && view.closed.is_some()), "{name}: {view:?}");
+    }
 }
 
 #[test]

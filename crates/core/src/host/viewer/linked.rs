@@ -55,6 +55,15 @@ impl Viewer {
         }
     }
 
+    /// For a hostile host of the tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub(in crate::host) fn transport(&mut self) -> Option<&mut lllsi_rtc::Transport> {
+        match &mut self.stage {
+            Stage::Linked(link, _) => Some(link.transport()),
+            _ => None,
+        }
+    }
+
     /// Streams may have something for it.
     pub(in crate::host) fn expect_streams(&mut self) {
         if let Stage::Linked(link, _) = &mut self.stage {
