@@ -494,6 +494,30 @@ mod tests {
         assert!(verify(b"VOkJxbRl1RmTxUk/WvJxBt") && !verify(b"another"));
     }
 
+    /// RFC 5769, 2.2 and 2.3: answers over IPv4 and IPv6.
+    #[test]
+    fn the_published_answers_are_authentic_and_name_the_address() {
+        let v4 = b"\x01\x01\x00\x3c\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+            \x80\x22\x00\x0btest vector \x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43\
+            \x00\x08\x00\x14\x2b\x91\xf5\x99\xfd\x9e\x90\xc3\x8c\x74\x89\xf9\x2a\xf9\xba\x53\xf0\x6b\xe7\xd7\
+            \x80\x28\x00\x04\xc0\x7d\x4c\x96";
+        let v6 = b"\x01\x01\x00\x48\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+            \x80\x22\x00\x0btest vector \x00\x20\x00\x14\x00\x02\xa1\x47\
+            \x01\x13\xa9\xfa\xa5\xd3\xf1\x79\xbc\x25\xf4\xb5\xbe\xd2\xb9\xd9\
+            \x00\x08\x00\x14\xa3\x82\x95\x4e\x4b\xe6\x7b\xf1\x17\x84\xc9\x7c\x82\x92\xc2\x75\xbf\xe3\xed\x41\
+            \x80\x28\x00\x04\xc8\xfb\x0b\x4c";
+        for (answer, address) in [
+            (&v4[..], "192.0.2.1:32853"),
+            (&v6[..], "[2001:db8:1234:5678:11:2233:4455:6677]:32853"),
+        ] {
+            assert!(is_well_formed(answer));
+            let message = StunMessage::parse(answer).unwrap();
+            let password = b"VOkJxbRl1RmTxUk/WvJxBt";
+            assert!(message.verify(password, |key, parts| Hmac.sha1_hmac(key, parts)));
+            assert_eq!(message.mapped_address(), Some(address.parse().unwrap()));
+        }
+    }
+
     #[test]
     fn consent_ends_when_the_peer_answers_no_more() {
         let [ours, theirs] = [1, 2].map(|seed| Credentials::from_random(&[seed; 24]));
