@@ -51,6 +51,9 @@ pub trait Machine {
     /// Figures about its session.
     type Status;
 
+    /// Whether many send to it what need not be taken in at once: its thread may let some of it gather.
+    const SERVES_MANY: bool = false;
+
     /// Takes one input; drain [`Self::poll_output`] after it.
     fn handle_input(&mut self, now: Instant, input: Input<'_, Self::Action>);
 

@@ -26,10 +26,10 @@ const BATCHES_AT_ONCE: usize = 16;
 /// comes, with more the other way round (docs/streams.md).
 const SENDS_BEFORE_HEARING: usize = 12;
 
-/// Many viewers acknowledge a frame one after another: where nothing comes of what is received, the thread looks for more no
-/// sooner than this after it did before. To be woken costs more than to take in what has come.
+/// Many viewers acknowledge a frame one after another, and waking the thread for each costs more than the acknowledgements. If
+/// nothing had to be done for what came, a host's thread waits until this long after it was woken before it looks for more.
 const REST: Duration = Duration::from_micros(250);
-/// It rests only after so many times in a row: few viewers cost little.
+/// The thread rests only after so many times in a row: few viewers cost little.
 const BEFORE_REST: u32 = 4;
 
 /// Takes a machine's events on the net thread. Must not block.
@@ -212,7 +212,10 @@ where
         let mut calm = Calm::default();
         loop {
             let (deadline, mut is_more) = self.take_in().await;
-            if !is_more && let Some(rest) = calm.rest(self.put_out, Instant::now()) {
+            if M::SERVES_MANY
+                && !is_more
+                && let Some(rest) = calm.rest(self.put_out, Instant::now())
+            {
                 std::thread::sleep(rest);
             }
             self.show_status();

@@ -1,9 +1,10 @@
-//! Control messages of an established link, over its two data channels.
+//! Control messages of an established link, over its two data channels, or with the feedback of its media.
 //!
 //! | channel | SCTP stream | delivery | carries |
 //! |---|---|---|---|
 //! | `control` | 0 | reliable, ordered | [`Message::Goodbye`] |
-//! | `pulse` | 1 | unordered, never resent | [`Message::Confirm`], [`Message::Ping`], [`Message::Pong`], [`Message::Report`] |
+//! | `pulse` | 1 | unordered, never resent | [`Message::Confirm`]; with a browser also what stands in the next line |
+//! | RTCP APP ([`APP_NAME`]) | | unordered, never resent | [`Message::Ping`], [`Message::Pong`], [`Message::Report`] |
 //!
 //! What must be quick after a loss goes over `pulse` and is repeated by its sender: SCTP's own repair waits a second
 //! or more. All integers are big-endian. A receiver ignores types it does not know and bytes after the last field it
@@ -57,7 +58,7 @@ pub enum Message {
         /// The newest frame that it has sent on this link.
         newest: SentFrame,
     },
-    /// What arrived at a viewer, ten times a second.
+    /// What arrived at a viewer: with each whole frame, or ten times a second.
     Report(Report),
     /// The sender closes the link.
     Goodbye {

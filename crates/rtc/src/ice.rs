@@ -258,7 +258,7 @@ impl Ice {
         if due < handled + MAX_CHECK_RTO {
             return due;
         }
-        let beats = due.saturating_duration_since(begin).as_millis().div_ceil(RHYTHM.as_millis());
+        let beats = due.saturating_duration_since(begin).as_nanos().div_ceil(RHYTHM.as_nanos());
         begin + RHYTHM * beats as u32
     }
 

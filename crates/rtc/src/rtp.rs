@@ -87,8 +87,8 @@ impl Header {
         self.write_padded(out, extensions, 0)
     }
 
-    /// As [`Self::write`], with so many zero bytes more among the extensions (RFC 8285 §4.1.1), if there are extensions: so
-    /// a packet grows that is to be as long as others.
+    /// As [`Self::write`], with so many zero bytes more after the extensions (RFC 8285 §4.1.1), rounded up to a multiple of
+    /// 4, if there are extensions: so a packet grows that is to be as long as others.
     pub fn write_padded(
         &self,
         out: &mut Vec<u8>,

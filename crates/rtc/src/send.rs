@@ -206,7 +206,7 @@ impl Sender {
         }
         let (before, zeros) = match *lead {
             Lead::Bytes(parts) => (parts, 0),
-            Lead::Room(zeros) => (&[][..], zeros),
+            Lead::Room(zeros) => (&[][..], zeros.next_multiple_of(4)),
         };
         let extension_len = match count {
             0 => 0,

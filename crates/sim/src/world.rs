@@ -139,6 +139,8 @@ pub struct World {
     pub host_sent: HashMap<IpAddr, u32>,
     /// Bytes that all peers have sent.
     pub sent_bytes: usize,
+    /// Whether the host sends no frames.
+    pub is_at_rest: bool,
     /// The host's first datagrams, as somebody on the way would keep them.
     overheard: Vec<Vec<u8>>,
 }
@@ -169,6 +171,7 @@ impl World {
             intruders: 0,
             host_sent: HashMap::new(),
             sent_bytes: 0,
+            is_at_rest: false,
             overheard: Vec::new(),
             identity,
             rng,
@@ -433,7 +436,7 @@ impl World {
             Happening::ToServer { input } => self.server_input(input),
             Happening::Frame => {
                 self.after(FRAME_EVERY, Happening::Frame);
-                if self.nodes[0].alive {
+                if self.nodes[0].alive && !self.is_at_rest {
                     self.frame();
                 }
             }

@@ -42,6 +42,7 @@ impl Client {
             retry_at: self.now,
         });
         (self.report_at, self.ping_at, self.unanswered_since) = (None, None, None);
+        (self.restart_at, self.is_restarting) = (self.now, false);
         self.event(Event::Away);
         self.try_again();
         true

@@ -52,21 +52,24 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// A link on which nothing has come since a ping was sent this long ago gets a new path looked for, if the server is still
 /// there to arrange it.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
-/// Once the host has answered, its path has this long to be found. The host takes one search a second.
+/// The same at rest: of the silence that ends a link more than half has passed by then.
+const IDLE_RESTART_AFTER: Duration = Duration::from_millis(500);
+/// The host takes one restart a second. One whose answer was lost is asked for again after this.
 const RESTART_PAUSE: Duration = Duration::from_millis(1500);
-/// The answer may be lost, with the server's connection perhaps: then it is asked for again.
-const RESTART_AGAIN: Duration = Duration::from_secs(5);
 /// Each frame is acknowledged by a report when it is whole. While packets come and make no frame, one goes out this often.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// However fast frames come, reports go no faster.
 const MIN_REPORT_EVERY: Duration = Duration::from_millis(5);
-/// Reports that tell the same before only pings carry them: some may be lost.
+/// After so many reports of the same packets a link is at rest: some may have been lost.
 const SAME_REPORTS: u32 = 3;
-/// While something comes, or a ping is not answered.
+/// Pings go this often while packets come.
 const PING_EVERY: Duration = Duration::from_millis(500);
-/// A screen at rest sends nothing, and the host asks by itself every two seconds: one that asks later than this may be gone, or
-/// what it sent is lost. Silence of 4 s ends a link: there is time for three pings.
-const IDLE_PING_AFTER: Duration = Duration::from_millis(2500);
+/// A screen at rest sends nothing, and the host pings by itself every two seconds. If it does not, a client pings after this.
+const IDLE_PING_AFTER: Duration = Duration::from_millis(2250);
+/// And this often until something comes: before a silence of 4 s ends the link a dozen may be lost.
+const PROBE_EVERY: Duration = Duration::from_millis(150);
+/// The host's clock is asked for this often, whatever comes meanwhile.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
 /// The first pings come quickly, so that latency is known from the first frames on.
 const FIRST_PINGS: u32 = 5;
 const FIRST_PING_EVERY: Duration = Duration::from_millis(20);
@@ -113,6 +116,7 @@ pub struct Client {
     /// Packets in the last report, and how many reports in a row told so.
     reported: (u64, u32),
     ping_at: Option<Instant>,
+    pinged_at: Instant,
     pings: u32,
     /// The host's pings are not answered before.
     pong_at: Instant,
@@ -160,6 +164,7 @@ impl Client {
             reported_at: now,
             reported: (0, 0),
             ping_at: None,
+            pinged_at: now,
             pings: 0,
             pong_at: now,
             unanswered_since: None,
@@ -266,6 +271,8 @@ impl Client {
             }
             LinkEvent::PathChanged(path) => {
                 self.path_found(path);
+                // Neither side sends anything at rest: the silence may be nearly over.
+                self.ping_at = self.ping_at.map(|_| self.now);
             }
             LinkEvent::Rtp(packet) => {
                 self.assembler.push(self.now, packet);
@@ -285,6 +292,7 @@ impl Client {
             LinkEvent::Ready => {
                 // Pings from before the host was up are lost, and items of streams are judged by its clock.
                 (self.ping_at, self.pings) = (Some(self.now), 0);
+                self.unanswered_since = None;
                 self.streams.join(self.now, THE_HOST, None);
             }
             LinkEvent::Stream(bytes) => {
@@ -309,11 +317,12 @@ impl Client {
         self.event(Event::PathChanged(path));
     }
 
-    /// A path that was thought dead lives.
+    /// The link lives: pings at rest can wait, and a path that was thought dead is not.
     fn heard(&mut self) {
         self.unanswered_since = None;
         if self.is_idle() && self.pings >= FIRST_PINGS {
-            self.ping_at = Some(self.now + IDLE_PING_AFTER);
+            let clock_at = self.pinged_at + CLOCK_EVERY;
+            self.ping_at = Some(clock_at.min(self.now + IDLE_PING_AFTER));
         }
         if let (true, Some(path)) = (self.is_restarting, self.path) {
             self.path_found(path);
@@ -364,8 +373,12 @@ impl Client {
         }
         if is_ping_due {
             self.pings += 1;
-            let every = if self.pings < FIRST_PINGS { FIRST_PING_EVERY } else { PING_EVERY };
-            self.ping_at = Some(now + every);
+            let every = match self.is_idle() {
+                _ if self.pings < FIRST_PINGS => FIRST_PING_EVERY,
+                true => PROBE_EVERY,
+                false => PING_EVERY,
+            };
+            (self.pinged_at, self.ping_at) = (now, Some(now + every));
             self.unanswered_since.get_or_insert(now);
             messages.push(Message::Ping { sent_us: self.micros(now) });
         }
@@ -407,7 +420,7 @@ impl Client {
 
     fn restart(&mut self) {
         let now = self.now;
-        self.restart_at = now + RESTART_AGAIN;
+        self.restart_at = now + RESTART_PAUSE;
         self.server.refresh(now);
         if let Some(offer) = self.link.restart(now) {
             self.is_restarting = true;
@@ -423,7 +436,9 @@ impl Client {
     /// When a new path is to be looked for, if nothing comes until then.
     fn next_restart(&self) -> Option<Instant> {
         let since = self.unanswered_since.filter(|_| self.can_restart())?;
-        Some(self.restart_at.max(since + RESTART_AFTER))
+        let after = if self.is_idle() { IDLE_RESTART_AFTER } else { RESTART_AFTER };
+        let round_trip = Duration::from_micros(self.clock.rtt_us().unwrap_or(0));
+        Some(self.restart_at.max(since + after + round_trip.min(RESTART_AFTER)))
     }
 
     fn micros(&self, at: Instant) -> u64 {

@@ -72,6 +72,11 @@ const REFUSAL_EVERY: Duration = Duration::from_secs(1);
 const RATE_EVERY: Duration = Duration::from_millis(100);
 /// How often viewers at rest are looked after, all at once: to be woken for each would cost several times as much.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
+/// A viewer from which nothing has come for this long is at rest.
+const REST: Duration = Duration::from_millis(1750);
+/// One that has not answered by then is pinged whenever the bitrate is reconsidered: of the silence that ends a link less than
+/// half is left.
+const UNANSWERED: Duration = Duration::from_millis(2500);
 
 /// What every link begins with.
 struct Place {
@@ -206,18 +211,25 @@ impl Host {
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
             self.reconsider_bitrate();
+            self.ping_those_at_rest();
         }
-        if now >= self.beat_at && !self.by_source.is_empty() {
+    }
+
+    /// Pings the viewers from which nothing has come for a while.
+    fn ping_those_at_rest(&mut self) {
+        let now = self.now;
+        let silence = if now >= self.beat_at { REST } else { UNANSWERED };
+        if now >= self.beat_at {
             self.beat_at = now + BEAT_EVERY;
-            let at_rest = self.viewers.iter().filter(|(_, viewer)| viewer.is_at_rest(now));
-            let (at_rest, host_us): (Vec<_>, _) =
-                (at_rest.map(|(id, _)| *id).collect(), micros_since(self.epoch, now));
-            for id in at_rest {
-                self.with_viewer(id, |viewer, now| {
-                    viewer.ping(now, host_us);
-                    Step::Stay
-                });
-            }
+        }
+        let at_rest = self.viewers.iter().filter(|(_, viewer)| viewer.is_at_rest(now, silence));
+        let at_rest: Vec<_> = at_rest.map(|(id, _)| *id).collect();
+        let host_us = micros_since(self.epoch, now);
+        for id in at_rest {
+            self.with_viewer(id, |viewer, now| {
+                viewer.ping(now, host_us);
+                Step::Stay
+            });
         }
     }
 
@@ -554,6 +566,8 @@ impl Machine for Host {
     type Action = Action;
     type Event = Event;
     type Status = Status;
+
+    const SERVES_MANY: bool = true;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_, Action>) {
         self.now = now;

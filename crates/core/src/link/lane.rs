@@ -32,8 +32,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Whether a message written now would soon be on its way, given how many bytes the channel holds.
-    pub(super) fn has_room(&mut self, now: Instant, held: usize) -> bool {
+    /// Takes note of what has been delivered, given how many bytes the channel holds: to be called as soon as that may change.
+    fn note(&mut self, now: Instant, held: usize) {
         let delivered = self.written.saturating_sub(held as u64);
         while let Some(&(end, at)) = self.under_way.front().filter(|(end, _)| *end <= delivered) {
             self.under_way.pop_front();
@@ -45,6 +45,11 @@ impl Queue {
                 self.shortest = Some((took, now));
             }
         }
+    }
+
+    /// Whether a message written now would soon be on its way, given how many bytes the channel holds.
+    pub(super) fn has_room(&mut self, now: Instant, held: usize) -> bool {
+        self.note(now, held);
         let patience = self.shortest.map_or(FIRST, |(shortest, _)| shortest * 3 / 2) + SLACK;
         let is_stuck = self.under_way.front().is_some_and(|(_, at)| now > *at + patience);
         held < LITTLE || (held < LIVE_BUFFER && !is_stuck)
@@ -66,6 +71,9 @@ impl Link {
         mut next: impl FnMut(Lane) -> Option<Vec<u8>>,
     ) {
         self.streams_wait |= is_new;
+        if !self.live_queue.under_way.is_empty() {
+            self.live_queue.note(now, self.transport.buffered(LIVE_CHANNEL));
+        }
         if !self.streams_wait || !self.is_ready || !self.is_up() {
             return;
         }

@@ -36,8 +36,6 @@ const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// A link without any sign of life for this long is dead.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
-/// Less than half of [`SILENCE`]: a host asks for a sign of life after this.
-const REST: Duration = Duration::from_millis(1750);
 /// RTP payload bytes: with RTP header, extensions, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
 pub(crate) const MAX_PAYLOAD: usize = 1160;
 
@@ -166,7 +164,7 @@ impl Link {
     }
 
     /// The client's path died: an offer with new ICE credentials, over which a new path is found. DTLS, media and
-    /// channels go on. It takes the place of an offer that is not answered. `None` if there is no link any more.
+    /// channels go on. The same again while it is not answered. `None` if there is no link any more.
     pub(crate) fn restart(&mut self, now: Instant) -> Option<String> {
         let random = self.restart_random();
         let offer = self.transport.restart(now, &random)?;
@@ -310,9 +308,9 @@ impl Link {
         [own, self.transport_timeout, confirm_at].into_iter().flatten().min()
     }
 
-    /// Whether nothing has come for a while, so that the other side is to be asked for a sign of life.
-    pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
-        self.is_up() && self.pulse == Pulse::Feedback && now >= self.heard_at + REST
+    /// Whether nothing has come for so long, from a side that takes pings.
+    pub(crate) fn is_at_rest(&self, now: Instant, silence: Duration) -> bool {
+        self.is_up() && self.pulse == Pulse::Feedback && now >= self.heard_at + silence
     }
 
     /// See [`Transport::align_checks`].

@@ -324,9 +324,9 @@ impl Streams {
         self.stirred.pop_first()
     }
 
-    /// A peer's link is about to be served: to be called each time before its messages are polled for. Real-time frames that have
-    /// been pushed since this was called for anybody go together if they are small; those that are pushed later overtake them. Returns whether
-    /// the peer was stirred.
+    /// A peer's link is about to be served: to be called each time before its messages are polled for. Real-time frames that
+    /// have been pushed since this was called for anybody go together if they are small; those that are pushed later overtake
+    /// them. Returns whether the peer was stirred.
     pub fn calm(&mut self, id: ViewerId) -> bool {
         self.turn += 1;
         self.stirred.remove(&id)

@@ -217,10 +217,10 @@ pub fn measure(config: Config, mut progress: impl FnMut(Progress)) -> Result<Fig
         memory = memory.max(meter::memory()?);
         let measured = [
             each(used, packets - sent),
-            gcm.measure()?,
+            gcm.measure(fps, part / 4)?,
             sender.measure_batches(fps, part / 2)?,
             sender.measure_singles(fps, part / 4)?,
-            cm.measure()?,
+            cm.measure(fps, part / 4)?,
         ];
         rounds.iter_mut().zip(measured).for_each(|(all, one)| all.push(one));
     }

@@ -309,13 +309,16 @@ impl Transport {
         Ok(())
     }
 
-    /// An offer with new ICE credentials, by which a new path is found. DTLS, media and channels go on. It takes the
-    /// place of an earlier offer that is not answered. `None` before the first answer, and once the transport is over.
+    /// An offer with new ICE credentials, by which a new path is found. DTLS, media and channels go on. While an offer is not
+    /// answered, the same again: its answer may be late, and fits either. `None` before the first answer, and once the
+    /// transport is over.
     pub fn restart(&mut self, now: Instant, random: &[u8; 24]) -> Option<String> {
-        if self.is_closed {
+        if self.is_closed || self.remote.is_none() {
             return None;
         }
-        self.remote.as_ref()?;
+        if let Some(pending) = &self.pending {
+            return Some(pending.to_string());
+        }
         let before = self.local.as_ref()?;
         let credentials = Credentials::from_random(random);
         let local = self.describe(before.origin.next());
@@ -332,11 +335,10 @@ impl Transport {
         Some(text)
     }
 
-    /// Takes the peer's [`Self::restart`]. Returns the answer.
+    /// Takes the peer's [`Self::restart`]. Returns the answer; the same as before for an offer that comes again.
     ///
     /// # Errors
-    /// If it cannot be read, changes anything but ICE's credentials and candidates, or has the old ones. Nothing has
-    /// changed then.
+    /// If it cannot be read, or changes anything but ICE's credentials and candidates. Nothing has changed then.
     pub fn accept_restart(
         &mut self,
         now: Instant,
@@ -348,7 +350,8 @@ impl Transport {
             return Err(NegotiationError::NoOffer);
         };
         if !sdp::check_restart(before, &offer)? {
-            return Err(NegotiationError::SameCredentials);
+            // The answer was lost, or is late.
+            return Ok(local.to_string());
         }
         let origin = local.origin.next();
         // Looks the offer over before anything changes.

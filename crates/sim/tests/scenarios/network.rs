@@ -347,6 +347,40 @@ fn a_path_that_dies_is_replaced_without_losing_the_session() {
 }
 
 #[test]
+fn a_link_at_rest_lives_on_a_bad_line() {
+    for_some_seeds(10, |seed| {
+        // 10 % each way: a ping is answered four times of five.
+        let conditions = lossy(0.1);
+        let (mut world, viewer) = watching(Setup { seed, conditions, ..Setup::default() });
+        world.is_at_rest = true;
+        world.run_for(secs(120));
+        assert_eq!(world.host().connected.len(), 1, "{:?}", world.client(viewer));
+        let frames = world.client(viewer).frames;
+        world.is_at_rest = false;
+        assert!(world.run_until(secs(2), |w| w.client(viewer).frames > frames));
+    });
+}
+
+#[test]
+fn a_path_that_dies_at_rest_is_replaced_too() {
+    for_seeds(|seed| {
+        let nat = Some(NatKind::PortRestricted);
+        let (mut world, viewer) =
+            watching(Setup { seed, host_nat: nat, client_nat: nat, ..Setup::default() });
+        world.is_at_rest = true;
+        world.run_for(secs(5) + ms(seed * 73));
+        world.rebind(NodeId::HOST);
+        world.rebind(viewer);
+        world.run_for(secs(10));
+        assert!(world.client(viewer).told(|e| matches!(e, client::Event::Restarting)));
+        assert_eq!(world.host().connected.len(), 1, "{:?}", world.client(viewer));
+        let frames = world.client(viewer).frames;
+        world.is_at_rest = false;
+        assert!(world.run_until(secs(2), |w| w.client(viewer).frames > frames));
+    });
+}
+
+#[test]
 fn a_path_that_comes_back_is_told() {
     for_seeds(|seed| {
         let (mut world, viewer) = watching(Setup { seed, ..Setup::default() });

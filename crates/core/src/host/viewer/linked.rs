@@ -72,8 +72,8 @@ impl Viewer {
     }
 
     /// See [`Link::is_at_rest`](crate::link::Link::is_at_rest).
-    pub(in crate::host) fn is_at_rest(&self, now: Instant) -> bool {
-        matches!(&self.stage, Stage::Linked(link, _) if link.is_at_rest(now))
+    pub(in crate::host) fn is_at_rest(&self, now: Instant, silence: Duration) -> bool {
+        matches!(&self.stage, Stage::Linked(link, _) if link.is_at_rest(now, silence))
     }
 
     /// Asks it for a sign of life.

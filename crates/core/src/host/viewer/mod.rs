@@ -120,7 +120,7 @@ pub(super) struct Viewer {
     transmits: VecDeque<Transmit>,
     /// Messages through the server that were not what it sent, since they were counted.
     pub(super) garbled: u64,
-    /// Wishes for a new path or a keyframe that came too soon, since they were counted.
+    /// Pings, and wishes for a new path or a keyframe, that came too soon, since they were counted.
     pub(super) hasty: u64,
     /// Checks that were not sent on its behalf.
     pub(super) withheld_checks: u64,
@@ -226,6 +226,9 @@ impl Viewer {
     }
 
     fn rename(&mut self, ufrag: String) {
+        if self.ufrag.as_ref() == Some(&ufrag) {
+            return;
+        }
         let old = self.ufrag.replace(ufrag.clone());
         self.renamed = Some(Renamed { old, new: ufrag });
     }

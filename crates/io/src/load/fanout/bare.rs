@@ -10,8 +10,6 @@ use quinn_udp::{Transmit, UdpSocketState};
 use super::meter::Thread;
 use super::{BURST_PACKETS, Error, PACKET_BYTES};
 
-/// How long sealing is measured at a time; it is not paced.
-const SEALING: Duration = Duration::from_millis(60);
 const SSRC: u32 = 7;
 
 /// Keys of as many associations as there are viewers.
@@ -38,25 +36,34 @@ impl Sealers {
         Ok(Self { sealers, next: 1, buffer, header_len })
     }
 
-    /// Microseconds for one packet. As a host does, one key after another for a burst each.
-    pub(super) fn measure(&mut self) -> Result<f64, Error> {
-        let (thread, mut packets) = (Thread::current(), 0u32);
-        let (begin, before) = (Instant::now(), thread.used()?);
-        let len = self.buffer.len();
-        while begin.elapsed() < SEALING {
-            for sealer in &mut self.sealers {
-                for index in self.next..self.next + BURST_PACKETS as u64 {
-                    // Sealed where it lies, again and again: not a byte is copied.
-                    if !sealer.seal_rtp(&mut self.buffer, 0, self.header_len, SSRC, index) {
-                        return Err(Error::Keys);
-                    }
-                    self.buffer.truncate(len);
-                }
-                packets += BURST_PACKETS as u32;
-            }
-            self.next += BURST_PACKETS as u64;
+    /// Microseconds for one packet. As a host does, one key after another for a burst each, at the pace of frames: keys that are
+    /// out of the processor's cache by then are so here too.
+    pub(super) fn measure(&mut self, per_second: f64, time: Duration) -> Result<f64, Error> {
+        let thread = Thread::current();
+        let (before, mut sealed) = (thread.used()?, true);
+        let bursts = pace(per_second, time, || {
+            sealed = self.seal_bursts();
+            sealed
+        });
+        if !sealed {
+            return Err(Error::Keys);
         }
+        let packets = bursts * (self.sealers.len() * BURST_PACKETS) as u32;
         Ok(each(thread.used()? - before, packets))
+    }
+
+    fn seal_bursts(&mut self) -> bool {
+        let len = self.buffer.len();
+        let indices = self.next..self.next + BURST_PACKETS as u64;
+        self.next = indices.end;
+        self.sealers.iter_mut().all(|sealer| {
+            indices.clone().all(|index| {
+                // Sealed where it lies, again and again: not a byte is copied.
+                let sealed = sealer.seal_rtp(&mut self.buffer, 0, self.header_len, SSRC, index);
+                self.buffer.truncate(len);
+                sealed
+            })
+        })
     }
 }
 
