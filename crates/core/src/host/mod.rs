@@ -114,6 +114,8 @@ pub struct Host {
     bitrate: u32,
     rate_at: Instant,
     beat_at: Instant,
+    /// Those at rest that were pinged last.
+    pinged: Vec<ViewerId>,
     frames: u64,
     sending: Option<Sending>,
     counters: Counters,
@@ -156,6 +158,7 @@ impl Host {
             keyframe_at: now,
             rate_at: now,
             beat_at: now,
+            pinged: Vec::new(),
             frames: 0,
             sending: None,
             counters: Counters::default(),
@@ -215,17 +218,24 @@ impl Host {
         }
     }
 
-    /// Pings the viewers from which nothing has come for a while.
+    /// Pings the viewers from which nothing has come for a while: all that are at rest at each beat, and between two beats those
+    /// that have not answered.
     fn ping_those_at_rest(&mut self) {
-        let now = self.now;
-        let silence = if now >= self.beat_at { REST } else { UNANSWERED };
-        if now >= self.beat_at {
+        let (now, is_beat) = (self.now, self.now >= self.beat_at);
+        if is_beat {
             self.beat_at = now + BEAT_EVERY;
+            let at_rest = self.viewers.iter().filter(|(_, viewer)| viewer.is_at_rest(now, REST));
+            self.pinged = at_rest.map(|(id, _)| *id).collect();
         }
-        let at_rest = self.viewers.iter().filter(|(_, viewer)| viewer.is_at_rest(now, silence));
-        let at_rest: Vec<_> = at_rest.map(|(id, _)| *id).collect();
+        let viewers = &self.viewers;
+        let is_silent = |id: &ViewerId, time| {
+            viewers.get(id).is_some_and(|viewer| viewer.is_at_rest(now, time))
+        };
+        self.pinged.retain(|id| is_silent(id, REST));
+        let due = self.pinged.iter().filter(|id| is_beat || is_silent(id, UNANSWERED));
+        let due: Vec<_> = due.copied().collect();
         let host_us = micros_since(self.epoch, now);
-        for id in at_rest {
+        for id in due {
             self.with_viewer(id, |viewer, now| {
                 viewer.ping(now, host_us);
                 Step::Stay
