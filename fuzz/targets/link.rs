@@ -27,8 +27,14 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     // What we send ourselves is put together again.
-    let info = FrameInfo::default();
-    let payloads = packetize(bytes, &info, 200);
-    assert!(payloads.iter().all(|payload| payload.len() <= 200));
+    let prefix = FrameInfo::default().to_prefix();
+    let payloads = packetize(bytes, 200);
+    let mut whole = Depacketizer::default();
+    for (i, payload) in payloads.iter().enumerate() {
+        let payload = [if i == 0 { &prefix[..] } else { &[] }, payload].concat();
+        assert!(payload.len() <= 200);
+        // NAL units may be of kinds that are no pictures, which a receiver refuses.
+        let _ = whole.push(&payload);
+    }
     let _ = nal_units(bytes).count();
 });
