@@ -12,6 +12,7 @@ pub mod load;
 pub mod peer;
 pub mod server;
 
+mod calm;
 mod interfaces;
 mod metrics;
 mod page;

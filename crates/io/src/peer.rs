@@ -11,6 +11,7 @@ use lllsi_core::{Input, Machine, Output};
 use tokio::sync::{Notify, mpsc};
 
 use crate::Error;
+use crate::calm::Calm;
 pub use crate::signal::Rendezvous;
 use crate::signal::Signalling;
 use crate::socket::{Batch, Endpoint, Received};
@@ -25,12 +26,6 @@ const BATCHES_AT_ONCE: usize = 16;
 /// Batches sent, to many viewers perhaps, before it is looked what has come meanwhile: with fewer what is sent waits for what
 /// comes, with more the other way round (docs/streams.md).
 const SENDS_BEFORE_HEARING: usize = 12;
-
-/// Many viewers acknowledge a frame one after another, and waking the thread for each costs more than the acknowledgements. If
-/// nothing had to be done for what came, a host's thread waits until this long after it was woken before it looks for more.
-const REST: Duration = Duration::from_micros(250);
-/// The thread rests only after so many times in a row: few viewers cost little.
-const BEFORE_REST: u32 = 4;
 
 /// Takes a machine's events on the net thread. Must not block.
 pub trait Outbox<E>: Send + 'static {
@@ -346,33 +341,6 @@ where
             self.status_stale = false;
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.status();
         }
-    }
-}
-
-/// Whether the thread is woken again and again and nothing comes of it.
-#[derive(Default)]
-struct Calm {
-    put_out: u64,
-    woken_at: Option<Instant>,
-    times: u32,
-}
-
-impl Calm {
-    /// How long to rest, given all that the machine has put out.
-    fn rest(&mut self, put_out: u64, now: Instant) -> Option<Duration> {
-        let passed = self.woken_at.replace(now).map(|at| now.saturating_duration_since(at));
-        let has_come_of_it = std::mem::replace(&mut self.put_out, put_out) != put_out;
-        let Some(left) = passed.filter(|_| !has_come_of_it).and_then(|p| REST.checked_sub(p))
-        else {
-            self.times = 0;
-            return None;
-        };
-        self.times += 1;
-        if self.times < BEFORE_REST {
-            return None;
-        }
-        self.woken_at = Some(now + left);
-        Some(left)
     }
 }
 

@@ -26,6 +26,7 @@ mod claims;
 mod door;
 mod frames;
 mod invitation;
+mod rest;
 mod signalling;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
@@ -52,6 +53,7 @@ use checks::Checks;
 use claims::Claims;
 use door::Door;
 use frames::Sending;
+use rest::Rest;
 use viewer::{Renamed, Step, Viewer};
 
 pub use api::{Action, CloseReason, Config, Counters, Event, LeftReason, Room, Status, ViewerId};
@@ -70,14 +72,6 @@ const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 const REFUSAL_EVERY: Duration = Duration::from_secs(1);
 /// How often the common bitrate is reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
-/// How often viewers at rest are looked after, all at once: to be woken for each would cost several times as much.
-const BEAT_EVERY: Duration = Duration::from_millis(500);
-/// A viewer from which nothing has come for this long is at rest.
-const REST: Duration = Duration::from_millis(1750);
-/// One that has not answered by then is pinged whenever the bitrate is reconsidered: of the silence that ends a link less than
-/// half is left.
-const UNANSWERED: Duration = Duration::from_millis(2500);
-
 /// What every link begins with.
 struct Place {
     locals: Vec<SocketAddr>,
@@ -113,9 +107,7 @@ pub struct Host {
     keyframe_at: Instant,
     bitrate: u32,
     rate_at: Instant,
-    beat_at: Instant,
-    /// Those at rest that were pinged last.
-    pinged: Vec<ViewerId>,
+    rest: Rest,
     frames: u64,
     sending: Option<Sending>,
     counters: Counters,
@@ -157,8 +149,7 @@ impl Host {
             keyframe_wanted: false,
             keyframe_at: now,
             rate_at: now,
-            beat_at: now,
-            pinged: Vec::new(),
+            rest: Rest::new(now),
             frames: 0,
             sending: None,
             counters: Counters::default(),
@@ -215,31 +206,6 @@ impl Host {
             self.rate_at = now + RATE_EVERY;
             self.reconsider_bitrate();
             self.ping_those_at_rest();
-        }
-    }
-
-    /// Pings the viewers from which nothing has come for a while: all that are at rest at each beat, and between two beats those
-    /// that have not answered.
-    fn ping_those_at_rest(&mut self) {
-        let (now, is_beat) = (self.now, self.now >= self.beat_at);
-        if is_beat {
-            self.beat_at = now + BEAT_EVERY;
-            let at_rest = self.viewers.iter().filter(|(_, viewer)| viewer.is_at_rest(now, REST));
-            self.pinged = at_rest.map(|(id, _)| *id).collect();
-        }
-        let viewers = &self.viewers;
-        let is_silent = |id: &ViewerId, time| {
-            viewers.get(id).is_some_and(|viewer| viewer.is_at_rest(now, time))
-        };
-        self.pinged.retain(|id| is_silent(id, REST));
-        let due = self.pinged.iter().filter(|id| is_beat || is_silent(id, UNANSWERED));
-        let due: Vec<_> = due.copied().collect();
-        let host_us = micros_since(self.epoch, now);
-        for id in due {
-            self.with_viewer(id, |viewer, now| {
-                viewer.ping(now, host_us);
-                Step::Stay
-            });
         }
     }
 
