@@ -335,18 +335,6 @@ impl Link {
         self.drain(now);
     }
 
-    /// Sends a control message once the link is up.
-    pub(crate) fn send(&mut self, now: Instant, message: &Message) {
-        if self.is_up() {
-            let channel = match message {
-                Message::Goodbye { .. } => CONTROL_CHANNEL,
-                _ => PULSE_CHANNEL,
-            };
-            self.write(now, channel, message);
-            self.drain(now);
-        }
-    }
-
     fn write(&mut self, now: Instant, channel: u16, message: &Message) {
         // A full buffer drops what is repeated anyway; a Goodbye is followed by closing.
         if !self.transport.send(now, channel, true, &message.to_bytes()) {
@@ -402,7 +390,9 @@ impl Link {
 
     /// Says goodbye and closes. What is queued then is still to be sent.
     pub(crate) fn close(&mut self, now: Instant, reason: PartReason) {
-        self.send(now, &Message::Goodbye { reason });
+        if self.is_up() {
+            self.write(now, CONTROL_CHANNEL, &Message::Goodbye { reason });
+        }
         self.transport.close(now);
         self.drain(now);
         self.state = State::Down;

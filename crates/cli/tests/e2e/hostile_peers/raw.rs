@@ -69,7 +69,8 @@ impl Tap {
         Self { socket, ports, sent: Sent::default(), buffer: vec![0; 65_536] }
     }
 
-    /// Counts what has come, which must be often: what does not fit into the socket's queue is not counted.
+    /// Counts the datagrams that have come. The caller must call it often: the kernel drops what does not fit into the socket's
+    /// queue, and those are not counted.
     pub(super) fn hear(&mut self) {
         while let Ok(len) = self.socket.read(&mut self.buffer) {
             let packet = &self.buffer[..len];

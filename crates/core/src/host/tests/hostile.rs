@@ -116,7 +116,7 @@ impl World {
         assert!(world.honest.is_up && world.hostile.is_up, "both are connected");
         // The attacker has just sent a ping, since silence would end its link.
         let now = world.f.now;
-        world.hostile.link.send(now, &Message::Ping { sent_us: 1 });
+        world.hostile.link.send_pulse(now, &[Message::Ping { sent_us: 1 }]);
         world.settle();
         world
     }
@@ -276,7 +276,7 @@ fn run(attack: Option<&Attack>, bytes: usize) -> Outcome {
             frames += 1;
         }
         pings += 1;
-        world.honest.link.send(now, &Message::Ping { sent_us: step as u64 });
+        world.honest.link.send_pulse(now, &[Message::Ping { sent_us: step as u64 }]);
         world.settle();
         let what = attack.map_or("no attack", |attack| attack.name);
         assert!(!world.honest.is_down, "{what}: the honest viewer's link is down");

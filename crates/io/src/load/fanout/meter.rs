@@ -49,5 +49,6 @@ pub(super) fn memory() -> Result<u64, Error> {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").map_err(no_clock)?;
     let kib = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = kib.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or(Error::NoClock { detail: "no memory is told".into() })
+    kib.map(|kib| kib * 1024)
+        .ok_or(Error::NoClock { detail: "smaps_rollup names no resident memory".into() })
 }
