@@ -125,6 +125,16 @@ impl Desktop {
         must(sent.map(|sent| sent.check())).expect("it can be seen");
     }
 
+    /// Whether a window manager takes requests (`_NET_SUPPORTING_WM_CHECK` of the EWMH).
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        let atom = self.connection.intern_atom(false, b"_NET_SUPPORTING_WM_CHECK");
+        let check = must(atom.map(|asked| asked.reply())).expect("atoms can be had").atom;
+        let (root, kind) = (self.screen.root, AtomEnum::WINDOW);
+        let asked = self.connection.get_property(false, root, check, kind, 0, 1);
+        must(asked.map(|asked| asked.reply())).is_ok_and(|reply| reply.value_len == 1)
+    }
+
     /// Presses a key and lets it go; it goes to the window under the pointer, or to the one that has the focus.
     ///
     /// # Panics

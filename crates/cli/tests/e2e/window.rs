@@ -198,10 +198,11 @@ fn f11_covers_the_whole_screen_and_gives_it_back() {
     let _manager = Manager(manager.unwrap_or_else(|error| {
         panic!("openbox does not start: {error}; `.ci/e2e` installs what is needed")
     }));
+    let desktop = Desktop::at(display);
+    until("a window manager", || desktop.is_managed());
     let (_host, link) = host(screens[0].display());
     let mut viewer = start(display, &["join", &link]);
     viewer.event("first_frame");
-    let desktop = Desktop::at(display);
     let size = || desktop.place(class).map(|place| (place.width, place.height));
     until("a window of the picture's size", || size() == Some((640, 480)));
     desktop.focus(class);
