@@ -20,6 +20,8 @@ const TICK_MS = 100;
 const PING_MS = 190;
 /** Candidates of the host, in its description and after it. */
 const MAX_CANDIDATES = 20;
+/** A closed link waits this long for the server to bring the reason. */
+const REASON_MS = 1000;
 /** A link as quiet as this gets a new path looked for; and it is dead. */
 const RESTART_MS = 1500;
 const SILENCE_MS = 4000;
@@ -240,7 +242,7 @@ export class Link extends Teller {
       const message = parseControl(data);
       if (message) this.#receive(message).catch((error) => this.#fail(Failure.of(error)));
     };
-    channel.onclose = () => this.#fail(new Failure("host_closed"));
+    channel.onclose = () => this.#closed();
     return channel;
   }
 
@@ -370,6 +372,13 @@ export class Link extends Teller {
       this.#isRestarting = false;
       this.tell("path");
     }
+  }
+
+  /** The host has closed the link. If its goodbye is lost, the server still brings the reason. */
+  #closed() {
+    if (this.#isDown) return;
+    clearInterval(this.#timer);
+    this.#setLimit(REASON_MS, new Failure("host_closed"));
   }
 
   /** @param {number | null} ms @param {Failure} [failure] */

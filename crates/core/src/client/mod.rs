@@ -54,6 +54,8 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// The same at rest: of the silence that ends a link more than half has passed by then.
 const IDLE_RESTART_AFTER: Duration = Duration::from_millis(500);
+/// A link that closed without a goodbye: the reason may be lost, and comes through the server within this time.
+const REASON_PATIENCE: Duration = Duration::from_secs(1);
 /// The host takes one restart a second. One whose answer was lost is asked for again after this.
 const RESTART_PAUSE: Duration = Duration::from_millis(1500);
 /// Each frame is acknowledged by a report when it is whole. While packets come and make no frame, one goes out this often.
@@ -111,6 +113,8 @@ pub struct Client {
     /// A new path is not looked for before.
     restart_at: Instant,
     is_restarting: bool,
+    /// The host has closed the link without a goodbye; the session ends then.
+    end_at: Option<Instant>,
     report_at: Option<Instant>,
     reported_at: Instant,
     /// Packets in the last report, and how many reports in a row told so.
@@ -160,6 +164,7 @@ impl Client {
             started: now,
             restart_at: now,
             is_restarting: false,
+            end_at: None,
             report_at: None,
             reported_at: now,
             reported: (0, 0),
@@ -188,6 +193,7 @@ impl Client {
         [
             welcome,
             self.next_restart(),
+            self.end_at,
             self.server.timeout(),
             self.link.timeout(),
             self.assembler.timeout().filter(|_| self.link.is_up()),
@@ -227,6 +233,9 @@ impl Client {
         }
         if self.waits_for_welcome() && now >= self.started + WELCOME_TIMEOUT {
             return self.end(CloseReason::NoAnswer);
+        }
+        if self.end_at.is_some_and(|at| now >= at || !self.server.is_connected()) {
+            return self.end(CloseReason::HostClosed);
         }
         while let Some(event) = self.link.poll_event() {
             self.link_event(event);
@@ -302,6 +311,9 @@ impl Client {
             }
             LinkEvent::Message(_) | LinkEvent::KeyframeWanted => {}
             LinkEvent::Down(LinkError::Silent) if self.away.is_none() && self.come_back() => {}
+            LinkEvent::Down(LinkError::Closed) if self.server.is_connected() => {
+                self.end_at = Some(self.now + REASON_PATIENCE);
+            }
             LinkEvent::Down(error) => self.end(match error {
                 LinkError::NoPath => CloseReason::NoPath,
                 LinkError::Silent => CloseReason::HostVanished,
@@ -475,7 +487,7 @@ impl Client {
         if self.is_worth_another(&reason) {
             return self.try_later();
         }
-        self.phase = Phase::Closed;
+        (self.phase, self.end_at) = (Phase::Closed, None);
         if !self.link.is_down() {
             self.link.close(self.now, PartReason::ClientLeft);
         }

@@ -265,6 +265,34 @@ fn a_kicked_viewer_is_told() {
 }
 
 #[test]
+fn a_viewer_learns_why_it_was_removed_though_the_goodbye_is_lost() {
+    for_seeds(|seed| {
+        let (mut world, viewer) = watching(Setup { seed, ..Setup::default() });
+        world.set_conditions(viewer, Conditions { loss: 0.5, ..Conditions::default() });
+        let id = *world.host().connected.keys().next().unwrap();
+        world.tell_host(host::Action::Kick(id));
+        assert!(world.run_until(secs(1), |w| w.client(viewer).closed.is_some()));
+        assert_eq!(world.client(viewer).closed, Some(CloseReason::Kicked));
+    });
+}
+
+#[test]
+fn a_link_that_closes_without_a_reason_ends_the_session_soon() {
+    for_seeds(|seed| {
+        let (mut world, viewer) = watching(Setup { seed, ..Setup::default() });
+        world.kill_server();
+        world.run_for(secs(1));
+        world.set_conditions(viewer, Conditions { loss: 0.5, ..Conditions::default() });
+        let id = *world.host().connected.keys().next().unwrap();
+        world.tell_host(host::Action::Kick(id));
+        world.run_for(secs(5));
+        let reason = world.client(viewer).closed.clone();
+        use CloseReason::{HostClosed, HostVanished, Kicked};
+        assert!(matches!(reason, Some(Kicked | HostClosed | HostVanished)), "{reason:?}");
+    });
+}
+
+#[test]
 fn the_lobby_holds_clients_until_they_are_admitted() {
     for_seeds(|seed| {
         let mut world = World::new(Setup { seed, lobby: true, ..Setup::default() });
