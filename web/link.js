@@ -20,8 +20,6 @@ const TICK_MS = 100;
 const PING_MS = 190;
 /** Candidates of the host, in its description and after it. */
 const MAX_CANDIDATES = 20;
-/** A closed link waits this long for the server to bring the reason. */
-const REASON_MS = 1000;
 /** A link as quiet as this gets a new path looked for; and it is dead. */
 const RESTART_MS = 1500;
 const SILENCE_MS = 4000;
@@ -170,7 +168,7 @@ export class Link extends Teller {
     fingerprint(answer);
     this.#setLimit(PUNCH_MS, new Failure("no_path"));
     await this.#take(answer);
-    // Not before: on a busy machine the link can speak sooner than the browser shows what it has taken.
+    // Not before: the link can speak sooner than the browser shows what it has taken.
     this.#binding = binding;
     this.#confirm().catch(console.debug);
   }
@@ -307,7 +305,7 @@ export class Link extends Teller {
     this.#ticks += 1;
     if (this.#isUp) this.#listen();
     Promise.all([this.#confirm(), this.#ping(), this.#report(tick)]).catch((error) => {
-      // The channel is closing, or the browser has no figures: the next tick tells more.
+      // The channel is closing, or there are no figures yet.
       console.debug(error);
     });
   }
@@ -354,7 +352,7 @@ export class Link extends Teller {
       all.missed += entry.packetsLost ?? 0;
       all.bytes += entry.bytesReceived ?? 0;
     }
-    // One that is only late counts as lost until it comes; this number does not fall.
+    // A late one counts as lost until it comes; this number does not fall.
     all.missed = Math.max(all.missed, this.#arrivals.missed);
     return all;
   }
@@ -374,11 +372,10 @@ export class Link extends Teller {
     }
   }
 
-  /** The host has closed the link. If its goodbye is lost, the server still brings the reason. */
+  /** If the host's goodbye is lost, the server brings the reason. */
   #closed() {
-    if (this.#isDown) return;
     clearInterval(this.#timer);
-    this.#setLimit(REASON_MS, new Failure("host_closed"));
+    if (!this.#isDown) this.#setLimit(1000, new Failure("host_closed"));
   }
 
   /** @param {number | null} ms @param {Failure} [failure] */
