@@ -33,6 +33,8 @@ pub struct Frame {
     pub first_packet_at: Instant,
     /// When its last missing packet came.
     pub complete_at: Instant,
+    /// Whether one of its packets had to be repaired.
+    pub is_repaired: bool,
     /// From capture to complete arrival in microseconds, once the clocks are synchronised.
     pub latency_us: Option<u64>,
 }
@@ -43,6 +45,8 @@ pub(crate) struct Packet {
     /// Extended sequence number.
     pub(crate) seq: u64,
     pub(crate) marker: bool,
+    /// Whether it was sent again.
+    pub(crate) is_repair: bool,
     pub(crate) payload: Bytes,
 }
 
@@ -195,11 +199,12 @@ impl Assembler {
         let first = self.slots.front()?.as_ref()?;
         let (keyframe, mut first_at, mut complete_at) =
             (starts_keyframe(&first.packet.payload), first.at, first.at);
-        let mut sound = true;
+        let (mut sound, mut is_repaired) = (true, false);
         for slot in self.slots.drain(..=end).flatten() {
             self.bytes -= slot.packet.payload.len();
             first_at = first_at.min(slot.at);
             complete_at = complete_at.max(slot.at);
+            is_repaired |= slot.packet.is_repair;
             sound = sound && self.depacketizer.push(&slot.packet.payload).is_ok();
         }
         self.base += end as u64 + 1;
@@ -223,6 +228,7 @@ impl Assembler {
             info,
             first_packet_at: first_at,
             complete_at,
+            is_repaired,
             latency_us: None,
         };
         Some(frame)
@@ -309,7 +315,7 @@ mod tests {
             for (i, payload) in payloads.into_iter().enumerate() {
                 seq += 1;
                 let payload = [if i == 0 { &prefix[..] } else { &[] }, &payload].concat().into();
-                packets.push(Packet { seq, marker: i == last, payload });
+                packets.push(Packet { seq, marker: i == last, is_repair: false, payload });
             }
         }
         packets
@@ -415,7 +421,12 @@ mod tests {
         let now = Instant::now();
         let mut assembler = Assembler::new(now, None);
         assembler.push(now, packets(&[KEY])[0].clone());
-        let large = Packet { seq: 0, marker: false, payload: vec![DELTA; 64 * 1024].into() };
+        let large = Packet {
+            seq: 0,
+            marker: false,
+            is_repair: false,
+            payload: vec![DELTA; 64 * 1024].into(),
+        };
         for seq in 3..300 {
             assembler.push(now, Packet { seq, ..large.clone() });
             assert!(assembler.bytes <= MAX_BYTES);

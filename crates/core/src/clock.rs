@@ -70,6 +70,11 @@ pub(crate) struct DelayWindow {
 }
 
 impl DelayWindow {
+    /// The shortest of the last five to ten seconds, microseconds.
+    pub(crate) fn shortest(&self) -> Option<i64> {
+        [self.previous, self.current].into_iter().flatten().min()
+    }
+
     /// How far `delay_us` stands above the shortest of the last five to ten seconds, microseconds.
     pub(crate) fn above_shortest(&mut self, now: Instant, delay_us: i64) -> u32 {
         let turn_at = *self.turn_at.get_or_insert(now + DELAY_WINDOW);
@@ -82,8 +87,7 @@ impl DelayWindow {
             self.turn_at = Some(now + DELAY_WINDOW);
         }
         self.current = Some(self.current.map_or(delay_us, |least| least.min(delay_us)));
-        let shortest =
-            [self.previous, self.current].into_iter().flatten().min().unwrap_or(delay_us);
+        let shortest = self.shortest().unwrap_or(delay_us);
         delay_us.saturating_sub(shortest).clamp(0, u32::MAX.into()) as u32
     }
 }

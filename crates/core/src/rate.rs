@@ -1,20 +1,70 @@
-//! The rate policy: a pure function from what a viewer reports to what may be sent to it.
+//! What a viewer's path carries, as far as its reports show it, and how much may be under way on it.
 //!
-//! Delay comes first: a queue that stands 30 ms above the path's shortest delay means the rate is too high, before
-//! anything is lost. Loss alone counts only when it is heavy: a radio link loses some packets at any rate.
+//! A frame leaves in one burst, and the narrowest place of the path spreads its packets apart: the time between the first and the
+//! last of them shows what that place carries. Delay comes first: where a queue stands on the path for some frames in a row, more
+//! was sent than it carries, before anything is lost. Loss alone counts only when it is heavy: a radio link loses some packets at
+//! any rate. How much may be under way has a bound, so a path that becomes narrower holds up a few frames, and not seconds.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-/// The standing queue that is tolerated.
-const QUEUE_TARGET: Duration = Duration::from_millis(30);
-/// The share of missing packets that is tolerated.
-const LOSS_TARGET: f64 = 0.10;
-/// After a cut, how long to wait for its effect before the next.
-const CUT_PAUSE: Duration = Duration::from_millis(300);
-/// After a cut, how long not to grow.
+use lllsi_proto::control::Report;
+use lllsi_rtc::PacketResult;
+
+use crate::clock::DelayWindow;
+
+/// Assumed before anything is known: a narrow path shows its first picture soon, and a wide one shows what it is within some
+/// round trips.
+const FIRST: f64 = 1_000_000.0;
+const FIRST_ROUND_TRIP: Duration = Duration::from_millis(200);
+const MOST_ROUND_TRIP: Duration = Duration::from_secs(2);
+/// A queue counts if it stands this far above the usual for [`FRAMES`] frames in a row…
+const STANDING: Duration = Duration::from_millis(30);
+const FRAMES: usize = 5;
+/// … or this far for [`FEW_FRAMES`].
+const LONG: Duration = Duration::from_millis(80);
+const FEW_FRAMES: usize = 2;
+/// Where delays vary by themselves, the least of some frames is seldom 0. That is the usual, up to this.
+const MOST_USUAL: Duration = Duration::from_millis(60);
+/// How fast the usual is learnt, from so many frames of which one found hardly a queue: a path that varies is empty now and then.
+const LEARNT_IN: Duration = Duration::from_secs(4);
+const LEARNT_FROM: usize = 30;
+const HARDLY: Duration = Duration::from_millis(10);
+/// Packets of the smallest frame whose spread says something.
+const TRAIN: u32 = 3;
+/// Times between packets are not measured better than this.
+const LEAST_SPREAD: Duration = Duration::from_micros(100);
+/// Spreads that are looked at together, and how old they may be.
+const TRAINS: usize = 5;
+const TRAINS_FOR: Duration = Duration::from_secs(2);
+/// After a cut, besides a round trip, how long to wait for its effect before the next.
+const CUT_PAUSE: Duration = Duration::from_millis(100);
+/// After a cut, how long not to grow by trial.
 const GROW_PAUSE: Duration = Duration::from_secs(1);
-/// Growth per second while nothing stands in the way.
-const GROWTH_PER_SECOND: f64 = 0.15;
+/// Growth in a round trip while the spreads of frames show a wider path.
+const GROWTH_SHOWN: f64 = 1.5;
+/// Growth in a second by trial, while the path is used and nothing stands in the way.
+const GROWTH_TRIED: f64 = 0.25;
+/// The path is used if so much of what may be sent is sent.
+const USED: f64 = 0.75;
+/// Spreads of which the least shows this share of the most agree, and so much of what they show may be used.
+const AGREE: f64 = 0.85;
+const SHOWN_SURELY: f64 = 0.9;
+/// What a cut leaves of what the path carries, so that its queue drains.
+const DRAIN: f64 = 0.85;
+/// The share of packets missing that a path may have by itself.
+const LOSS_TARGET: f64 = 0.2;
+/// Over how long rates are measured.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// What may be under way: as much as the path takes in the shortest round trip and this, and a bit.
+const SLACK: Duration = Duration::from_millis(50);
+const WINDOW_SHARE: f64 = 1.15;
+/// And always so many packets.
+const LEAST_WINDOW: u64 = 8;
+/// What was sent longer ago than the last round trip and this is under way no more, whatever the viewer says.
+const GONE_AFTER: Duration = Duration::from_millis(500);
+/// Frames remembered.
+const MAX_SENT: usize = 256;
 
 /// The rates that may be used, bit/s.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,118 +75,473 @@ pub struct Limits {
     pub max: f64,
 }
 
+/// A frame that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    number: u32,
+    at: Instant,
+    packets: u32,
+    bytes: u32,
+    /// Packets sent on the link until its end, repairs included.
+    through: u64,
+}
+
+/// When a frame arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived {
+    /// When it was sent.
+    pub sent_at: Instant,
+    /// When its first packet came, on the viewer's clock: microseconds since some moment.
+    pub first_us: i64,
+    /// From its first packet to its last.
+    pub spread: Duration,
+    /// Its packets and their bytes.
+    pub packets: u32,
+    /// All of them.
+    pub bytes: u32,
+    /// Whether all came by themselves.
+    pub is_whole: bool,
+}
+
 /// What is known about one viewer's path.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 pub struct Estimate {
-    /// What may be sent, bit/s.
-    pub bitrate: f64,
-    /// Time since the last cut.
-    pub since_cut: Duration,
+    limits: Limits,
+    begin: Instant,
+    bitrate: f64,
+    /// The last frames.
+    sent: VecDeque<Sent>,
+    /// Bytes of a packet, about.
+    each: f64,
+    /// Packets sent, and those of them that have arrived or are lost.
+    packets: u64,
+    seen: u64,
+    last: Option<Report>,
+    delay: DelayWindow,
+    round_trip: DelayWindow,
+    last_round_trip: Duration,
+    /// How far the last frames were held up beyond the shortest delay.
+    queues: VecDeque<Duration>,
+    usual: Duration,
+    /// How far they usually are on the mean.
+    mean: Duration,
+    judged_at: Instant,
+    trains: VecDeque<(Instant, f64)>,
+    /// Where the present interval began, and what the one before was like.
+    interval: (Instant, Report),
+    received: f64,
+    loss: f64,
+    cut_at: Option<Instant>,
 }
 
 impl Estimate {
-    /// Before the first report: optimistic, since no user wants to wait for a sharp picture.
-    pub fn new(limits: Limits) -> Self {
-        Self { bitrate: limits.max, since_cut: GROW_PAUSE }
+    /// Before the first report.
+    pub fn new(now: Instant, limits: Limits) -> Self {
+        Self {
+            limits,
+            begin: now,
+            bitrate: FIRST.clamp(limits.min, limits.max),
+            sent: VecDeque::new(),
+            each: 1000.0,
+            packets: 0,
+            seen: 0,
+            last: None,
+            delay: DelayWindow::default(),
+            round_trip: DelayWindow::default(),
+            last_round_trip: FIRST_ROUND_TRIP,
+            queues: VecDeque::new(),
+            usual: Duration::ZERO,
+            mean: Duration::ZERO,
+            judged_at: now,
+            trains: VecDeque::new(),
+            interval: (now, Report::default()),
+            received: 0.0,
+            loss: 0.0,
+            cut_at: None,
+        }
     }
-}
 
-/// What a viewer reported about an interval.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample {
-    /// Its length.
-    pub interval: Duration,
-    /// What arrived, bit/s.
-    pub received: f64,
-    /// The share of packets that were missing, 0–1.
-    pub loss: f64,
-    /// How far the delay stood above the path's shortest.
-    pub queue: Duration,
-}
+    /// What may be sent, bit/s.
+    pub fn bitrate(&self) -> f64 {
+        self.bitrate
+    }
 
-/// The next estimate.
-///
-/// ```
-/// use lllsi_core::rate::{Estimate, Limits, Sample, next};
-/// use std::time::Duration;
-///
-/// let limits = Limits { min: 3e5, max: 5e6 };
-/// let interval = Duration::from_millis(100);
-/// let queued = Sample { interval, received: 4e6, loss: 0.0, queue: Duration::from_millis(90) };
-/// assert!(next(Estimate::new(limits), &queued, limits).bitrate < 4e6);
-/// ```
-pub fn next(estimate: Estimate, sample: &Sample, limits: Limits) -> Estimate {
-    let since_cut = estimate.since_cut + sample.interval;
-    let congested = sample.queue > QUEUE_TARGET || sample.loss > LOSS_TARGET;
-    let (bitrate, since_cut) = if congested && since_cut >= CUT_PAUSE {
-        // What arrived is what the path carries, if as much was sent; a bit less drains its queue.
-        let carried = sample.received.max(estimate.bitrate * 0.5);
-        (estimate.bitrate.min(carried) * 0.85, Duration::ZERO)
-    } else if !congested && since_cut >= GROW_PAUSE {
-        (estimate.bitrate * (1.0 + GROWTH_PER_SECOND * sample.interval.as_secs_f64()), since_cut)
-    } else {
-        (estimate.bitrate, since_cut)
-    };
-    Estimate { bitrate: bitrate.clamp(limits.min, limits.max), since_cut }
+    /// Whether the path has shown something of itself.
+    pub fn is_known(&self) -> bool {
+        !self.trains.is_empty() || self.cut_at.is_some()
+    }
+
+    /// A frame of so many packets and bytes was sent; with it so many packets have been sent in all, repairs included.
+    pub fn sent(&mut self, now: Instant, number: u32, (packets, bytes): (u32, u32), all: u64) {
+        self.packets = all;
+        self.each += (f64::from(bytes) / f64::from(packets.max(1)) - self.each) / 8.0;
+        if self.sent.len() == MAX_SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(Sent { number, at: now, packets, bytes, through: all });
+    }
+
+    /// Whether another frame may be sent now: the path still carries what is under way.
+    pub fn has_room(&mut self, now: Instant) -> bool {
+        let gone_after = self.last_round_trip.min(MOST_ROUND_TRIP) + GONE_AFTER;
+        let gone = self.sent.partition_point(|sent| now > sent.at + gone_after);
+        if let Some(gone) = gone.checked_sub(1).and_then(|at| self.sent.get(at)) {
+            self.seen = self.seen.max(gone.through).min(self.packets);
+        }
+        self.packets - self.seen < self.window()
+    }
+
+    /// Packets that may be under way.
+    fn window(&self) -> u64 {
+        let time = (self.shortest_round_trip() + 2 * self.mean + SLACK).as_secs_f64();
+        let window = WINDOW_SHARE * self.bitrate / 8.0 * time / self.each.max(100.0);
+        (window as u64).max(LEAST_WINDOW)
+    }
+
+    fn shortest_round_trip(&self) -> Duration {
+        self.round_trip.shortest().map_or(FIRST_ROUND_TRIP, |us| {
+            Duration::from_micros(us.max(0).cast_unsigned()).min(MOST_ROUND_TRIP)
+        })
+    }
+
+    /// Takes a report.
+    pub fn reported(&mut self, now: Instant, report: &Report) {
+        let last = self.last.replace(*report).unwrap_or_default();
+        // Counters that go back say nothing.
+        let packets = report.packets.wrapping_sub(last.packets).cast_signed().max(0);
+        let missed = report.missed.wrapping_sub(last.missed).cast_signed().max(0);
+        self.seen += u64::from(packets.cast_unsigned()) + u64::from(missed.cast_unsigned());
+        self.seen = self.seen.min(self.packets);
+        self.measure(now, report);
+        let is_new = report.frame != last.frame;
+        let sent = self.sent.iter().rev().find(|sent| sent.number == report.frame && is_new);
+        if let Some(&sent) = sent {
+            self.seen = self.seen.max(sent.through);
+            if let Some(arrival) = report.arrival {
+                let spread = arrival.last_us.wrapping_sub(arrival.first_us);
+                let spread = Duration::from_micros(spread.into());
+                let round_trip = now.saturating_duration_since(sent.at).saturating_sub(spread);
+                self.went_round(now, round_trip);
+                self.arrived(
+                    now,
+                    &Arrived {
+                        sent_at: sent.at,
+                        first_us: arrival.first_us.into(),
+                        spread,
+                        packets: sent.packets,
+                        bytes: sent.bytes,
+                        is_whole: !arrival.is_repaired,
+                    },
+                );
+            }
+        }
+    }
+
+    fn went_round(&mut self, now: Instant, round_trip: Duration) {
+        self.last_round_trip = round_trip;
+        self.round_trip.above_shortest(now, round_trip.as_micros() as i64);
+    }
+
+    /// Takes feedback on single packets, in the order in which they were sent: all packets of a frame are sent at one moment.
+    pub fn fed_back(&mut self, now: Instant, packets: &[PacketResult]) {
+        for packets in packets.chunk_by(|a, b| a.sent_at == b.sent_at) {
+            let arrived = || packets.iter().filter_map(|packet| packet.arrived);
+            let (Some(first), Some(last)) = (arrived().min(), arrived().max()) else { continue };
+            let sent_at = packets[0].sent_at;
+            let (spread, count) = (last - first, arrived().count());
+            let round_trip = now.saturating_duration_since(sent_at).saturating_sub(spread);
+            self.went_round(now, round_trip);
+            // Repairs and what is told of in two parts show less.
+            let frame = self.sent.iter().rev().find(|sent| sent.at == sent_at).copied();
+            let Some(frame) = frame.filter(|frame| frame.packets as usize == count) else {
+                continue;
+            };
+            self.seen = self.seen.max(frame.through).min(self.packets);
+            let bytes = packets.iter().map(|packet| packet.bytes).sum();
+            let (first_us, packets) = (first.as_micros() as i64, frame.packets);
+            let is_whole = true;
+            self.arrived(now, &Arrived { sent_at, first_us, spread, packets, bytes, is_whole });
+        }
+    }
+
+    /// Takes note of what arrived in an interval.
+    fn measure(&mut self, now: Instant, report: &Report) {
+        let (began, first) = self.interval;
+        let took = now.saturating_duration_since(began);
+        if took < INTERVAL {
+            return;
+        }
+        self.interval = (now, *report);
+        let bytes = report.bytes.wrapping_sub(first.bytes).cast_signed().max(0);
+        self.received = bytes as f64 * 8.0 / took.as_secs_f64();
+        let packets = f64::from(report.packets.wrapping_sub(first.packets).cast_signed().max(0));
+        let missed = f64::from(report.missed.wrapping_sub(first.missed).cast_signed().max(0));
+        self.loss = missed / (packets + missed).max(1.0);
+    }
+
+    /// Takes note of when a frame arrived.
+    pub fn arrived(&mut self, now: Instant, frame: &Arrived) {
+        if !frame.is_whole {
+            return;
+        }
+        // Clocks that begin anywhere and wrap: only differences count, and those are small.
+        let sent_us = frame.sent_at.saturating_duration_since(self.begin).as_micros() as u32;
+        let delay_us = (frame.first_us as u32).wrapping_sub(sent_us).cast_signed();
+        let queue = self.delay.above_shortest(now, delay_us.into());
+        if self.queues.len() == LEARNT_FROM {
+            self.queues.pop_front();
+        }
+        self.queues.push_back(Duration::from_micros(queue.into()));
+        if frame.packets >= TRAIN {
+            let share = f64::from(frame.packets - 1) / f64::from(frame.packets);
+            let seconds = frame.spread.max(LEAST_SPREAD).as_secs_f64();
+            if self.trains.len() == TRAINS {
+                self.trains.pop_front();
+            }
+            self.trains.push_back((now, f64::from(frame.bytes) * 8.0 * share / seconds));
+        }
+        self.judge(now);
+    }
+
+    fn judge(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.judged_at, now));
+        let least = |frames: usize| self.queues.iter().rev().take(frames).min().copied();
+        let enough = |frames: usize| least(frames).filter(|_| self.queues.len() >= frames);
+        let (low, quick) = (enough(FRAMES), enough(FEW_FRAMES));
+        let is_over = |queue: Option<Duration>, by| queue.is_some_and(|q| q > self.usual + by);
+        let is_congested = is_over(low, STANDING) || is_over(quick, LONG);
+        if let Some(low) = low.filter(|_| least(LEARNT_FROM) < Some(HARDLY)) {
+            let share = (passed.as_secs_f64() / LEARNT_IN.as_secs_f64()).min(1.0);
+            let learn = |known: Duration, new: Duration| {
+                (known.mul_f64(1.0 - share) + new.mul_f64(share)).min(MOST_USUAL)
+            };
+            let mean = self.queues.iter().sum::<Duration>() / self.queues.len() as u32;
+            (self.usual, self.mean) = (learn(self.usual, low), learn(self.mean, mean));
+        }
+        let is_lossy = self.loss > LOSS_TARGET;
+        let pause = self.shortest_round_trip() + CUT_PAUSE;
+        match is_congested || is_lossy {
+            true if self.cut_at.is_none_or(|at| now >= at + pause) => self.cut(now, is_congested),
+            true => {}
+            false => self.grow(now, passed),
+        }
+        self.bitrate = self.bitrate.clamp(self.limits.min, self.limits.max);
+    }
+
+    fn cut(&mut self, now: Instant, is_congested: bool) {
+        self.cut_at = Some(now);
+        let shown = self.shown(now).filter(|_| is_congested).unwrap_or(self.received);
+        if shown <= 0.0 {
+            return;
+        }
+        self.bitrate = match self.is_used(now) {
+            true => self.bitrate.min(shown) * DRAIN,
+            // It carries more than is sent.
+            false => self.bitrate.min(shown.max(self.received)),
+        };
+        self.queues.clear();
+    }
+
+    fn grow(&mut self, now: Instant, passed: Duration) {
+        let (shown, most) = (self.shown(now).unwrap_or_default(), self.most(now));
+        let shown = shown * if most.is_some() { SHOWN_SURELY } else { DRAIN };
+        if shown > self.bitrate {
+            let round_trip = self.shortest_round_trip().max(Duration::from_millis(10));
+            let trips = passed.as_secs_f64() / round_trip.as_secs_f64();
+            self.bitrate = shown.min(self.bitrate * GROWTH_SHOWN.powf(trips.min(4.0)));
+        } else if self.cut_at.is_none_or(|at| now >= at + GROW_PAUSE) && self.is_used(now) {
+            let tried = self.bitrate * (1.0 + GROWTH_TRIED * passed.as_secs_f64().min(0.1));
+            self.bitrate = tried.min(most.unwrap_or(tried)).max(self.bitrate);
+        }
+    }
+
+    /// What the path carries at most, if the spreads of the last frames agree.
+    fn most(&self, now: Instant) -> Option<f64> {
+        let new =
+            || self.trains.iter().filter(|(at, _)| now <= *at + TRAINS_FOR).map(|(_, rate)| *rate);
+        let (least, most) = (new().reduce(f64::min)?, new().reduce(f64::max)?);
+        (new().count() >= TRAINS && least > AGREE * most).then_some(most * SHOWN_SURELY)
+    }
+
+    /// What the spreads of the last frames show.
+    fn shown(&self, now: Instant) -> Option<f64> {
+        let new = self.trains.iter().filter(|(at, _)| now <= *at + TRAINS_FOR);
+        let mut rates: Vec<f64> = new.map(|(_, rate)| *rate).collect();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied()
+    }
+
+    /// Whether about as much is sent as may be.
+    fn is_used(&self, now: Instant) -> bool {
+        let new = self.sent.iter().rev().take_while(|sent| now <= sent.at + 2 * INTERVAL);
+        let bytes: u64 = new.map(|sent| u64::from(sent.bytes)).sum();
+        bytes as f64 * 8.0 / (2 * INTERVAL).as_secs_f64() > USED * self.bitrate
+    }
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 mod tests {
     use super::*;
+    use lllsi_proto::control::Arrival;
 
-    const LIMITS: Limits = Limits { min: 3e5, max: 8e6 };
-    const INTERVAL: Duration = Duration::from_millis(100);
+    const LIMITS: Limits = Limits { min: 1e5, max: 8e6 };
+    const MS: Duration = Duration::from_millis(1);
+    const PACKET: u32 = 1200;
 
-    fn sample(received: f64, loss: f64, queue_ms: u64) -> Sample {
-        Sample { interval: INTERVAL, received, loss, queue: Duration::from_millis(queue_ms) }
+    /// A path that carries so much, with a queue before it, and a viewer that reports each frame.
+    struct Path {
+        estimate: Estimate,
+        begin: Instant,
+        now: Instant,
+        carries: f64,
+        idle_at: Instant,
+        packets: u32,
+        number: u32,
+        reports: VecDeque<(Instant, Report)>,
+        queues: Vec<Duration>,
+        held: u32,
     }
 
-    /// A bottleneck of `capacity` bit/s with a queue before it, for `seconds`.
-    fn run(capacity: f64, seconds: u32) -> (Estimate, Vec<f64>) {
-        let (mut estimate, mut queued_bits, mut queues) =
-            (Estimate::new(LIMITS), 0.0f64, Vec::new());
-        for _ in 0..seconds * 10 {
-            queued_bits =
-                (queued_bits + (estimate.bitrate - capacity) * INTERVAL.as_secs_f64()).max(0.0);
-            let queue_ms = queued_bits / capacity * 1000.0;
-            queues.push(queue_ms);
-            let received = estimate.bitrate.min(capacity);
-            estimate = next(estimate, &sample(received, 0.0, queue_ms as u64), LIMITS);
+    impl Path {
+        const ONE_WAY: Duration = Duration::from_millis(40);
+
+        fn new(carries: f64) -> Self {
+            let begin = Instant::now();
+            Self {
+                estimate: Estimate::new(begin, LIMITS),
+                begin,
+                now: begin,
+                carries,
+                idle_at: begin,
+                packets: 0,
+                number: 0,
+                reports: VecDeque::new(),
+                queues: Vec::new(),
+                held: 0,
+            }
         }
-        (estimate, queues)
-    }
 
-    #[test]
-    fn it_settles_below_a_bottleneck_and_keeps_the_queue_short() {
-        for capacity in [5e5, 2e6, 6e6] {
-            let (estimate, queues) = run(capacity, 60);
-            assert!(estimate.bitrate > capacity * 0.6, "{estimate:?} of {capacity}");
-            assert!(estimate.bitrate < capacity * 1.25, "{estimate:?} of {capacity}");
-            let late = &queues[queues.len() / 2..];
-            let mean = late.iter().sum::<f64>() / late.len() as f64;
-            assert!(mean < 60.0, "mean queue {mean} ms at {capacity}");
+        /// Sends frames that use a share of what may be sent, 30 a second.
+        fn run(&mut self, seconds: u32, share: f64) {
+            for _ in 0..30 * seconds {
+                while let Some(&(at, report)) = self.reports.front()
+                    && at <= self.now
+                {
+                    self.reports.pop_front();
+                    self.estimate.reported(self.now, &report);
+                }
+                if self.estimate.has_room(self.now) {
+                    let bytes = self.estimate.bitrate() * share / 30.0 / 8.0;
+                    self.send(((bytes / f64::from(PACKET)) as u32).max(1));
+                } else {
+                    self.held += 1;
+                }
+                self.now += Duration::from_millis(33);
+            }
+        }
+
+        fn send(&mut self, packets: u32) {
+            self.number += 1;
+            self.packets += packets;
+            let all = u64::from(self.packets);
+            self.estimate.sent(self.now, self.number, (packets, packets * PACKET), all);
+            let each = Duration::from_secs_f64(f64::from(PACKET) * 8.0 / self.carries);
+            let begins = self.idle_at.max(self.now);
+            self.queues.push(begins - self.now);
+            self.idle_at = begins + packets * each;
+            // The viewer's clock begins elsewhere.
+            let us = |at: Instant| ((at - self.begin).as_micros() as u32).wrapping_sub(77_000_000);
+            let arrival = Arrival {
+                first_us: us(begins + each + Self::ONE_WAY),
+                last_us: us(self.idle_at + Self::ONE_WAY),
+                is_repaired: false,
+            };
+            let report = Report {
+                frame: self.number,
+                packets: self.packets,
+                bytes: u64::from(self.packets * PACKET),
+                arrival: Some(arrival),
+                ..Report::default()
+            };
+            self.reports.push_back((self.idle_at + 2 * Self::ONE_WAY, report));
+        }
+
+        /// The mean of the last half of the queues.
+        fn queue(&self) -> Duration {
+            let late = &self.queues[self.queues.len() / 2..];
+            late.iter().sum::<Duration>() / late.len() as u32
         }
     }
 
     #[test]
-    fn it_uses_all_that_is_allowed_where_nothing_stands_in_the_way() {
-        assert_eq!(run(1e9, 60).0.bitrate, LIMITS.max);
+    fn it_settles_below_what_a_path_carries_and_keeps_its_queue_short() {
+        for carries in [5e5, 2e6, 6e6] {
+            let mut path = Path::new(carries);
+            path.run(30, 1.0);
+            let share = path.estimate.bitrate() / carries;
+            assert!((0.6..1.4).contains(&share), "{share} of {carries}");
+            assert!(path.queue() < 70 * MS, "{:?} at {carries}", path.queue());
+        }
     }
 
     #[test]
-    fn light_loss_alone_changes_nothing_and_heavy_loss_does() {
-        let start = Estimate::new(LIMITS);
-        assert_eq!(next(start, &sample(5e6, 0.02, 0), LIMITS).bitrate, LIMITS.max);
-        assert!(next(start, &sample(5e6, 0.3, 0), LIMITS).bitrate < 5e6);
+    fn a_wide_path_is_found_within_some_round_trips() {
+        let mut path = Path::new(1e8);
+        path.run(1, 1.0);
+        assert_eq!((path.estimate.bitrate(), path.held), (LIMITS.max, 0));
+    }
+
+    #[test]
+    fn a_path_that_becomes_narrower_is_known_soon() {
+        let mut path = Path::new(8e6);
+        path.run(5, 1.0);
+        path.carries = 2e6;
+        path.queues.clear();
+        path.run(2, 1.0);
+        assert!(path.estimate.bitrate() < 2.4e6, "{}", path.estimate.bitrate());
+        let longest = path.queues.iter().max().unwrap();
+        assert!(*longest < 500 * MS, "{longest:?}");
+    }
+
+    #[test]
+    fn little_traffic_does_not_make_a_path_narrow() {
+        let mut path = Path::new(8e6);
+        path.run(5, 1.0);
+        let before = path.estimate.bitrate();
+        path.run(20, 0.05);
+        assert!(path.estimate.bitrate() >= before * 0.9);
+    }
+
+    #[test]
+    fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
+        let now = Instant::now();
+        let mut estimate = Estimate::new(now, LIMITS);
+        estimate.sent(now, 1, (100, 120_000), 100);
+        assert!(!estimate.has_room(now + 100 * MS));
+        assert!(estimate.has_room(now + 1000 * MS));
     }
 
     #[test]
     fn it_stays_within_its_limits_whatever_is_reported() {
-        let mut estimate = Estimate::new(LIMITS);
-        for i in 0..1000u32 {
-            let wild = sample(f64::from(i % 7) * 1e9, f64::from(i % 3), u64::from(i % 5) * 10_000);
-            estimate = next(estimate, &wild, LIMITS);
-            assert!((LIMITS.min..=LIMITS.max).contains(&estimate.bitrate));
+        let now = Instant::now();
+        let mut estimate = Estimate::new(now, LIMITS);
+        for i in 0..5000u32 {
+            let now = now + i * 7 * MS;
+            let odd = i.wrapping_mul(0x9e37_79b9);
+            estimate.sent(now, i, (odd % 50, odd % 60_000), u64::from(i) * 20);
+            let arrival = Arrival { first_us: odd, last_us: odd << (i % 20), is_repaired: false };
+            let report = Report {
+                frame: i.wrapping_sub(odd % 3),
+                packets: odd >> (i % 31),
+                missed: odd >> (i % 7),
+                bytes: u64::from(odd) << (i % 32),
+                arrival: Some(arrival),
+                ..Report::default()
+            };
+            estimate.reported(now, &report);
+            let _ = estimate.has_room(now);
+            assert!((LIMITS.min..=LIMITS.max).contains(&estimate.bitrate()), "{i}");
         }
     }
 }

@@ -41,6 +41,8 @@ pub mod desktop;
 mod effort;
 pub mod meddler;
 #[cfg(target_os = "linux")]
+pub mod network;
+#[cfg(target_os = "linux")]
 pub mod painter;
 #[cfg(target_os = "linux")]
 pub mod probe;
@@ -61,6 +63,8 @@ pub use desktop::{Desktop, Key, Place};
 #[cfg(target_os = "linux")]
 pub use effort::thread_time;
 pub use meddler::Meddler;
+#[cfg(target_os = "linux")]
+pub use network::{Network, Side};
 #[cfg(target_os = "linux")]
 pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};
 #[cfg(target_os = "linux")]

@@ -188,6 +188,7 @@ mod tests {
             info: None,
             first_packet_at: now,
             complete_at: now,
+            is_repaired: false,
             latency_us: None,
         };
         let (player, frames) = queue();

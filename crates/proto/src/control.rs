@@ -92,6 +92,19 @@ pub struct Report {
     pub queued_us: u32,
     /// Time from capture to complete arrival of the newest frame, microseconds; 0 while the clocks are not synchronised.
     pub latency_us: u32,
+    /// When the newest frame arrived, once there is one and if the viewer knows.
+    pub arrival: Option<Arrival>,
+}
+
+/// When a frame arrived, on the viewer's clock, which begins anywhere and wraps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrival {
+    /// Its first packet, microseconds.
+    pub first_us: u32,
+    /// Its last packet, microseconds.
+    pub last_us: u32,
+    /// Whether one of its packets had to be repaired: then its arrival says little about the path.
+    pub is_repaired: bool,
 }
 
 const CONFIRM: u8 = 1;
@@ -99,6 +112,11 @@ const PING: u8 = 2;
 const PONG: u8 = 3;
 const REPORT: u8 = 4;
 const GOODBYE: u8 = 5;
+
+/// How the frame of an [`Arrival`] arrived. Whatever stands in place of it in zeros that fill a word is no arrival.
+const ARRIVAL_BYTES: usize = 9;
+const WHOLE: u8 = 1;
+const REPAIRED: u8 = 2;
 
 impl Message {
     /// Parses one data channel message; `None` for a type of a newer version.
@@ -123,11 +141,25 @@ impl Message {
                 bytes: fields.u64()?,
                 queued_us: fields.u32()?,
                 latency_us: fields.u32()?,
+                arrival: Self::arrival(&mut fields)?,
             }),
             GOODBYE => Self::Goodbye { reason: reason_from_code(fields.u8()?) },
             _ => return Ok(None),
         };
         Ok(Some(message))
+    }
+
+    /// What stands at the end of the reports of some viewers.
+    fn arrival(fields: &mut Fields<'_>) -> Result<Option<Arrival>, Error> {
+        if fields.rest.len() < ARRIVAL_BYTES {
+            return Ok(None);
+        }
+        let (first_us, last_us) = (fields.u32()?, fields.u32()?);
+        Ok(match fields.u8()? {
+            WHOLE => Some(Arrival { first_us, last_us, is_repaired: false }),
+            REPAIRED => Some(Arrival { first_us, last_us, is_repaired: true }),
+            _ => None,
+        })
     }
 
     /// As the bytes of a data channel message.
@@ -158,6 +190,11 @@ impl Message {
                 out.extend_from_slice(&report.bytes.to_be_bytes());
                 out.extend_from_slice(&report.queued_us.to_be_bytes());
                 out.extend_from_slice(&report.latency_us.to_be_bytes());
+                if let Some(Arrival { first_us, last_us, is_repaired }) = report.arrival {
+                    out.extend_from_slice(&first_us.to_be_bytes());
+                    out.extend_from_slice(&last_us.to_be_bytes());
+                    out.push(if is_repaired { REPAIRED } else { WHOLE });
+                }
             }
             Self::Goodbye { reason } => out.extend_from_slice(&[GOODBYE, code_of(*reason)]),
         }
@@ -222,6 +259,7 @@ mod tests {
                 bytes: 4,
                 queued_us: 5,
                 latency_us: 6,
+                arrival: None,
             }),
         ];
         samples.extend((0..=8).map(|c| Message::Goodbye { reason: reason_from_code(c) }));
@@ -237,6 +275,18 @@ mod tests {
             assert_eq!(Message::parse(&bytes), Ok(Some(message)));
         }
         assert_eq!(Message::parse(&[200, 1, 2]), Ok(None));
+    }
+
+    #[test]
+    fn an_arrival_is_read_where_there_is_one() {
+        let arrival = Arrival { first_us: u32::MAX, last_us: 7, is_repaired: true };
+        let report = Message::Report(Report { arrival: Some(arrival), ..Report::default() });
+        let bytes = report.to_bytes();
+        assert_eq!(Message::parse(&bytes), Ok(Some(report.clone())));
+        for end in bytes.len() - ARRIVAL_BYTES..bytes.len() {
+            let without = Message::Report(Report::default());
+            assert_eq!(Message::parse(&bytes[..end]), Ok(Some(without)), "cut at {end}");
+        }
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl Sender {
         self.format.ssrc
     }
 
+    /// Packets sent so far, repairs included.
+    pub(crate) fn written(&self) -> u64 {
+        self.next - 1 + self.next_rtx - 1
+    }
+
     /// Sends a frame, with its prefix or without.
     pub(crate) fn send(
         &mut self,

@@ -19,6 +19,8 @@ pub struct HostView {
     pub keyframes: u32,
     /// The newest bitrate asked of the encoder.
     pub bitrate: Option<u32>,
+    /// Whether the encoder is to wait.
+    pub is_held: bool,
 }
 
 /// What a client has told so far.
@@ -34,6 +36,8 @@ pub struct ClientView {
     pub longest_gap: Duration,
     /// Newest frame's latency, as the client knows it.
     pub latency: Option<Duration>,
+    /// When frames were delivered, and how old they were.
+    pub shown: Vec<(Duration, Duration)>,
     /// Why it ended, if it did.
     pub closed: Option<client::CloseReason>,
     /// Whether its link has been up.
@@ -48,6 +52,7 @@ impl HostView {
             }
             host::Event::ViewerLeft { id, .. } => drop(self.connected.remove(id)),
             host::Event::Bitrate(bitrate) => self.bitrate = Some(*bitrate),
+            host::Event::Hold(is_held) => self.is_held = *is_held,
             _ => {}
         }
         self.events.push(event);
@@ -65,6 +70,7 @@ impl ClientView {
             client::Event::Frame(frame) => {
                 self.frames += 1;
                 self.latency = frame.latency_us.map(Duration::from_micros);
+                self.shown.extend(self.latency.map(|latency| (at, latency)));
                 if let Some(last) = self.last_frame_at {
                     self.longest_gap = self.longest_gap.max(at - last);
                 }

@@ -1,5 +1,6 @@
 //! Virtual time, and everything that happens in it.
 
+mod datagrams;
 mod hostile;
 mod signalling;
 
@@ -15,12 +16,12 @@ use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
 use lllsi_core::{
     Certificate, CodedFrame, Input, Machine as _, Output, SignalCommand, SignalEvent, Transmit,
-    stun,
 };
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::invite::Invite;
 use lllsi_proto::rendezvous::ClientId;
 
+use crate::line::{Line, LineState};
 use crate::nat::{Nat, NatKind};
 use crate::net::{Conditions, Rng};
 use crate::view::{ClientView, HostView};
@@ -32,6 +33,7 @@ const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1
 const FRAME_EVERY: Duration = Duration::from_micros(33_333);
 const FRAME_BYTES: usize = 8_000;
 const KEYFRAME_BYTES: usize = 40_000;
+const MAX_BITRATE: u32 = 4_000_000;
 /// Datagrams of the host that are kept.
 const OVERHEARD: usize = 64;
 
@@ -60,6 +62,17 @@ pub struct Setup {
     pub claims: Vec<SocketAddr>,
     /// Of each frame that is no keyframe; there are 30 in a second.
     pub frame_bytes: usize,
+    /// How large the frames of an encoder are that follows the host's pace, in place of `frame_bytes`.
+    pub pictures: Option<Pictures>,
+}
+
+/// Pictures that change all over, as a scrolled page does.
+#[derive(Debug, Clone, Copy)]
+pub struct Pictures {
+    /// Bytes of one that is coded as coarsely as can be.
+    pub least: usize,
+    /// Bytes of one that is coded as finely as makes sense.
+    pub most: usize,
 }
 
 impl Default for Setup {
@@ -76,6 +89,7 @@ impl Default for Setup {
             patience: Duration::ZERO,
             claims: Vec::new(),
             frame_bytes: FRAME_BYTES,
+            pictures: None,
         }
     }
 }
@@ -99,6 +113,8 @@ struct Node {
     address: SocketAddr,
     nat: Option<Nat>,
     conditions: Conditions,
+    /// Its line to the network and from it, if that has limits.
+    lines: Option<(LineState, LineState)>,
     connection: Option<ConnectionId>,
     wake: Instant,
     alive: bool,
@@ -129,6 +145,8 @@ pub struct World {
     identity: HostIdentity,
     certificate: Certificate,
     keyframe_wanted: bool,
+    /// Whether a picture waits until the host wants one.
+    is_late: bool,
     /// Everything that went through the server, as it saw it.
     pub transcript: Vec<String>,
     /// Envelopes for whoever squats a name.
@@ -165,6 +183,7 @@ impl World {
             next_connection: 1,
             certificate: Certificate::generate(),
             keyframe_wanted: true,
+            is_late: false,
             transcript: Vec::new(),
             squatted: Vec::new(),
             meddle: None,
@@ -187,7 +206,7 @@ impl World {
             max_viewers: world.setup.max_viewers,
             terms: world.setup.terms,
             room: world.setup.room.clone(),
-            max_bitrate: 4_000_000,
+            max_bitrate: MAX_BITRATE,
         };
         let host = Box::new(Host::new(begin, config));
         world.add(Machine::Host(host, HostView::default()), address, nat);
@@ -210,7 +229,9 @@ impl World {
         let id = NodeId(self.nodes.len());
         let conditions = self.setup.conditions;
         let (connection, wake) = (None, self.now);
-        self.nodes.push(Node { machine, address, nat, conditions, connection, wake, alive: true });
+        let (lines, alive) = (None, true);
+        let node = Node { machine, address, nat, conditions, lines, connection, wake, alive };
+        self.nodes.push(node);
         self.drain(id);
         id
     }
@@ -367,6 +388,12 @@ impl World {
         self.nodes[id.0].conditions = conditions;
     }
 
+    /// A peer's line to the network and from it, from now on. It comes on top of [`Setup::conditions`].
+    pub fn set_lines(&mut self, id: NodeId, up: Line, down: Line) {
+        let states = (LineState::new(up, self.now), LineState::new(down, self.now));
+        self.nodes[id.0].lines = Some(states);
+    }
+
     /// Lets time pass.
     pub fn run_for(&mut self, time: Duration) {
         self.run_until(time, |_| false);
@@ -394,9 +421,13 @@ impl World {
     // --- How time passes ---
 
     fn after(&mut self, delay: Duration, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    fn at(&mut self, at: Instant, happening: Happening) {
         let id = self.next_happening;
         self.next_happening += 1;
-        self.schedule.push(Reverse((self.now + delay, id)));
+        self.schedule.push(Reverse((at, id)));
         self.happenings.insert(id, happening);
     }
 
@@ -436,7 +467,8 @@ impl World {
             Happening::ToServer { input } => self.server_input(input),
             Happening::Frame => {
                 self.after(FRAME_EVERY, Happening::Frame);
-                if self.nodes[0].alive && !self.is_at_rest {
+                self.is_late = self.host().is_held && self.setup.pictures.is_some();
+                if self.nodes[0].alive && !self.is_at_rest && !self.is_late {
                     self.frame();
                 }
             }
@@ -451,77 +483,25 @@ impl World {
         view.frames += 1;
         view.keyframes += u32::from(keyframe);
         let info = FrameInfo { number: view.frames, ..FrameInfo::default() };
+        let due = view.bitrate.unwrap_or(MAX_BITRATE) as usize / 8 / 30;
+        let (whole, next) = match self.setup.pictures {
+            Some(Pictures { least, most }) => {
+                ((4 * due).clamp(2 * least, 2 * most), due.clamp(least, most))
+            }
+            None => (KEYFRAME_BYTES, self.setup.frame_bytes),
+        };
         let data = if keyframe {
             [
                 &[0, 0, 0, 1, 0x67, 66, 0, 31, 0, 0, 0, 1, 0x68, 206, 0, 0, 0, 1, 0x65][..],
-                &[1; KEYFRAME_BYTES],
+                &vec![1; whole],
             ]
             .concat()
         } else {
-            [&[0, 0, 0, 1, 0x41][..], &vec![1; self.setup.frame_bytes]].concat()
+            [&[0, 0, 0, 1, 0x41][..], &vec![1; next]].concat()
         };
         let (captured_at, encoded_at) = (self.now, self.now);
         let frame = CodedFrame { data: Arc::new(data), keyframe, captured_at, encoded_at, info };
         self.tell_host(host::Action::Send(frame));
-    }
-
-    // --- Datagrams ---
-
-    fn transmit(&mut self, from: NodeId, transmit: &Transmit) {
-        for datagram in transmit.datagrams() {
-            self.send(from, transmit.destination, datagram.to_vec());
-        }
-    }
-
-    fn send(&mut self, from: NodeId, destination: SocketAddr, data: Vec<u8>) {
-        self.sent_bytes += data.len();
-        if from == NodeId::HOST {
-            if self.overheard.len() < OVERHEARD {
-                self.overheard.push(data.clone());
-            }
-            *self.host_sent.entry(destination.ip()).or_default() += 1;
-        }
-        let node = &mut self.nodes[from.0];
-        let source = match &mut node.nat {
-            Some(nat) => nat.outbound(node.address, destination),
-            None => node.address,
-        };
-        let to = self.by_ip.get(&destination.ip()).copied();
-        let out = node.conditions.pass(&mut self.rng);
-        let on =
-            to.map_or(Some(Duration::ZERO), |to| self.nodes[to.0].conditions.pass(&mut self.rng));
-        let (Some(out), Some(on)) = (out, on) else {
-            return;
-        };
-        self.after(out + on, Happening::Datagram { source, destination, data });
-    }
-
-    fn arrive(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
-        if destination == SERVER {
-            let answer = self.server.is_some().then(|| stun::answer(source, data)).flatten();
-            if let (Some(data), Some(to)) = (answer, self.by_ip.get(&source.ip())) {
-                let back = self.nodes[to.0].conditions.pass(&mut self.rng);
-                if let Some(delay) = back {
-                    self.after(
-                        delay,
-                        Happening::Datagram { source: SERVER, destination: source, data },
-                    );
-                }
-            }
-            return;
-        }
-        // Private addresses of others lead nowhere.
-        let Some(&id) = self.by_ip.get(&destination.ip()) else {
-            return;
-        };
-        let node = &self.nodes[id.0];
-        let inner = match &node.nat {
-            Some(nat) => nat.inbound(source, destination),
-            None => (destination == node.address).then_some(destination),
-        };
-        if let (Some(destination), true) = (inner, node.alive) {
-            self.input(id, Stimulus::Datagram { source, destination, data });
-        }
     }
 
     // --- Machines ---
@@ -558,6 +538,11 @@ impl World {
             match step {
                 Plain::Transmit(transmit) => self.transmit(id, &transmit),
                 Plain::Signal(command) => self.command(id, command),
+                Plain::Timeout(_) if id == NodeId::HOST && self.is_late && !self.host().is_held => {
+                    self.is_late = false;
+                    self.frame();
+                    return;
+                }
                 Plain::Timeout(at) => {
                     // A machine that asks to be woken now is woken a moment later: time must pass.
                     self.nodes[id.0].wake = at.max(self.now + Duration::from_micros(100));

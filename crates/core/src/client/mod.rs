@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::control::{Message, Report, SentFrame};
+use lllsi_proto::control::{Arrival, Message, Report, SentFrame};
 use lllsi_proto::invite::{HostKey, Nonce};
 use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
@@ -117,6 +117,8 @@ pub struct Client {
     end_at: Option<Instant>,
     report_at: Option<Instant>,
     reported_at: Instant,
+    /// When the newest frame arrived.
+    arrival: Option<Arrival>,
     /// Packets in the last report, and how many reports in a row told so.
     reported: (u64, u32),
     ping_at: Option<Instant>,
@@ -167,6 +169,7 @@ impl Client {
             end_at: None,
             report_at: None,
             reported_at: now,
+            arrival: None,
             reported: (0, 0),
             ping_at: None,
             pinged_at: now,
@@ -284,9 +287,10 @@ impl Client {
                 self.ping_at = self.ping_at.map(|_| self.now);
             }
             LinkEvent::Rtp(packet) => {
+                // After a rest at once, and with the end of each frame, though some of it may be missing.
+                let is_due = packet.marker || self.is_idle();
+                let soon = if is_due { self.now } else { self.reported_at + REPORT_EVERY };
                 self.assembler.push(self.now, packet);
-                // After a rest at once: the next interval is to tell how fast things come, not how long they did not.
-                let soon = if self.is_idle() { self.now } else { self.reported_at + REPORT_EVERY };
                 self.report_by(soon);
                 self.ping_at = self.ping_at.map(|at| at.min(self.now + PING_EVERY));
             }
@@ -309,7 +313,7 @@ impl Client {
                 let age_us = |made_us| Some(clock.age_us(made_us, now_us)?.max(0).cast_unsigned());
                 self.streams.receive(self.now, THE_HOST, bytes, &age_us);
             }
-            LinkEvent::Message(_) | LinkEvent::KeyframeWanted => {}
+            LinkEvent::Message(_) | LinkEvent::KeyframeWanted | LinkEvent::Feedback(_) => {}
             LinkEvent::Down(LinkError::Silent) if self.away.is_none() && self.come_back() => {}
             LinkEvent::Down(LinkError::Closed) if self.server.is_connected() => {
                 self.end_at = Some(self.now + REASON_PATIENCE);
@@ -365,6 +369,12 @@ impl Client {
                 let queued_us = self.delay.above_shortest(self.now, delay_us);
                 self.queued_us = self.queued_us.max(queued_us);
             }
+            let wrapping = |at| self.micros(at) as u32;
+            self.arrival = Some(Arrival {
+                first_us: wrapping(frame.first_packet_at),
+                last_us: wrapping(frame.complete_at),
+                is_repaired: frame.is_repaired,
+            });
             self.report_by(self.now);
             self.event(Event::Frame(frame));
         }
@@ -427,6 +437,7 @@ impl Client {
             // What was under way before says nothing about now.
             queued_us: std::mem::take(&mut self.queued_us),
             latency_us: self.latency_us,
+            arrival: self.arrival,
         }
     }
 

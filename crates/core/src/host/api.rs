@@ -173,8 +173,10 @@ pub enum Event {
     Stream(streams::Event),
     /// The next frame should be a keyframe.
     KeyframeWanted,
-    /// The encoder should aim at this rate, bit/s.
+    /// The encoder should aim at this rate, bit/s. The first one comes with the first viewer.
     Bitrate(u32),
+    /// Whether the next picture should wait, before it is coded: another frame would only wait on the viewers' paths.
+    Hold(bool),
     /// It is over; no event follows.
     Closed(CloseReason),
 }

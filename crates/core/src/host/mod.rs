@@ -26,6 +26,7 @@ mod claims;
 mod door;
 mod frames;
 mod invitation;
+mod pace;
 mod rest;
 mod signalling;
 #[cfg(any(test, feature = "testing"))]
@@ -53,6 +54,7 @@ use checks::Checks;
 use claims::Claims;
 use door::Door;
 use frames::Sending;
+use pace::Pace;
 use rest::Rest;
 use viewer::{Renamed, Step, Viewer};
 
@@ -105,7 +107,7 @@ pub struct Host {
     arrivals: VecDeque<(Instant, ClientId)>,
     keyframe_wanted: bool,
     keyframe_at: Instant,
-    bitrate: u32,
+    pace: Pace,
     rate_at: Instant,
     rest: Rest,
     frames: u64,
@@ -131,7 +133,7 @@ impl Host {
         let run = [a, b, c, d];
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
-            bitrate: config.max_bitrate,
+            pace: Pace::default(),
             server: Server::connect(now, &seed),
             place: Arc::new(place),
             seed,
@@ -204,6 +206,7 @@ impl Host {
         }
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
+            self.reconsider_room();
             self.reconsider_bitrate();
             self.ping_those_at_rest();
         }
@@ -321,22 +324,6 @@ impl Host {
             self.keyframe_wanted = false;
             self.keyframe_at = self.now + KEYFRAME_EVERY;
             self.event(Event::KeyframeWanted);
-        }
-    }
-
-    /// One encode serves all viewers, so the narrowest path that still reports decides.
-    fn reconsider_bitrate(&mut self) {
-        let allowed = self.viewers.values().filter_map(|v| v.allowed_bitrate(self.now));
-        let bitrate = match allowed.reduce(f64::min) {
-            Some(bitrate) => bitrate as u32,
-            None if self.viewers.values().any(|v| v.is_up()) => return,
-            None => self.limits.max as u32,
-        };
-        let changed =
-            bitrate.abs_diff(self.bitrate) > self.bitrate / 20 || bitrate == self.limits.max as u32;
-        if changed && bitrate != self.bitrate {
-            self.bitrate = bitrate;
-            self.event(Event::Bitrate(bitrate));
         }
     }
 
@@ -471,12 +458,14 @@ impl Host {
         if let Step::Leave(reason) = step {
             return self.remove(id, deadline, reason);
         }
-        let after = viewer.deadline();
+        let (after, is_full) = (viewer.deadline(), viewer.is_full(self.now));
         if after != deadline {
             self.deadlines.remove(&(deadline, id));
             self.deadlines.insert((after, id));
         }
+        self.note_room(id, is_full);
         if is_new {
+            self.reconsider_bitrate();
             self.replace(id);
         }
     }
@@ -486,6 +475,7 @@ impl Host {
             return;
         };
         self.deadlines.remove(&(deadline, id));
+        self.note_room(id, false);
         self.counters.ignored += viewer.ignored();
         self.counters.faults += u64::from(reason == LeftReason::Fault);
         for source in viewer.sources() {

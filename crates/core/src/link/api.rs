@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use bytes::Bytes;
 use lllsi_proto::control::Message;
-use lllsi_rtc::{Closed, NegotiationError};
+use lllsi_rtc::{Closed, NegotiationError, PacketResult};
 
 use super::{PUNCH_TIMEOUT, SILENCE};
 use crate::assemble::Packet;
@@ -87,6 +87,8 @@ pub(crate) enum LinkEvent {
     Rtp(Packet),
     KeyframeWanted,
     Down(LinkError),
+    /// When packets arrived, as the other side says.
+    Feedback(Vec<PacketResult>),
 }
 
 impl From<Closed> for LinkError {

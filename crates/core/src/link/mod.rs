@@ -358,6 +358,11 @@ impl Link {
         self.drain(now);
     }
 
+    /// RTP packets sent so far, repairs included.
+    pub(crate) fn packets_sent(&self) -> u64 {
+        self.transport.packets_sent()
+    }
+
     /// The track that pictures go out on.
     fn outgoing(&self) -> Option<Track> {
         self.transport.outgoing().next()
@@ -457,8 +462,12 @@ impl Link {
             }
             Event::Packet(_, packet) if self.is_up() => {
                 self.heard_at = now;
-                let lllsi_rtc::Packet { index, marker, payload, .. } = packet;
-                self.events.push_back(LinkEvent::Rtp(Packet { seq: index, marker, payload }));
+                let lllsi_rtc::Packet { index, marker, is_repair, payload, .. } = packet;
+                let packet = Packet { seq: index, marker, is_repair, payload };
+                self.events.push_back(LinkEvent::Rtp(packet));
+            }
+            Event::Feedback(results) if self.is_up() => {
+                self.events.push_back(LinkEvent::Feedback(results));
             }
             Event::KeyframeRequest(_) if self.is_up() => {
                 self.events.push_back(LinkEvent::KeyframeWanted);

@@ -50,6 +50,10 @@ impl Outbox<machine::Event> for Sorter {
                 self.desk.set_bitrate(bitrate);
                 return Ok(());
             }
+            machine::Event::Hold(is_held) => {
+                self.desk.set_held(is_held);
+                return Ok(());
+            }
             machine::Event::Closed(reason) => {
                 if let Some(error) = self.desk.take_failure() {
                     self.mailbox.put_event(HostEvent::SourceFailed(error));

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use lllsi_media::picture::I420;
 
+use super::IDLE;
 use crate::stages::Summary;
 
 /// Figures of the pipeline since they were last taken.
@@ -46,6 +47,8 @@ pub(super) struct Orders {
     pub(super) spare: Option<Canvas>,
     pub(super) keyframe: bool,
     pub(super) bitrate: Option<u32>,
+    /// Pictures are to wait: the viewers' paths are full.
+    pub(super) held: bool,
     pub(super) watched: bool,
     pub(super) stop: bool,
     /// Why there are no more pictures.
@@ -75,6 +78,11 @@ impl Desk {
 
     pub(crate) fn set_bitrate(&self, bitrate: u32) {
         self.order(|orders| orders.bitrate = Some(bitrate));
+    }
+
+    /// Whether pictures are to wait before they are coded. The newest counts once they need not.
+    pub(crate) fn set_held(&self, held: bool) {
+        self.order(|orders| orders.held = held);
     }
 
     /// Whether anybody watches: without viewers nothing is encoded.
@@ -116,12 +124,16 @@ impl Desk {
         replaced.or_else(|| orders.spare.take()).unwrap_or_default()
     }
 
-    /// Waits for something to encode, until `deadline`.
+    /// Waits for something to encode, until `deadline`, or longer while pictures are to wait.
     pub(super) fn wait(&self, deadline: Instant) -> MutexGuard<'_, Orders> {
         let mut orders = self.lock();
         loop {
-            let work = orders.watched && (orders.taken.is_some() || orders.keyframe);
-            let left = deadline.saturating_duration_since(Instant::now());
+            let held = orders.watched && orders.held;
+            let work = orders.watched && !held && (orders.taken.is_some() || orders.keyframe);
+            let left = match held {
+                true => IDLE,
+                false => deadline.saturating_duration_since(Instant::now()),
+            };
             if work || orders.stop || left.is_zero() {
                 return orders;
             }

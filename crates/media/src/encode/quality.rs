@@ -12,8 +12,8 @@ use std::time::Duration;
 const FINEST: f64 = 20.0;
 /// The finest for a picture at rest: luma differs by a step or two, and less is not seen.
 const FINEST_AT_REST: f64 = 14.0;
-/// The coarsest: text can still be read. Beyond it a lower frame rate serves better.
-const COARSEST: f64 = 42.0;
+/// The coarsest that H.264 has.
+const COARSEST: f64 = 51.0;
 /// How much finer a picture may be than the one before, in steps of the quantiser.
 const REFINEMENT: f64 = 2.0;
 /// Pictures' worth of bits that a keyframe, or a whole new picture, may take.
@@ -35,6 +35,8 @@ const STEP_SHARE: f64 = 0.1;
 const KEYFRAME_WEIGHT: f64 = 48.0;
 /// A change is a new picture if it is this many times as large as usual, and by this much larger.
 const UNUSUAL: (f64, f64) = (4.0, 0.05);
+/// After a pause of so many usual intervals what moved is so far away that the encoder does not find it again.
+const PAUSE: f64 = 1.7;
 
 /// The state of the policy.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub(super) struct Quality {
     last: f64,
     /// Until when the debt is reckoned, in seconds.
     time: f64,
+    /// Between two pictures that follow each other, in seconds.
+    interval: f64,
 }
 
 impl Quality {
@@ -69,6 +73,7 @@ impl Quality {
             change: 0.0,
             last: COARSEST,
             time: 0.0,
+            interval: 1.0 / f64::from(fps),
         }
     }
 
@@ -80,14 +85,16 @@ impl Quality {
     /// in seconds.
     pub(super) fn quantiser(&mut self, kind: Kind, change: f64, time: f64) -> u8 {
         // What was not used is lost: a path does not store it either.
-        self.debt = (self.debt - (time - self.time).max(0.0) * self.bitrate).max(0.0);
+        let passed = (time - self.time).max(0.0);
+        self.debt = (self.debt - passed * self.bitrate).max(0.0);
         self.time = time;
+        let is_new = self.is_new(change) || passed > PAUSE * self.interval;
+        // A picture once a second and less is no motion.
+        self.interval = (self.interval * 3.0 + passed.min(1.0)) / 4.0;
         let wanted = match kind {
             Kind::Again => (self.last - self.refinement()).max(FINEST_AT_REST),
             Kind::Keyframe => self.affordable(self.keyframe, BURST),
-            Kind::Next if self.is_new(change) => {
-                self.affordable(self.usual.max(self.keyframe * change), BURST)
-            }
+            Kind::Next if is_new => self.affordable(self.usual.max(self.keyframe * change), BURST),
             Kind::Next => self.affordable(self.usual, 1.0).max(self.last - REFINEMENT).max(FINEST),
         };
         wanted.round().clamp(FINEST_AT_REST, COARSEST) as u8
@@ -129,7 +136,8 @@ impl Quality {
             }
             Kind::Keyframe => self.keyframe = weight,
             Kind::Next => {
-                self.usual = (self.usual + weight) / 2.0;
+                // Pictures that cost much and little in turn are coded as the dear ones: those are the late ones.
+                self.usual = weight.max((self.usual * 3.0 + weight) / 4.0);
                 self.change = (self.change + change) / 2.0;
             }
         }
@@ -273,7 +281,7 @@ mod tests {
             let kind = [Kind::Next, Kind::Again, Kind::Keyframe][odd as usize % 3];
             let change = f64::from(odd % 100) / 99.0;
             let q = quality.quantiser(kind, change, f64::from(odd >> 10));
-            assert!((14..=42).contains(&q));
+            assert!((14..=51).contains(&q));
             quality.coded(kind, change, q, f64::from(odd >> 4));
             assert!(quality.again_after() <= Some(Duration::from_secs(10)));
         }

@@ -46,6 +46,11 @@ impl Transport {
         self.send_feedback(now);
     }
 
+    /// RTP packets of all tracks sent so far, repairs included.
+    pub fn packets_sent(&self) -> u64 {
+        self.senders.iter().map(|(_, sender)| sender.written()).sum()
+    }
+
     /// Packets of a track before this one are not waited for any more.
     pub fn forget_before(&mut self, track: Track, index: u64) {
         if let Some((_, receiver)) = self.receivers.iter_mut().find(|(of, _)| *of == track) {

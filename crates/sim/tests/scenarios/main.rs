@@ -1,6 +1,7 @@
 //! What must hold whatever networks and people do: each scenario over many seeds.
 
 mod hostile;
+mod lines;
 mod network;
 mod rooms;
 mod streams;

@@ -5,7 +5,7 @@ use lllsi_core::host::{self, LeftReason};
 use lllsi_core::{Arrivals, LinkError, Machine, Path};
 use lllsi_proto::invite::{Invite, Secret};
 use lllsi_proto::sealed::PartReason;
-use lllsi_sim::{Conditions, NatKind, NodeId, Setup, World};
+use lllsi_sim::{Conditions, Line, NatKind, NodeId, Setup, World};
 
 use crate::{for_seeds, for_some_seeds, ms, secs, watching};
 
@@ -487,13 +487,17 @@ fn an_invitation_ends_by_uses_by_time_and_by_renewal_and_viewers_stay() {
 #[test]
 fn one_encode_serves_all_and_a_narrow_path_lowers_the_rate() {
     for_seeds(|seed| {
-        let (mut world, _) = watching(Setup { seed, ..Setup::default() });
+        let (mut world, narrow) = watching(Setup { seed, ..Setup::default() });
         for name in ["Bob", "Cyd", "Dan"] {
             let id = world.join(name);
             assert!(world.run_until(secs(5), |w| w.client(id).frames > 10));
         }
         assert_eq!(world.host_machine().frames(), u64::from(world.host().frames));
-        assert_eq!(world.host().bitrate, None, "nothing stands in the way");
         assert!(world.host().keyframes < 10);
+        let wide = world.host().bitrate;
+        assert_eq!(wide, Some(4_000_000), "nothing stands in the way");
+        world.set_lines(narrow, Line::default(), Line::of_rate(1.5e6, 50_000, ms(0)));
+        world.run_for(secs(2));
+        assert!(world.host().bitrate < Some(1_600_000), "{:?}", world.host().bitrate);
     });
 }

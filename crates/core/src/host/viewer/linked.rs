@@ -9,33 +9,12 @@ use lllsi_rtc::Frame;
 use super::{Stage, Step, Viewer};
 use crate::host::Event;
 use crate::link::{Lane, LinkEvent};
-use crate::rate::{self, Estimate, Limits, Sample};
+use crate::rate::{Estimate, Limits};
 use crate::streams::Streams;
 use crate::{CodedFrame, FAR_FUTURE, micros_since};
 
 /// A viewer may ask for a keyframe this often, or once in a round trip if that is longer: the last one may be under way.
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(500);
-/// Reports are gathered for this long before they change the rate. They come with frames: 30 in a second make three of them.
-const RATE_INTERVAL: Duration = Duration::from_millis(90);
-
-/// What a viewer reports.
-pub(super) struct Reports {
-    pub(super) newest: Report,
-    /// When that came.
-    pub(super) at: Instant,
-    /// Up to where reports have been counted, and when.
-    counted: (Report, Instant),
-    /// The longest since then.
-    queued_us: u32,
-}
-
-impl Reports {
-    pub(super) fn new(now: Instant) -> Self {
-        let none = Report::default();
-        Self { newest: none, at: now, counted: (none, now), queued_us: 0 }
-    }
-}
-
 /// A viewer's pings are answered this often: an answer is longer than a ping.
 const PONG_PAUSE: Duration = Duration::from_millis(5);
 
@@ -52,7 +31,17 @@ impl Viewer {
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
             link.send_frame(now, frame.captured_at, info, packets, self.hello.frame_info);
+            if let Some(estimate) = &mut self.estimate {
+                let bytes = packets.payloads.iter().map(|payload| payload.len() as u32).sum();
+                let size = (packets.payloads.len() as u32, bytes);
+                estimate.sent(now, info.number, size, link.packets_sent());
+            }
         }
+    }
+
+    /// Whether its path carries as much as may be under way: another frame would only wait there.
+    pub(in crate::host) fn is_full(&mut self, now: Instant) -> bool {
+        self.wants_pictures && self.estimate.as_mut().is_some_and(|e| !e.has_room(now))
     }
 
     /// For a hostile host of the tests.
@@ -181,8 +170,8 @@ impl Viewer {
         match event {
             LinkEvent::Up(path) => {
                 self.path = Some(path);
-                self.estimate = Some(Estimate::new(limits));
-                self.reports = Reports::new(now);
+                self.estimate = Some(Estimate::new(now, limits));
+                self.report = (Report::default(), now);
                 let name = self.hello.name.clone();
                 self.events.push_back(Event::ViewerConnected { id: self.id, name, path });
                 self.events.push_back(Event::KeyframeWanted);
@@ -205,8 +194,18 @@ impl Viewer {
                     link.send_pulse(now, &[Message::Pong { sent_us, received_us, newest }]);
                 }
             }
-            LinkEvent::Message(Message::Report(report)) => self.reported(now, report, limits),
+            LinkEvent::Message(Message::Report(report)) => {
+                self.report = (report, now);
+                if let Some(estimate) = &mut self.estimate {
+                    estimate.reported(now, &report);
+                }
+            }
             LinkEvent::Message(Message::Goodbye { reason }) => return Step::Leave(reason.into()),
+            LinkEvent::Feedback(packets) => {
+                if let Some(estimate) = &mut self.estimate {
+                    estimate.fed_back(now, &packets);
+                }
+            }
             LinkEvent::Message(_) | LinkEvent::Rtp(_) => {}
             LinkEvent::Ready => streams.join(now, self.id, self.ticket),
             LinkEvent::Stream(bytes) => {
@@ -218,29 +217,5 @@ impl Viewer {
             LinkEvent::Down(error) => return Step::Leave(error.into()),
         }
         Step::Stay
-    }
-
-    /// Takes a report. Those of single frames are gathered: of so few packets a share of missing ones means nothing.
-    fn reported(&mut self, now: Instant, report: Report, limits: Limits) {
-        self.reports.newest = report;
-        self.reports.at = now;
-        self.reports.queued_us = self.reports.queued_us.max(report.queued_us);
-        let (last, at) = self.reports.counted;
-        let interval = now.saturating_duration_since(at);
-        if interval < RATE_INTERVAL {
-            return;
-        }
-        self.reports.counted = (report, now);
-        let packets = report.packets.wrapping_sub(last.packets);
-        // Counters that went back tell nothing.
-        let missed = report.missed.wrapping_sub(last.missed).cast_signed().max(0).cast_unsigned();
-        let queued_us = std::mem::take(&mut self.reports.queued_us);
-        let sample = Sample {
-            interval,
-            received: report.bytes.wrapping_sub(last.bytes) as f64 * 8.0 / interval.as_secs_f64(),
-            loss: f64::from(missed) / f64::from(packets.saturating_add(missed).max(1)),
-            queue: Duration::from_micros(queued_us.into()),
-        };
-        self.estimate = self.estimate.map(|e| rate::next(e, &sample, limits));
     }
 }

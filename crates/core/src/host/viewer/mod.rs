@@ -20,7 +20,6 @@ use crate::link::Link;
 use crate::rate::Estimate;
 use crate::seal::{Binding, Channel, Responder, derive};
 use crate::{FAR_FUTURE, Ignored, LinkError, Path, Transmit};
-use linked::Reports;
 
 /// Candidates kept for a client that waits in the lobby.
 const MAX_EARLY_CANDIDATES: usize = 20;
@@ -105,7 +104,8 @@ pub(super) struct Viewer {
     /// Whether it wants pictures at all.
     wants_pictures: bool,
     path: Option<Path>,
-    reports: Reports,
+    /// Its newest report, and when that came.
+    report: (Report, Instant),
     estimate: Option<Estimate>,
     ufrag: Option<String>,
     renamed: Option<Renamed>,
@@ -168,7 +168,7 @@ impl Viewer {
             owed_keyframe: false,
             wants_pictures: true,
             path: None,
-            reports: Reports::new(now),
+            report: (Report::default(), now),
             estimate: None,
             ufrag: None,
             renamed: None,
@@ -278,8 +278,8 @@ impl Viewer {
             name: self.hello.name.clone(),
             state,
             path: self.path,
-            report: self.reports.newest,
-            bitrate: self.estimate.map_or(0.0, |e| e.bitrate),
+            report: self.report.0,
+            bitrate: self.estimate.as_ref().map_or(0.0, Estimate::bitrate),
             withheld_checks: self.withheld_checks,
             ignored: self.ignored(),
         }
@@ -294,9 +294,11 @@ impl Viewer {
         ignored
     }
 
-    pub(super) fn allowed_bitrate(&self, now: Instant) -> Option<f64> {
-        let fresh = now < self.reports.at + REPORT_STALE;
-        self.estimate.filter(|_| self.is_up() && fresh).map(|e| e.bitrate)
+    /// What its path carries, bit/s, and whether it has shown that.
+    pub(super) fn allowed_bitrate(&self, now: Instant) -> Option<(f64, bool)> {
+        let fresh = now < self.report.1 + REPORT_STALE;
+        let estimate = self.estimate.as_ref().filter(|_| self.is_up() && fresh)?;
+        Some((estimate.bitrate(), estimate.is_known()))
     }
 
     // --- Admission ---

@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod bench;
 #[cfg(target_os = "linux")]
+mod lines;
+#[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
 mod peers;
@@ -27,6 +29,15 @@ fn main() -> std::process::ExitCode {
             return ExitCode::from(2);
         }
     };
+    if !options.lines.is_empty() {
+        let all = lines::run(&options);
+        all.iter().for_each(|seen| match options.json {
+            true => println!("{}", seen.json()),
+            false => println!("{}", seen.row()),
+        });
+        let is_blind = all.iter().any(lines::Seen::is_blind);
+        return if is_blind { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
     let outcomes = bench::run(&options);
     if options.json {
         outcomes.iter().for_each(|outcome| println!("{}", report::json(outcome)));

@@ -1,17 +1,21 @@
 //! The command line.
 
+use crate::lines;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
 Glass to glass: how long a picture takes from paint to paint, between two displays of its own.
 
-Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc] [--json]
+Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc | --line NAME…] [--json]
 
   --size WxH    Size of both screens; may be repeated [default: 1280x720 and 1920x1080]
   --seconds N   How long to measure while the screen scrolls, and half as long the other times [default: 15]
   --lllsi PATH  The program to measure [default: `lllsi` beside this one]
   --peer vnc    Measure TigerVNC too: packages tigervnc-scraping-server and tigervnc-viewer
+  --line NAME…  Over a line of this name instead, or `all`; needs root. All but the first ones have 80 ms there and back:
+                clean, loss1, loss5, loss10 (% lost), cuts (80 ms every 3 s), jitter (30 ms more or less),
+                far (300 ms, 1 % lost), 8M, 3M, 2M, 1M, 300k (bit/s from the host)
   --json        One JSON object for each size and program instead of a table";
 
 #[derive(Debug, PartialEq)]
@@ -20,6 +24,7 @@ pub(crate) struct Options {
     pub(crate) time: Duration,
     pub(crate) lllsi: PathBuf,
     pub(crate) vnc: bool,
+    pub(crate) lines: Vec<String>,
     pub(crate) json: bool,
 }
 
@@ -28,7 +33,8 @@ impl Options {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let beside = std::env::current_exe().unwrap_or_default().with_file_name("lllsi");
         let time = Duration::from_secs(15);
-        let mut options = Self { sizes: vec![], time, lllsi: beside, vnc: false, json: false };
+        let (sizes, lines) = (vec![], vec![]);
+        let mut options = Self { sizes, time, lllsi: beside, vnc: false, lines, json: false };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
@@ -38,6 +44,11 @@ impl Options {
                 "--peer" => match value()?.as_str() {
                     "vnc" => options.vnc = true,
                     other => return Err(format!("peer `{other}` is unknown")),
+                },
+                "--line" => match value()?.as_str() {
+                    "all" => options.lines.extend(lines::NAMES.map(String::from)),
+                    name if lines::named(name).is_some() => options.lines.push(name.into()),
+                    other => return Err(format!("line `{other}` is unknown")),
                 },
                 "--json" => options.json = true,
                 "-h" | "--help" => return Ok(None),

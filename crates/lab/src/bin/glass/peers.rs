@@ -1,7 +1,7 @@
 //! The programs that carry pictures from one display to the other.
 
 use crate::program::Program;
-use lllsi_lab::XServer;
+use lllsi_lab::{Network, Side, XServer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -33,6 +33,27 @@ impl Peers {
         let mut host = Program::start("The host", command.args(["--seconds", &limit]));
         let ready = host.event("ready");
         let mut command = Command::new(path);
+        command.args(["--json", "join", "--seconds", &limit]).env("DISPLAY", target.display());
+        command.env("LLLSI_LINK", ready["link"].as_str().expect("`ready` has a link"));
+        Self { system: "LLLSI", host, viewer: Program::start("The viewer", &mut command) }
+    }
+
+    /// LLLSI on two machines, the host with its own server at the near end of the line.
+    pub(crate) fn over(
+        network: &Network,
+        path: &Path,
+        source: &XServer,
+        target: &XServer,
+        limit: Duration,
+    ) -> Self {
+        let limit = limit.as_secs().to_string();
+        let screen = format!("screen{}", source.display());
+        let listen = format!("{}:0", Side::Near.address());
+        let mut command = network.command(Side::Near, path);
+        command.args(["--json", "host", "--source", &screen, "--listen", &listen]);
+        let mut host = Program::start("The host", command.args(["--seconds", &limit]));
+        let ready = host.event("ready");
+        let mut command = network.command(Side::Far, path);
         command.args(["--json", "join", "--seconds", &limit]).env("DISPLAY", target.display());
         command.env("LLLSI_LINK", ready["link"].as_str().expect("`ready` has a link"));
         Self { system: "LLLSI", host, viewer: Program::start("The viewer", &mut command) }

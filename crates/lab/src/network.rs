@@ -1,0 +1,210 @@
+//! Two machines and the [line](mod@lllsi_sim::line) between them: network namespaces, and a forwarder in user space. Needs root.
+#![allow(unsafe_code)]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lllsi_sim::{Line, LineState, Rng};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::ioctl::{Setter, ioctl};
+
+/// How soon a dropped network ends.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// The most bytes of a packet.
+const MTU: usize = 1500;
+/// `TUNSETIFF` of linux/if_tun.h.
+const SET_INTERFACE: u32 = 0x4004_54ca;
+/// `IFF_TUN | IFF_NO_PI`: IP packets without anything before them.
+const PLAIN_PACKETS: u16 = 0x0001 | 0x1000;
+
+/// Which of the two machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one at whose end the line begins.
+    Near,
+    /// The other.
+    Far,
+}
+
+impl Side {
+    const BOTH: [Self; 2] = [Self::Near, Self::Far];
+
+    /// Its address.
+    #[must_use]
+    pub fn address(self) -> &'static str {
+        match self {
+            Self::Near => "10.77.0.1",
+            Self::Far => "10.77.0.2",
+        }
+    }
+}
+
+/// Two machines with a line between them, until it is dropped.
+#[derive(Debug)]
+pub struct Network {
+    name: String,
+    stop: Arc<AtomicBool>,
+    carried: Arc<[AtomicU64; 2]>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Network {
+    /// Makes them. `up` leads from [`Side::Near`] to [`Side::Far`].
+    ///
+    /// # Panics
+    ///
+    /// Without root, `ip` or `/dev/net/tun`.
+    #[must_use]
+    pub fn start(up: Line, down: Line) -> Self {
+        let name = format!("lllsi-{}", std::process::id());
+        let ends = Side::BOTH.map(|side| {
+            let (space, device) = (space(&name, side), format!("lllsi{}", side as u8));
+            let _ = Command::new("ip").args(["netns", "del", &space]).output();
+            let end = tun(&device);
+            let address = format!("{}/24", side.address());
+            for words in [
+                format!("netns add {space}"),
+                format!("link set {device} netns {space}"),
+                format!("-n {space} address add {address} dev {device}"),
+                format!("-n {space} link set lo up"),
+                format!("-n {space} link set {device} mtu {MTU} up"),
+            ] {
+                ip(&words);
+            }
+            end
+        });
+        let (stop, carried) = (Arc::<AtomicBool>::default(), Arc::<[AtomicU64; 2]>::default());
+        let now = Instant::now();
+        let mut forwarder = Forwarder {
+            ends,
+            lines: [up, down].map(|line| LineState::new(line, now)),
+            rng: Rng::new(1),
+            waiting: BinaryHeap::new(),
+            number: 0,
+            carried: Arc::clone(&carried),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || forwarder.run(&stopped));
+        Self { name, stop, carried, thread: Some(thread) }
+    }
+
+    /// A program on one of the machines.
+    #[must_use]
+    pub fn command(&self, side: Side, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &space(&self.name, side)]).arg(program);
+        command
+    }
+
+    /// Bytes that have entered the line from this side, whether they arrived or not.
+    #[must_use]
+    pub fn sent(&self, side: Side) -> u64 {
+        self.carried[side as usize].load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for side in Side::BOTH {
+            let _ = Command::new("ip").args(["netns", "del", &space(&self.name, side)]).output();
+        }
+    }
+}
+
+fn space(name: &str, side: Side) -> String {
+    format!("{name}-{}", side as u8)
+}
+
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).output();
+    let done = done.unwrap_or_else(|error| panic!("`ip` does not start: {error}"));
+    let complaint = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "`ip {words}`, which needs root: {complaint}");
+}
+
+/// A network device whose packets are read and written here.
+fn tun(name: &str) -> File {
+    let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    let file = file.unwrap_or_else(|error| panic!("/dev/net/tun, which needs root: {error}"));
+    // `struct ifreq`: a name of 16 bytes, then flags.
+    let mut request = [0u8; 40];
+    request[..name.len()].copy_from_slice(name.as_bytes());
+    request[16..18].copy_from_slice(&PLAIN_PACKETS.to_ne_bytes());
+    // SAFETY: this request takes a pointer to an `ifreq`, which has 40 bytes.
+    let done = unsafe { ioctl(&file, Setter::<SET_INTERFACE, [u8; 40]>::new(request)) };
+    done.unwrap_or_else(|error| panic!("a TUN device, which needs root: {error}"));
+    rustix::io::ioctl_fionbio(&file, true).expect("a file need not block");
+    file
+}
+
+/// A packet on its way: when it arrives, its number, from where, and its bytes.
+type Waiting = Reverse<(Instant, u64, usize, Vec<u8>)>;
+
+struct Forwarder {
+    ends: [File; 2],
+    /// From each end.
+    lines: [LineState; 2],
+    rng: Rng,
+    waiting: BinaryHeap<Waiting>,
+    number: u64,
+    carried: Arc<[AtomicU64; 2]>,
+}
+
+impl Forwarder {
+    fn run(&mut self, stop: &AtomicBool) {
+        let mut packet = [0; 65_536];
+        while !stop.load(Ordering::Relaxed) {
+            self.wait();
+            for from in 0..2 {
+                while let Ok(len) = self.ends[from].read(&mut packet) {
+                    self.take(from, &packet[..len]);
+                }
+            }
+            self.deliver();
+        }
+    }
+
+    /// Until a packet comes, or one is due.
+    fn wait(&self) {
+        let due = self
+            .waiting
+            .peek()
+            .map(|Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
+        let timeout = due.unwrap_or(LOOK_UP).min(LOOK_UP);
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.as_nanos() as _ };
+        let [near, far] = &self.ends;
+        let mut ready = [near, far].map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN));
+        // An interruption makes it look once more.
+        let _ = poll(&mut ready, Some(&timeout));
+    }
+
+    fn take(&mut self, from: usize, packet: &[u8]) {
+        self.carried[from].fetch_add(packet.len() as u64, Ordering::Relaxed);
+        if let Some(at) = self.lines[from].pass(Instant::now(), packet.len(), &mut self.rng) {
+            self.number += 1;
+            self.waiting.push(Reverse((at, self.number, from, packet.to_vec())));
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = Instant::now();
+        while self.waiting.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            if let Some(Reverse((_, _, from, packet))) = self.waiting.pop() {
+                // A machine that takes no more loses it.
+                let _ = self.ends[1 - from].write(&packet);
+            }
+        }
+    }
+}

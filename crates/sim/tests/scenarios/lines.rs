@@ -1,0 +1,144 @@
+//! The lines people have: what a viewer sees of pictures that change all over, 30 times a second. Each scenario prints its figures.
+
+use std::time::Duration;
+
+use lllsi_core::Machine;
+use lllsi_sim::{Conditions, Cut, Line, NodeId, Pictures, Setup, World};
+
+use crate::{for_some_seeds, ms, secs};
+
+const SEEDS: u64 = 6;
+/// A page of text that scrolls, 720p.
+const PAGE: Pictures = Pictures { least: 3_000, most: 16_000 };
+/// A page of text that scrolls, 720p, as finely as it is on most lines.
+const TEXT: Pictures = Pictures { least: 3_000, most: 6_000 };
+/// A film: it takes what is allowed.
+const FILM: Pictures = Pictures { least: 6_000, most: 60_000 };
+
+/// What a viewer saw.
+#[derive(Debug)]
+struct Seen {
+    /// From capture to complete arrival, ms.
+    p50: u128,
+    p95: u128,
+    fps: f64,
+    /// Seconds in which no new picture came for more than 200 ms.
+    frozen: f64,
+}
+
+/// A host behind a line, and a viewer.
+struct Session {
+    world: World,
+    viewer: NodeId,
+    /// When their link was up.
+    begin: Duration,
+}
+
+impl Session {
+    fn start(seed: u64, pictures: Pictures, up: Line) -> Self {
+        let conditions = Conditions { delay: ms(0), ..Conditions::default() };
+        let setup = Setup { seed, pictures: Some(pictures), conditions, ..Setup::default() };
+        let mut world = World::new(setup);
+        let down = Line { rates: Vec::new(), queue: usize::MAX, ..up.clone() };
+        world.set_lines(NodeId::HOST, up, down);
+        let viewer = world.join("Ada");
+        let is_up = |w: &World| w.client(viewer).connected_at.is_some();
+        assert!(world.run_until(secs(5), is_up), "no link");
+        let begin = world.elapsed();
+        Self { world, viewer, begin }
+    }
+
+    /// What was seen between two moments after the beginning.
+    fn seen(&mut self, from: Duration, to: Duration) -> Seen {
+        let (from, to) = (self.begin + from, self.begin + to);
+        self.world.run_for(to.saturating_sub(self.world.elapsed()));
+        let shown = &self.world.client(self.viewer).shown;
+        let shown: Vec<_> = shown.iter().filter(|(at, _)| (from..to).contains(at)).collect();
+        let mut latencies: Vec<_> = shown.iter().map(|(_, latency)| latency.as_millis()).collect();
+        latencies.sort_unstable();
+        let of = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
+        let times = std::iter::once(from).chain(shown.iter().map(|(at, _)| *at));
+        let times: Vec<_> = times.chain([to]).collect();
+        let gaps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+        let frozen: Duration = gaps.filter(|gap| *gap > ms(200)).sum();
+        Seen {
+            p50: of(50).unwrap_or(u128::MAX),
+            p95: of(95).unwrap_or(u128::MAX),
+            fps: shown.len() as f64 / (to - from).as_secs_f64(),
+            frozen: frozen.as_secs_f64(),
+        }
+    }
+
+    /// From the link to the first picture.
+    fn first(&self) -> Option<Duration> {
+        self.world.client(self.viewer).shown.first().map(|(at, _)| at.saturating_sub(self.begin))
+    }
+
+    /// What the host thinks that the path carries, bit/s.
+    fn estimate(&self) -> f64 {
+        self.world.host_machine().status().viewers.first().map_or(0.0, |viewer| viewer.bitrate)
+    }
+}
+
+/// 80 ms there and back, without limits.
+fn line() -> Line {
+    Line { delay: ms(40), ..Line::default() }
+}
+
+#[test]
+fn a_narrow_line_shows_a_picture_within_the_first_second_and_scrolls() {
+    for (rate, least) in [(3e6, 25.0), (2e6, 25.0), (1e6, 25.0), (0.3e6, 5.0)] {
+        for_some_seeds(SEEDS, |seed| {
+            let mut session = Session::start(seed, PAGE, Line::of_rate(rate, 56_000, ms(40)));
+            let seen = session.seen(secs(2), secs(20));
+            let first = session.first();
+            println!("{rate} bit/s: {seen:?}, first after {first:?}");
+            assert!(first < Some(secs(1)), "{first:?}");
+            assert!(seen.fps >= least && seen.p95 <= 600 && seen.frozen < 1.0, "{seen:?}");
+            let carried = session.estimate() / rate;
+            assert!((0.5..1.5).contains(&carried), "{carried}");
+        });
+    }
+}
+
+#[test]
+fn a_line_that_becomes_narrower_is_followed_within_a_second_and_back() {
+    for_some_seeds(SEEDS, |seed| {
+        let rates = vec![(secs(0), 8e6), (secs(8), 2e6), (secs(16), 8e6)];
+        let line = Line { rates, queue: 100_000, ..line() };
+        let mut session = Session::start(seed, FILM, line);
+        let wide = session.seen(secs(3), secs(8));
+        let dip = session.seen(secs(8), secs(16));
+        let settled = session.seen(secs(9), secs(16));
+        let back = session.seen(secs(17), secs(24));
+        println!("wide {wide:?}\ndip {dip:?}\nsettled {settled:?}\nback {back:?}");
+        assert!(wide.p95 <= 80 && back.p95 <= 80, "{wide:?}, {back:?}");
+        assert!(dip.p50 <= 140 && dip.p95 <= 250 && dip.fps >= 20.0, "{dip:?}");
+        assert!(settled.p95 <= 200 && settled.frozen == 0.0, "{settled:?}");
+    });
+}
+
+#[test]
+fn loss_and_jitter_do_not_make_a_wide_line_narrow() {
+    let cut = Cut { every: secs(3), lasts: ms(80) };
+    for (name, line) in [
+        ("clean", line()),
+        ("1 % lost", Line { loss: 0.01, ..line() }),
+        ("5 % lost", Line { loss: 0.05, ..line() }),
+        ("10 % lost", Line { loss: 0.1, ..line() }),
+        ("cut for 80 ms", Line { cut: Some(cut), ..line() }),
+        ("30 ms of jitter", Line { jitter: ms(30), ..line() }),
+        ("300 ms, 1 % lost", Line { delay: ms(150), loss: 0.01, ..line() }),
+    ] {
+        for_some_seeds(SEEDS, |seed| {
+            let mut session = Session::start(seed, TEXT, line.clone());
+            let seen = session.seen(secs(3), secs(20));
+            let (estimate, first) = (session.estimate(), session.first());
+            println!("{name}: {seen:?}, first after {first:?}, {estimate} bit/s");
+            assert!(seen.fps > 26.0, "{name}: {seen:?}");
+            // What is asked of the encoder does not fall below what it needs.
+            let needed = TEXT.most as f64 * 8.0 * 30.0;
+            assert!(estimate > needed, "{name}: {estimate}");
+        });
+    }
+}
