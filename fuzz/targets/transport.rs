@@ -129,7 +129,7 @@ fuzz_target!(|bytes: &[u8]| {
     // Either end may be the hostile one.
     let hostile = usize::from(choices.one(2));
     let mut index = 1;
-    let frame = lllsi_rtc::Frame::from(vec![std::sync::Arc::from(vec![7; 900]); 5]);
+    let frame = lllsi_rtc::Frame::from(vec![std::sync::Arc::from(vec![7; 900]); 5]).with_parity(2);
     while !choices.is_empty() && link.ends.iter().all(|(end, _)| !end.is_closed()) {
         let now = link.now;
         let (source, at) = (link.ends[hostile].1, link.ends[1 - hostile].1);
@@ -178,7 +178,13 @@ fuzz_target!(|bytes: &[u8]| {
             }
             7 => {
                 let (end, _) = &mut link.ends[1 - hostile];
-                end.send_frame(now, VIDEO, index as u32, &frame, false);
+                end.send_frame(
+                    now,
+                    VIDEO,
+                    index as u32,
+                    &frame,
+                    lllsi_rtc::Extras { prefix: false, parity: 2 },
+                );
                 end.send(now, choices.one(2).into(), true, choices.bytes());
             }
             _ => {

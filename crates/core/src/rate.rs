@@ -54,6 +54,19 @@ const SHOWN_SURELY: f64 = 0.9;
 const DRAIN: f64 = 0.85;
 /// The share of packets missing that a path may have by itself.
 const LOSS_TARGET: f64 = 0.2;
+/// Loss that parity is sent for, at least and at most; how much of what an interval shows is learnt; and how long after a cut loss
+/// may be the path's that was full.
+const LEAST_LOSS: f64 = 0.004;
+const MOST_LOSS: f64 = 0.2;
+const LOSS_LEARNT: f64 = 0.15;
+const NOT_LOSSY: Duration = Duration::from_secs(1);
+/// Where a round trip is shorter, repairs are soon enough.
+const FAR: Duration = Duration::from_millis(50);
+/// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
+const FAILS: f64 = 0.02;
+const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// Packets of the largest frame with parity.
+const MOST_PARITY_FOR: usize = 96;
 /// Over how long rates are measured.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// What may be under way: as much as the path takes in the shortest round trip and this, and a bit.
@@ -73,6 +86,17 @@ pub struct Limits {
     pub min: f64,
     /// What the user allowed.
     pub max: f64,
+}
+
+/// What a frame consists of.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameSize {
+    /// Its packets.
+    pub packets: u32,
+    /// Bytes of their payloads.
+    pub bytes: u32,
+    /// Packets of parity that went with it.
+    pub parity: u32,
 }
 
 /// A frame that was sent.
@@ -131,6 +155,9 @@ pub struct Estimate {
     interval: (Instant, Report),
     received: f64,
     loss: f64,
+    /// The share of packets that the path loses by itself, and what goes as parity for each packet.
+    lossy: f64,
+    parity_share: f64,
     cut_at: Option<Instant>,
 }
 
@@ -157,13 +184,40 @@ impl Estimate {
             interval: (now, Report::default()),
             received: 0.0,
             loss: 0.0,
+            lossy: 0.0,
+            parity_share: 0.0,
             cut_at: None,
         }
     }
 
-    /// What may be sent, bit/s.
+    /// What may be sent, bit/s, besides parity.
     pub fn bitrate(&self) -> f64 {
-        self.bitrate
+        (self.bitrate / (1.0 + self.parity_share)).max(self.limits.min)
+    }
+
+    /// How many packets of parity should go with a frame of so many packets, so that it is seldom to be repaired: none where asking
+    /// takes no time, or where loss may be the path's that is full.
+    pub fn parity(&self, packets: usize) -> usize {
+        let is_far = self.shortest_round_trip() > FAR;
+        if self.lossy < LEAST_LOSS || !is_far || packets > MOST_PARITY_FOR {
+            return 0;
+        }
+        // A repair holds the picture up for a round trip.
+        let times = self.shortest_round_trip().as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
+        let may_fail = FAILS / (times * times).max(1.0);
+        (1..=packets).find(|parity| self.fails(packets, *parity) < may_fail).unwrap_or(packets)
+    }
+
+    /// The chance that more packets are lost of a frame and its parity than it can do without.
+    fn fails(&self, packets: usize, parity: usize) -> f64 {
+        let (all, lost) = ((packets + parity) as f64, self.lossy);
+        let mut exactly = (1.0 - lost).powf(all);
+        let mut at_most = exactly;
+        for count in 1..=parity {
+            exactly *= (all - count as f64 + 1.0) / count as f64 * lost / (1.0 - lost);
+            at_most += exactly;
+        }
+        1.0 - at_most
     }
 
     /// Whether the path has shown something of itself.
@@ -171,9 +225,14 @@ impl Estimate {
         !self.trains.is_empty() || self.cut_at.is_some()
     }
 
-    /// A frame of so many packets and bytes was sent; with it so many packets have been sent in all, repairs included.
-    pub fn sent(&mut self, now: Instant, number: u32, (packets, bytes): (u32, u32), all: u64) {
+    /// A frame was sent; with it so many packets have been sent in all, repairs included.
+    pub fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
+        let FrameSize { packets, bytes, parity } = size;
         self.packets = all;
+        self.parity_share +=
+            (f64::from(parity) / f64::from(packets.max(1)) - self.parity_share) / 8.0;
+        // Parity takes as much of the path as payloads do.
+        let bytes = bytes + bytes / packets.max(1) * parity;
         self.each += (f64::from(bytes) / f64::from(packets.max(1)) - self.each) / 8.0;
         if self.sent.len() == MAX_SENT {
             self.sent.pop_front();
@@ -277,6 +336,9 @@ impl Estimate {
         let packets = f64::from(report.packets.wrapping_sub(first.packets).cast_signed().max(0));
         let missed = f64::from(report.missed.wrapping_sub(first.missed).cast_signed().max(0));
         self.loss = missed / (packets + missed).max(1.0);
+        if self.cut_at.is_none_or(|at| now >= at + NOT_LOSSY) {
+            self.lossy += (self.loss.min(MOST_LOSS) - self.lossy) * LOSS_LEARNT;
+        }
     }
 
     /// Takes note of when a frame arrived.
@@ -445,7 +507,8 @@ mod tests {
             self.number += 1;
             self.packets += packets;
             let all = u64::from(self.packets);
-            self.estimate.sent(self.now, self.number, (packets, packets * PACKET), all);
+            let size = FrameSize { packets, bytes: packets * PACKET, parity: 0 };
+            self.estimate.sent(self.now, self.number, size, all);
             let each = Duration::from_secs_f64(f64::from(PACKET) * 8.0 / self.carries);
             let begins = self.idle_at.max(self.now);
             self.queues.push(begins - self.now);
@@ -517,9 +580,20 @@ mod tests {
     fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
         let now = Instant::now();
         let mut estimate = Estimate::new(now, LIMITS);
-        estimate.sent(now, 1, (100, 120_000), 100);
+        estimate.sent(now, 1, FrameSize { packets: 100, bytes: 120_000, parity: 0 }, 100);
         assert!(!estimate.has_room(now + 100 * MS));
         assert!(estimate.has_room(now + 1000 * MS));
+    }
+
+    #[test]
+    fn parity_is_for_far_paths_that_lose_packets() {
+        let mut path = Path::new(8e6);
+        path.run(2, 1.0);
+        assert_eq!(path.estimate.parity(10), 0);
+        path.estimate.lossy = 0.05;
+        let wanted = [1, 5, 14, 90].map(|packets| path.estimate.parity(packets));
+        assert_eq!(wanted, [1, 2, 3, 10]);
+        assert_eq!(path.estimate.parity(MOST_PARITY_FOR + 1), 0);
     }
 
     #[test]
@@ -529,7 +603,8 @@ mod tests {
         for i in 0..5000u32 {
             let now = now + i * 7 * MS;
             let odd = i.wrapping_mul(0x9e37_79b9);
-            estimate.sent(now, i, (odd % 50, odd % 60_000), u64::from(i) * 20);
+            let size = FrameSize { packets: odd % 50, bytes: odd % 60_000, parity: odd % 7 };
+            estimate.sent(now, i, size, u64::from(i) * 20);
             let arrival = Arrival { first_us: odd, last_us: odd << (i % 20), is_repaired: false };
             let report = Report {
                 frame: i.wrapping_sub(odd % 3),

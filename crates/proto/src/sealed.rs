@@ -141,6 +141,9 @@ pub struct Hello {
     /// Whether it reads the frame information that stands before the first payload of a frame.
     #[serde(default)]
     pub frame_info: bool,
+    /// Whether it makes lost packets again from parity packets.
+    #[serde(default)]
+    pub parity: bool,
 }
 
 /// The host's first words, in the second handshake message.

@@ -23,6 +23,7 @@ mod batch;
 mod dtls;
 mod feedback;
 mod ice;
+mod parity;
 mod receive;
 mod send;
 mod transport;
@@ -46,7 +47,7 @@ pub use channels::{Channel, Reliability};
 pub use dtls::{Certificate, DtlsVersion};
 pub use feedback::PacketResult;
 pub use ice::{is_stun, may_be_tried};
-pub use send::Frame;
+pub use send::{Extras, Frame};
 pub use transport::{Closed, Config, Event, NegotiationError, Packet, Track, Transport};
 
 /// The addresses that datagrams go between.

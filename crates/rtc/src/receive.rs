@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use crate::parity::{self, Keeper, Made};
 use crate::rtcp;
 use crate::rtp::{self, Header, Unwrapper};
 use crate::srtp::{Opener, Replay};
@@ -11,6 +14,8 @@ use crate::srtp::{Opener, Replay};
 /// A packet is taken for lost this long after a later one came, or when [`LATER_PACKETS`] later ones did: networks
 /// reorder a little.
 const REORDERING: Duration = Duration::from_millis(5);
+/// Where there is parity, it comes after its frame.
+const REORDERING_WITH_PARITY: Duration = Duration::from_millis(12);
 const LATER_PACKETS: u64 = 3;
 /// A repair is asked for again after a round trip and this.
 const SLACK: Duration = Duration::from_millis(5);
@@ -80,6 +85,8 @@ pub(crate) struct Receiver {
     format: Format,
     media: Stream,
     repairs: Stream,
+    /// From the first parity packet on.
+    parity: Option<Box<Keeper>>,
     missing: BTreeMap<u64, Missing>,
     /// The earliest deadline among those that are missing.
     due: Option<Instant>,
@@ -91,6 +98,7 @@ impl Receiver {
             format,
             media: Stream::default(),
             repairs: Stream::default(),
+            parity: None,
             missing: BTreeMap::new(),
             due: None,
         }
@@ -104,7 +112,52 @@ impl Receiver {
     pub(crate) fn takes(&self, header: &Header) -> bool {
         let Format { ssrc, payload_type, rtx } = self.format;
         let names = (header.ssrc, header.payload_type);
-        names == (ssrc, payload_type) || Some(names) == rtx
+        let parity = rtx.map(|(ssrc, _)| (ssrc, parity::PAYLOAD_TYPE));
+        names == (ssrc, payload_type) || Some(names) == rtx || Some(names) == parity
+    }
+
+    /// Opens a parity packet. Returns where its payload lies, or `None` as [`Self::open`] does.
+    pub(crate) fn open_parity(
+        &mut self,
+        packet: &mut [u8],
+        header: &Header,
+        opener: &Opener,
+    ) -> Option<Range<usize>> {
+        let (_, len) = self.repairs.open(packet, header, opener)?;
+        payload_range(header, packet.get(..len)?)
+    }
+
+    /// Takes the payload of a parity packet, and returns what it makes again.
+    pub(crate) fn parity_came(
+        &mut self,
+        now: Instant,
+        payload: &Bytes,
+        timestamp: u32,
+    ) -> Vec<Made> {
+        let media = &self.media.unwrapper;
+        let keeper = self.parity.get_or_insert_default();
+        let made = keeper.parity(payload, timestamp, |number| media.guess(number));
+        self.made(now, made)
+    }
+
+    /// Takes the payload of a packet, and returns what can be made again by it.
+    pub(crate) fn payload_came(&mut self, now: Instant, index: u64, payload: &Bytes) -> Vec<Made> {
+        let Some(keeper) = &mut self.parity else { return Vec::new() };
+        let made = keeper.came(index, payload.clone());
+        self.made(now, made)
+    }
+
+    /// What was made again is as good as received: it is neither asked for nor taken once more.
+    fn made(&mut self, now: Instant, made: Vec<Made>) -> Vec<Made> {
+        let is_new = |made: &Made| self.media.replay.check(made.index);
+        let made: Vec<_> = made.into_iter().filter(is_new).collect();
+        for made in &made {
+            let newest = self.media.unwrapper.highest();
+            self.media.replay.accept(made.index);
+            self.media.unwrapper.accept(made.index);
+            self.note(now, newest, made.index);
+        }
+        made
     }
 
     /// Opens a packet that it [takes](Self::takes). Returns `None` if it is not authentic, not new or malformed.
@@ -159,7 +212,7 @@ impl Receiver {
                 self.due = None;
                 return;
             }
-            let due = now + REORDERING;
+            let due = now + self.reordering();
             for lost in first..index {
                 self.missing.insert(lost, Missing { since: now, due });
             }
@@ -167,6 +220,9 @@ impl Receiver {
                 self.missing.pop_first();
             }
             self.wake(due);
+        }
+        if self.parity.is_some() {
+            return;
         }
         let reordered = index.saturating_sub(LATER_PACKETS);
         // Of those that became old enough by this packet only: the rest waits for its time.
@@ -181,6 +237,10 @@ impl Receiver {
         if is_due {
             self.wake(now);
         }
+    }
+
+    fn reordering(&self) -> Duration {
+        if self.parity.is_some() { REORDERING_WITH_PARITY } else { REORDERING }
     }
 
     fn wake(&mut self, at: Instant) {

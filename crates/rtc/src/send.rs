@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Batches;
 use crate::feedback::TransportLog;
-use crate::rtcp;
 use crate::rtp::Header;
 use crate::srtp::Sealer;
+use crate::{parity, rtcp};
 
 /// One frame, made once and shared by all transports that send it.
 ///
 /// ```
 /// use lllsi_rtc::Frame;
 ///
-/// let frame = Frame { payloads: [[7; 1000].into()].into(), prefix: [30, 1, 2, 3].into() };
+/// let frame = Frame::new(vec![[7; 1000].into()], [30, 1, 2, 3].into()).with_parity(1);
 /// let same = frame.clone(); // not a byte is copied
 /// assert_eq!(frame, same);
 /// ```
@@ -26,13 +26,38 @@ pub struct Frame {
     /// What stands before the first payload, for peers that know of it: whole words. The first packet to others has as many
     /// zeros among its header extensions, so that a frame whose payloads are made for one length has packets of one length.
     pub prefix: Arc<[u8]>,
+    parity: Arc<[Arc<[u8]>]>,
+}
+
+impl Frame {
+    /// A frame without parity.
+    pub fn new(payloads: Vec<Arc<[u8]>>, prefix: Arc<[u8]>) -> Self {
+        Self { payloads: payloads.into(), prefix, parity: Arc::new([]) }
+    }
+
+    /// With so many packets of parity, from which receivers that got the prefix make as many lost ones again. Frames of more
+    /// than 128 packets have none, others at most 32.
+    #[must_use]
+    pub fn with_parity(mut self, count: usize) -> Self {
+        self.parity = parity::of(&self.payloads, &self.prefix, count).into();
+        self
+    }
 }
 
 impl From<Vec<Arc<[u8]>>> for Frame {
     /// Without a prefix.
     fn from(payloads: Vec<Arc<[u8]>>) -> Self {
-        Self { payloads: payloads.into(), prefix: Arc::new([]) }
+        Self::new(payloads, Arc::new([]))
     }
+}
+
+/// What a peer is sent of a frame besides its payloads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Its prefix: the peer knows of it.
+    pub prefix: bool,
+    /// So many of its packets of parity, as far as it has them: the peer knows of them.
+    pub parity: usize,
 }
 
 /// Packets are kept for repairs as long as anybody may still wait for them.
@@ -143,16 +168,17 @@ impl Sender {
         self.next - 1 + self.next_rtx - 1
     }
 
-    /// Sends a frame, with its prefix or without.
+    /// Sends a frame, with what the peer knows of.
     pub(crate) fn send(
         &mut self,
         now: Instant,
         timestamp: u32,
         frame: &Frame,
-        is_prefixed: bool,
+        extras: Extras,
         wire: &mut Wire<'_>,
     ) {
         self.forget(now);
+        let is_prefixed = extras.prefix;
         let payloads = &frame.payloads;
         let mut coming: usize = payloads.iter().map(|payload| payload.len() + 64).sum();
         for (i, payload) in payloads.iter().enumerate() {
@@ -176,9 +202,35 @@ impl Sender {
         }
         self.kept_packets += payloads.len();
         let first = self.next - payloads.len() as u64;
+        self.send_parity(now, timestamp, first, frame, extras.parity, wire);
         let (frame, repaired) = (frame.clone(), Vec::new());
         self.history.push_back(Sent { first, timestamp, at: now, frame, is_prefixed, repaired });
         self.report_at.get_or_insert(now);
+    }
+
+    fn send_parity(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        first: u64,
+        frame: &Frame,
+        count: usize,
+        wire: &mut Wire<'_>,
+    ) {
+        let Some((ssrc, _)) = self.format.rtx else { return };
+        for (which, shard) in frame.parity.iter().enumerate().take(count) {
+            let header = Header {
+                payload_type: parity::PAYLOAD_TYPE,
+                sequence: self.next_rtx as u16,
+                timestamp,
+                ssrc,
+                ..Header::default()
+            };
+            let head = parity::head(first, frame.payloads.len(), frame.parity.len(), which);
+            let coming = (count.min(frame.parity.len()) - which - 1) * (shard.len() + 64);
+            self.write(now, header, self.next_rtx, &Lead::Bytes(&[&head]), shard, coming, wire);
+            self.next_rtx += 1;
+        }
     }
 
     /// Writes one packet. All packets of a track have headers of one length: the kernel cuts batches apart by size.
@@ -359,12 +411,13 @@ mod tests {
 
         fn send(&mut self, packets: usize) {
             let payloads = (0..packets).map(|_| Arc::from(vec![7; 1000])).collect();
-            self.send_frame(&Frame { payloads, prefix: Arc::new([]) }, false);
+            self.send_frame(&Frame::new(payloads, Arc::new([])), false);
         }
 
         fn send_frame(&mut self, frame: &Frame, is_prefixed: bool) -> Vec<(usize, usize)> {
             let Self { sender, sealer, log, batches, now } = self;
-            sender.send(*now, 0, frame, is_prefixed, &mut Wire { sealer, log, batches });
+            let extras = Extras { prefix: is_prefixed, parity: 0 };
+            sender.send(*now, 0, frame, extras, &mut Wire { sealer, log, batches });
             let batches = std::iter::from_fn(|| self.batches.pop());
             batches.map(|batch| (batch.bytes.len(), batch.segment)).collect()
         }
@@ -439,7 +492,7 @@ mod tests {
     #[test]
     fn a_frame_is_one_batch_with_its_prefix_and_without() {
         let payloads = [960, 1000, 1000, 500].map(|len| Arc::from(vec![7; len]));
-        let frame = Frame { payloads: payloads.into(), prefix: Arc::new([9; 40]) };
+        let frame = Frame::new(payloads.into(), Arc::new([9; 40]));
         for is_prefixed in [true, false] {
             let mut f = Fixture::new();
             let packet = 1000 + 12 + 8 + f.sealer.profile().tag_len();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_rtc::sdp::Want;
 use lllsi_rtc::{
-    Certificate, Channel, Config, DtlsVersion, Event, Frame, Reliability, Track, Transport,
+    Certificate, Channel, Config, DtlsVersion, Event, Extras, Frame, Reliability, Track, Transport,
 };
 
 const VIDEO: Track = Track(0);
@@ -177,7 +177,13 @@ fn junk_with_the_peers_address_keeps_no_two_from_each_other() {
             let frame = Frame::from(vec![Arc::from(vec![7; 1000]); 4]);
             for number in 1..=20 {
                 let now = pair.now;
-                pair.ends[1].transport.send_frame(now, VIDEO, number * 3000, &frame, false);
+                pair.ends[1].transport.send_frame(
+                    now,
+                    VIDEO,
+                    number * 3000,
+                    &frame,
+                    Extras::default(),
+                );
                 assert!(pair.ends[0].transport.send(now, CHAT, true, &[number as u8; 3000]));
                 pair.run(|[client, host]| {
                     client.packets == number as usize * 4 && host.messages == number as usize
@@ -198,7 +204,7 @@ fn whoever_repeats_what_two_say_changes_nothing() {
     let frame = Frame::from(vec![Arc::from(vec![7; 1000]); 4]);
     for number in 1..=20_u32 {
         let now = pair.now;
-        pair.ends[1].transport.send_frame(now, VIDEO, number * 3000, &frame, false);
+        pair.ends[1].transport.send_frame(now, VIDEO, number * 3000, &frame, Extras::default());
         assert!(pair.ends[0].transport.send(now, CHAT, true, &[number as u8; 3000]));
         pair.take_out();
         overheard.extend(pair.line.iter().map(|(_, to, datagram)| (*to, datagram.clone())));

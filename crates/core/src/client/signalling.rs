@@ -103,6 +103,7 @@ impl Client {
             offer: std::mem::take(&mut self.offer),
             nonce: self.nonce,
             frame_info: true,
+            parity: true,
         };
         let (initiator, message) = Initiator::begin(&host_key, shared, &sealed::to_bytes(&hello));
         self.host_key = Some(host_key);

@@ -27,8 +27,11 @@ impl Host {
         info.captured_us = micros_since(self.epoch, frame.captured_at);
         info.send_queue_us =
             self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
-        let payloads = packetize(&frame.data, MAX_PAYLOAD).into();
-        let packets = Frame { payloads, prefix: info.to_prefix().into() };
+        let payloads: Vec<_> = packetize(&frame.data, MAX_PAYLOAD);
+        let viewers = self.viewers.values().filter(|viewer| viewer.is_up());
+        let parity = viewers.map(|viewer| viewer.wants_parity(payloads.len())).max();
+        let packets = Frame::new(payloads, info.to_prefix().into());
+        let packets = packets.with_parity(parity.unwrap_or_default());
         if frame.keyframe {
             self.keyframe_wanted = false;
         }

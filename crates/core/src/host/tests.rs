@@ -118,7 +118,13 @@ impl Fixture {
 
     fn greet_from(&mut self, number: u32, name: String, at: SocketAddr, seed: [u8; 32]) -> Joiner {
         let (link, offer) = Link::offer(self.now, &Certificate::generate(), &[at], seed);
-        let hello = Hello { name, offer, nonce: Nonce::from_bytes([1; 32]), frame_info: true };
+        let hello = Hello {
+            name,
+            offer,
+            nonce: Nonce::from_bytes([1; 32]),
+            frame_info: true,
+            parity: true,
+        };
         let shared = PreShared::link(&self.identity.room(), &self.identity.secret);
         let host_key = self.identity.public_key();
         let (initiator, message) = Initiator::begin(&host_key, &shared, &sealed::to_bytes(&hello));

@@ -19,7 +19,7 @@ use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, Se
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
 use lllsi_proto::sealed::PartReason;
-use lllsi_rtc::{Event, Frame, Track, Transport, sdp};
+use lllsi_rtc::{Event, Extras, Frame, Track, Transport, sdp};
 
 use crate::Transmit;
 use crate::assemble::Packet;
@@ -349,12 +349,12 @@ impl Link {
         captured_at: Instant,
         info: FrameInfo,
         packets: &Frame,
-        with_info: bool,
+        extras: Extras,
     ) {
         let (State::Up, Some(track)) = (self.state, self.outgoing()) else { return };
         let ticks = captured_at.saturating_duration_since(self.epoch).as_micros() * 9 / 100;
         self.newest_sent = SentFrame { timestamp: ticks as u32, info };
-        self.transport.send_frame(now, track, ticks as u32, packets, with_info);
+        self.transport.send_frame(now, track, ticks as u32, packets, extras);
         self.drain(now);
     }
 

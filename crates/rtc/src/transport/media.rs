@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::{Event, FIRST_RTT, MAX_EVENTS, Packet, Track, Transport};
 use crate::rtcp::{self, Packet as Rtcp};
 use crate::rtp::Header;
-use crate::send::{CNAME, Frame, Wire};
-use crate::{Transmit, receive, send};
+use crate::send::{CNAME, Extras, Frame, Wire};
+use crate::{Transmit, parity, receive, send};
 
 /// Of an RTCP packet: with its trailer it fits any path.
 const MAX_RTCP_BYTES: usize = 1150;
@@ -29,7 +29,7 @@ impl Transport {
         self.receivers.iter().map(|(track, _)| *track)
     }
 
-    /// Sends the packets of one frame, with its prefix or without. Nothing happens before [`Event::Connected`], or if the
+    /// Sends the packets of one frame, with what the peer knows of. Nothing happens before [`Event::Connected`], or if the
     /// peer does not receive the track.
     pub fn send_frame(
         &mut self,
@@ -37,11 +37,11 @@ impl Transport {
         track: Track,
         timestamp: u32,
         frame: &Frame,
-        is_prefixed: bool,
+        extras: Extras,
     ) {
         self.with_sender(
             |(of, sender)| *of == track && sender.is_active(),
-            |sender, wire| sender.send(now, timestamp, frame, is_prefixed, wire),
+            |sender, wire| sender.send(now, timestamp, frame, extras, wire),
         );
         self.send_feedback(now);
     }
@@ -178,13 +178,24 @@ impl Transport {
             return false;
         }
         let mut packet = datagram.to_vec();
+        if header.payload_type == parity::PAYLOAD_TYPE {
+            let Some(payload) = receiver.open_parity(&mut packet, &header, opener) else {
+                return false;
+            };
+            let payload = Bytes::from(packet).slice(payload);
+            let made = receiver.parity_came(now, &payload, header.timestamp);
+            self.events.extend(made.into_iter().map(|made| of_parity(*track, made)));
+            return true;
+        }
         let Some(received) = receiver.open(now, &mut packet, &header, opener) else {
             return false;
         };
         let receive::Received { index, marker, timestamp, is_repair, payload } = received;
         let payload = Bytes::from(packet).slice(payload);
+        let made = receiver.payload_came(now, index, &payload);
         let packet = Packet { index, marker, timestamp, is_repair, payload };
         self.events.push_back(Event::Packet(*track, packet));
+        self.events.extend(made.into_iter().map(|made| of_parity(*track, made)));
         self.send_feedback(now);
         true
     }
@@ -240,4 +251,10 @@ impl Transport {
             self.events.push_back(event);
         }
     }
+}
+
+/// A packet that parity has made again.
+fn of_parity(track: Track, made: parity::Made) -> Event {
+    let parity::Made { index, is_last: marker, timestamp, payload } = made;
+    Event::Packet(track, Packet { index, marker, timestamp, is_repair: true, payload })
 }

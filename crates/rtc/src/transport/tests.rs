@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::*;
+use crate::Extras;
 use crate::channels::Reliability;
 use crate::sdp::Want;
 use crate::send::Frame;
@@ -178,7 +179,13 @@ impl Pair {
             Arc::from(vec![number as u8 ^ i as u8; if i + 1 == packets { 300 } else { 1100 }])
         });
         let frame = Frame::from(payloads.collect::<Vec<_>>());
-        self.ends[1].transport.send_frame(self.now, VIDEO, number * 3000, &frame, false);
+        self.ends[1].transport.send_frame(
+            self.now,
+            VIDEO,
+            number * 3000,
+            &frame,
+            Extras::default(),
+        );
     }
 }
 

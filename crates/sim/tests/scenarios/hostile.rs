@@ -207,6 +207,7 @@ fn hostile_offers_are_refused_and_the_host_goes_on() {
             offer,
             nonce: Nonce::from_bytes([1; 32]),
             frame_info: false,
+            parity: false,
         };
         let payload = sealed::to_bytes(&hello);
         let shared = PreShared::link(&invite.room, &invite.secret);

@@ -121,21 +121,22 @@ fn a_line_that_becomes_narrower_is_followed_within_a_second_and_back() {
 #[test]
 fn loss_and_jitter_do_not_make_a_wide_line_narrow() {
     let cut = Cut { every: secs(3), lasts: ms(80) };
-    for (name, line) in [
-        ("clean", line()),
-        ("1 % lost", Line { loss: 0.01, ..line() }),
-        ("5 % lost", Line { loss: 0.05, ..line() }),
-        ("10 % lost", Line { loss: 0.1, ..line() }),
-        ("cut for 80 ms", Line { cut: Some(cut), ..line() }),
-        ("30 ms of jitter", Line { jitter: ms(30), ..line() }),
-        ("300 ms, 1 % lost", Line { delay: ms(150), loss: 0.01, ..line() }),
+    // What 95 % of the frames take at most: lost packets are made again by parity, most of the time.
+    for (name, p95, line) in [
+        ("clean", 45, line()),
+        ("1 % lost", 130, Line { loss: 0.01, ..line() }),
+        ("5 % lost", 130, Line { loss: 0.05, ..line() }),
+        ("10 % lost", 150, Line { loss: 0.1, ..line() }),
+        ("cut for 80 ms", 65, Line { cut: Some(cut), ..line() }),
+        ("30 ms of jitter", 110, Line { jitter: ms(30), ..line() }),
+        ("300 ms, 1 % lost", 330, Line { delay: ms(150), loss: 0.01, ..line() }),
     ] {
         for_some_seeds(SEEDS, |seed| {
             let mut session = Session::start(seed, TEXT, line.clone());
             let seen = session.seen(secs(3), secs(20));
             let (estimate, first) = (session.estimate(), session.first());
             println!("{name}: {seen:?}, first after {first:?}, {estimate} bit/s");
-            assert!(seen.fps > 26.0, "{name}: {seen:?}");
+            assert!(seen.fps > 28.0 && seen.p95 <= p95, "{name}: {seen:?}");
             // What is asked of the encoder does not fall below what it needs.
             let needed = TEXT.most as f64 * 8.0 * 30.0;
             assert!(estimate > needed, "{name}: {estimate}");

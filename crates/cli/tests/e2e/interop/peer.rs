@@ -194,7 +194,7 @@ impl End {
         let is_first = self.film.is_new();
         let (timestamp, frame) = self.film.next(std::mem::take(&mut self.wants_keyframe));
         if !is_first {
-            self.transport.send_frame(now, track, timestamp, &frame, false);
+            self.transport.send_frame(now, track, timestamp, &frame, lllsi_rtc::Extras::default());
         }
     }
 

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Message, Report};
 use lllsi_proto::h264::FrameInfo;
-use lllsi_rtc::Frame;
+use lllsi_rtc::{Extras, Frame};
 
 use super::{Stage, Step, Viewer};
 use crate::host::Event;
 use crate::link::{Lane, LinkEvent};
-use crate::rate::{Estimate, Limits};
+use crate::rate::{Estimate, FrameSize, Limits};
 use crate::streams::Streams;
 use crate::{CodedFrame, FAR_FUTURE, micros_since};
 
@@ -30,10 +30,15 @@ impl Viewer {
         if let (false, true, Stage::Linked(link, _)) =
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
-            link.send_frame(now, frame.captured_at, info, packets, self.hello.frame_info);
-            if let Some(estimate) = &mut self.estimate {
+            let count = packets.payloads.len();
+            let estimate = self.estimate.as_mut();
+            let parity = estimate.as_ref().filter(|_| self.hello.parity);
+            let parity = parity.map_or(0, |estimate| estimate.parity(count));
+            let extras = Extras { prefix: self.hello.frame_info, parity };
+            link.send_frame(now, frame.captured_at, info, packets, extras);
+            if let Some(estimate) = estimate {
                 let bytes = packets.payloads.iter().map(|payload| payload.len() as u32).sum();
-                let size = (packets.payloads.len() as u32, bytes);
+                let size = FrameSize { packets: count as u32, bytes, parity: parity as u32 };
                 estimate.sent(now, info.number, size, link.packets_sent());
             }
         }
@@ -42,6 +47,12 @@ impl Viewer {
     /// Whether its path carries as much as may be under way: another frame would only wait there.
     pub(in crate::host) fn is_full(&mut self, now: Instant) -> bool {
         self.wants_pictures && self.estimate.as_mut().is_some_and(|e| !e.has_room(now))
+    }
+
+    /// How many parity packets it should get with a frame of so many.
+    pub(in crate::host) fn wants_parity(&self, packets: usize) -> usize {
+        let estimate = self.estimate.as_ref().filter(|_| self.hello.parity && self.wants_pictures);
+        estimate.map_or(0, |estimate| estimate.parity(packets))
     }
 
     /// For a hostile host of the tests.

@@ -143,7 +143,13 @@ impl Viewer {
                 tracing::warn!(%error, "a client that knows the secret broke the protocol");
                 let nonce = Nonce::from_bytes([0; 32]);
                 (
-                    Hello { name: String::new(), offer: String::new(), nonce, frame_info: false },
+                    Hello {
+                        name: String::new(),
+                        offer: String::new(),
+                        nonce,
+                        frame_info: false,
+                        parity: false,
+                    },
                     Step::Leave(PartReason::Protocol.into()),
                 )
             }
