@@ -155,6 +155,8 @@ pub struct Estimate {
     interval: (Instant, Report),
     received: f64,
     loss: f64,
+    /// Whether it has been full in the present interval.
+    was_full: bool,
     /// The share of packets that the path loses by itself, and what goes as parity for each packet.
     lossy: f64,
     parity_share: f64,
@@ -184,6 +186,7 @@ impl Estimate {
             interval: (now, Report::default()),
             received: 0.0,
             loss: 0.0,
+            was_full: false,
             lossy: 0.0,
             parity_share: 0.0,
             cut_at: None,
@@ -247,7 +250,9 @@ impl Estimate {
         if let Some(gone) = gone.checked_sub(1).and_then(|at| self.sent.get(at)) {
             self.seen = self.seen.max(gone.through).min(self.packets);
         }
-        self.packets - self.seen < self.window()
+        let has_room = self.packets - self.seen < self.window();
+        self.was_full |= !has_room;
+        has_room
     }
 
     /// Packets that may be under way.
@@ -336,9 +341,12 @@ impl Estimate {
         let packets = f64::from(report.packets.wrapping_sub(first.packets).cast_signed().max(0));
         let missed = f64::from(report.missed.wrapping_sub(first.missed).cast_signed().max(0));
         self.loss = missed / (packets + missed).max(1.0);
-        if self.cut_at.is_none_or(|at| now >= at + NOT_LOSSY) {
-            self.lossy += (self.loss.min(MOST_LOSS) - self.lossy) * LOSS_LEARNT;
-        }
+        let was_full = std::mem::take(&mut self.was_full);
+        let lost_itself = match was_full || self.cut_at.is_some_and(|at| now < at + NOT_LOSSY) {
+            true => 0.0,
+            false => self.loss.min(MOST_LOSS),
+        };
+        self.lossy += (lost_itself - self.lossy) * LOSS_LEARNT;
     }
 
     /// Takes note of when a frame arrived.
