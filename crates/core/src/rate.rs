@@ -5,6 +5,8 @@
 //! was sent than it carries, before anything is lost. Loss alone counts only when it is heavy: a radio link loses some packets at
 //! any rate. How much may be under way has a bound, so a path that becomes narrower holds up a few frames, and not seconds.
 
+mod parity;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use lllsi_proto::control::Report;
 use lllsi_rtc::PacketResult;
 
 use crate::clock::DelayWindow;
+use parity::Losses;
 
 /// Assumed before anything is known: a narrow path shows its first picture soon, and a wide one shows what it is within some
 /// round trips.
@@ -54,19 +57,10 @@ const SHOWN_SURELY: f64 = 0.9;
 const DRAIN: f64 = 0.85;
 /// The share of packets missing that a path may have by itself.
 const LOSS_TARGET: f64 = 0.2;
-/// Loss that parity is sent for, at least and at most; how much of what an interval shows is learnt; and how long after a cut loss
-/// may be the path's that was full.
-const LEAST_LOSS: f64 = 0.004;
-const MOST_LOSS: f64 = 0.2;
-const LOSS_LEARNT: f64 = 0.15;
-const NOT_LOSSY: Duration = Duration::from_secs(1);
-/// Where a round trip is shorter, repairs are soon enough.
-const FAR: Duration = Duration::from_millis(50);
-/// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
-const FAILS: f64 = 0.02;
-const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
-/// Packets of the largest frame with parity.
-const MOST_PARITY_FOR: usize = 96;
+/// How long after a cut loss may be that of a full path.
+const FULL_FOR: Duration = Duration::from_secs(1);
+/// Packets of which a share of missing ones means nothing.
+const FEW: f64 = 20.0;
 /// Over how long rates are measured.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// What may be under way: as much as the path takes in the shortest round trip and this, and a bit.
@@ -106,6 +100,8 @@ struct Sent {
     at: Instant,
     packets: u32,
     bytes: u32,
+    /// Bytes of them and of its parity.
+    takes: u32,
     /// Packets sent on the link until its end, repairs included.
     through: u64,
 }
@@ -119,9 +115,9 @@ pub struct Arrived {
     pub first_us: i64,
     /// From its first packet to its last.
     pub spread: Duration,
-    /// Its packets and their bytes.
+    /// Its packets.
     pub packets: u32,
-    /// All of them.
+    /// Bytes of their payloads.
     pub bytes: u32,
     /// Whether all came by themselves.
     pub is_whole: bool,
@@ -142,6 +138,8 @@ pub struct Estimate {
     seen: u64,
     last: Option<Report>,
     delay: DelayWindow,
+    /// From which delays count: clocks begin anywhere.
+    first_delay_us: Option<u32>,
     round_trip: DelayWindow,
     last_round_trip: Duration,
     /// How far the last frames were held up beyond the shortest delay.
@@ -157,9 +155,7 @@ pub struct Estimate {
     loss: f64,
     /// Whether it has been full in the present interval.
     was_full: bool,
-    /// The share of packets that the path loses by itself, and what goes as parity for each packet.
-    lossy: f64,
-    parity_share: f64,
+    losses: Losses,
     cut_at: Option<Instant>,
 }
 
@@ -176,6 +172,7 @@ impl Estimate {
             seen: 0,
             last: None,
             delay: DelayWindow::default(),
+            first_delay_us: None,
             round_trip: DelayWindow::default(),
             last_round_trip: FIRST_ROUND_TRIP,
             queues: VecDeque::new(),
@@ -187,40 +184,20 @@ impl Estimate {
             received: 0.0,
             loss: 0.0,
             was_full: false,
-            lossy: 0.0,
-            parity_share: 0.0,
+            losses: Losses::default(),
             cut_at: None,
         }
     }
 
     /// What may be sent, bit/s, besides parity.
     pub fn bitrate(&self) -> f64 {
-        (self.bitrate / (1.0 + self.parity_share)).max(self.limits.min)
+        (self.bitrate / (1.0 + self.losses.share())).max(self.limits.min)
     }
 
     /// How many packets of parity should go with a frame of so many packets, so that it is seldom to be repaired: none where asking
-    /// takes no time, or where loss may be the path's that is full.
+    /// takes no time, or where loss may be that of a full path.
     pub fn parity(&self, packets: usize) -> usize {
-        let is_far = self.shortest_round_trip() > FAR;
-        if self.lossy < LEAST_LOSS || !is_far || packets > MOST_PARITY_FOR {
-            return 0;
-        }
-        // A repair holds the picture up for a round trip.
-        let times = self.shortest_round_trip().as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
-        let may_fail = FAILS / (times * times).max(1.0);
-        (1..=packets).find(|parity| self.fails(packets, *parity) < may_fail).unwrap_or(packets)
-    }
-
-    /// The chance that more packets are lost of a frame and its parity than it can do without.
-    fn fails(&self, packets: usize, parity: usize) -> f64 {
-        let (all, lost) = ((packets + parity) as f64, self.lossy);
-        let mut exactly = (1.0 - lost).powf(all);
-        let mut at_most = exactly;
-        for count in 1..=parity {
-            exactly *= (all - count as f64 + 1.0) / count as f64 * lost / (1.0 - lost);
-            at_most += exactly;
-        }
-        1.0 - at_most
+        self.losses.wanted(packets, self.shortest_round_trip())
     }
 
     /// Whether the path has shown something of itself.
@@ -232,15 +209,15 @@ impl Estimate {
     pub fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
         let FrameSize { packets, bytes, parity } = size;
         self.packets = all;
-        self.parity_share +=
-            (f64::from(parity) / f64::from(packets.max(1)) - self.parity_share) / 8.0;
+        self.losses.sent(packets, parity);
+        let each = bytes / packets.max(1);
+        self.each += (f64::from(each) - self.each) / 8.0;
         // Parity takes as much of the path as payloads do.
-        let bytes = bytes + bytes / packets.max(1) * parity;
-        self.each += (f64::from(bytes) / f64::from(packets.max(1)) - self.each) / 8.0;
+        let takes = bytes.saturating_add(each.saturating_mul(parity));
         if self.sent.len() == MAX_SENT {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { number, at: now, packets, bytes, through: all });
+        self.sent.push_back(Sent { number, at: now, packets, bytes, takes, through: all });
     }
 
     /// Whether another frame may be sent now: the path still carries what is under way.
@@ -250,7 +227,7 @@ impl Estimate {
         if let Some(gone) = gone.checked_sub(1).and_then(|at| self.sent.get(at)) {
             self.seen = self.seen.max(gone.through).min(self.packets);
         }
-        let has_room = self.packets - self.seen < self.window();
+        let has_room = self.packets.saturating_sub(self.seen) < self.window();
         self.was_full |= !has_room;
         has_room
     }
@@ -280,7 +257,8 @@ impl Estimate {
         let is_new = report.frame != last.frame;
         let sent = self.sent.iter().rev().find(|sent| sent.number == report.frame && is_new);
         if let Some(&sent) = sent {
-            self.seen = self.seen.max(sent.through);
+            // Not what was counted: what another overtook was counted twice.
+            self.seen = sent.through;
             if let Some(arrival) = report.arrival {
                 let spread = arrival.last_us.wrapping_sub(arrival.first_us);
                 let spread = Duration::from_micros(spread.into());
@@ -315,12 +293,12 @@ impl Estimate {
             let (spread, count) = (last - first, arrived().count());
             let round_trip = now.saturating_duration_since(sent_at).saturating_sub(spread);
             self.went_round(now, round_trip);
-            // Repairs and what is told of in two parts show less.
+            // Repairs, and frames of which feedback names a part, show less.
             let frame = self.sent.iter().rev().find(|sent| sent.at == sent_at).copied();
             let Some(frame) = frame.filter(|frame| frame.packets as usize == count) else {
                 continue;
             };
-            self.seen = self.seen.max(frame.through).min(self.packets);
+            self.seen = frame.through.min(self.packets);
             let bytes = packets.iter().map(|packet| packet.bytes).sum();
             let (first_us, packets) = (first.as_micros() as i64, frame.packets);
             let is_whole = true;
@@ -340,13 +318,15 @@ impl Estimate {
         self.received = bytes as f64 * 8.0 / took.as_secs_f64();
         let packets = f64::from(report.packets.wrapping_sub(first.packets).cast_signed().max(0));
         let missed = f64::from(report.missed.wrapping_sub(first.missed).cast_signed().max(0));
-        self.loss = missed / (packets + missed).max(1.0);
-        let was_full = std::mem::take(&mut self.was_full);
-        let lost_itself = match was_full || self.cut_at.is_some_and(|at| now < at + NOT_LOSSY) {
-            true => 0.0,
-            false => self.loss.min(MOST_LOSS),
-        };
-        self.lossy += (lost_itself - self.lossy) * LOSS_LEARNT;
+        // Of few packets a share means nothing.
+        self.loss = if packets + missed < FEW { 0.0 } else { missed / (packets + missed) };
+        let was_cut = self.cut_at.is_some_and(|at| now < at + FULL_FOR);
+        let was_full = std::mem::take(&mut self.was_full) || was_cut;
+        self.losses.learn(self.loss, was_full);
+        // Where most frames lose packets none may arrive whole.
+        if self.loss > LOSS_TARGET {
+            self.cut_if_due(now, false);
+        }
     }
 
     /// Takes note of when a frame arrived.
@@ -356,7 +336,9 @@ impl Estimate {
         }
         // Clocks that begin anywhere and wrap: only differences count, and those are small.
         let sent_us = frame.sent_at.saturating_duration_since(self.begin).as_micros() as u32;
-        let delay_us = (frame.first_us as u32).wrapping_sub(sent_us).cast_signed();
+        let delay_us = (frame.first_us as u32).wrapping_sub(sent_us);
+        let first_us = *self.first_delay_us.get_or_insert(delay_us);
+        let delay_us = delay_us.wrapping_sub(first_us).cast_signed();
         let queue = self.delay.above_shortest(now, delay_us.into());
         if self.queues.len() == LEARNT_FROM {
             self.queues.pop_front();
@@ -388,17 +370,19 @@ impl Estimate {
             let mean = self.queues.iter().sum::<Duration>() / self.queues.len() as u32;
             (self.usual, self.mean) = (learn(self.usual, low), learn(self.mean, mean));
         }
-        let is_lossy = self.loss > LOSS_TARGET;
-        let pause = self.shortest_round_trip() + CUT_PAUSE;
-        match is_congested || is_lossy {
-            true if self.cut_at.is_none_or(|at| now >= at + pause) => self.cut(now, is_congested),
-            true => {}
-            false => self.grow(now, passed),
+        if is_congested {
+            self.cut_if_due(now, true);
+        } else if self.loss <= LOSS_TARGET {
+            self.grow(now, passed);
         }
         self.bitrate = self.bitrate.clamp(self.limits.min, self.limits.max);
     }
 
-    fn cut(&mut self, now: Instant, is_congested: bool) {
+    fn cut_if_due(&mut self, now: Instant, is_congested: bool) {
+        let pause = self.shortest_round_trip() + CUT_PAUSE;
+        if self.cut_at.is_some_and(|at| now < at + pause) {
+            return;
+        }
         self.cut_at = Some(now);
         let shown = self.shown(now).filter(|_| is_congested).unwrap_or(self.received);
         if shown <= 0.0 {
@@ -407,8 +391,9 @@ impl Estimate {
         self.bitrate = match self.is_used(now) {
             true => self.bitrate.min(shown) * DRAIN,
             // It carries more than is sent.
-            false => self.bitrate.min(shown.max(self.received)),
-        };
+            false => self.bitrate.min(shown.max(self.received)).max(self.bitrate / 2.0),
+        }
+        .clamp(self.limits.min, self.limits.max);
         self.queues.clear();
     }
 
@@ -444,7 +429,7 @@ impl Estimate {
     /// Whether about as much is sent as may be.
     fn is_used(&self, now: Instant) -> bool {
         let new = self.sent.iter().rev().take_while(|sent| now <= sent.at + 2 * INTERVAL);
-        let bytes: u64 = new.map(|sent| u64::from(sent.bytes)).sum();
+        let bytes: u64 = new.map(|sent| u64::from(sent.takes)).sum();
         bytes as f64 * 8.0 / (2 * INTERVAL).as_secs_f64() > USED * self.bitrate
     }
 }
@@ -591,17 +576,6 @@ mod tests {
         estimate.sent(now, 1, FrameSize { packets: 100, bytes: 120_000, parity: 0 }, 100);
         assert!(!estimate.has_room(now + 100 * MS));
         assert!(estimate.has_room(now + 1000 * MS));
-    }
-
-    #[test]
-    fn parity_is_for_far_paths_that_lose_packets() {
-        let mut path = Path::new(8e6);
-        path.run(2, 1.0);
-        assert_eq!(path.estimate.parity(10), 0);
-        path.estimate.lossy = 0.05;
-        let wanted = [1, 5, 14, 90].map(|packets| path.estimate.parity(packets));
-        assert_eq!(wanted, [1, 2, 3, 10]);
-        assert_eq!(path.estimate.parity(MOST_PARITY_FOR + 1), 0);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -27,6 +28,11 @@ const HEAD: usize = 6;
 const MAX_KEPT: usize = 1024;
 /// Frames whose parity is kept.
 const MAX_BLOCKS: usize = 16;
+/// A payload that is longer than any path takes is not kept.
+const MAX_PAYLOAD: usize = 1500;
+/// Frames that are made again in a second: each may take half a millisecond.
+const MAX_MADE: u32 = 200;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The parity of a frame's payloads, at most so many packets; none for a frame of too many packets.
 pub(crate) fn of(payloads: &[Arc<[u8]>], prefix: &[u8], count: usize) -> Vec<Arc<[u8]>> {
@@ -85,18 +91,23 @@ pub(crate) struct Keeper {
     payloads: BTreeMap<u64, Bytes>,
     /// By the number of the frame's first packet.
     blocks: BTreeMap<u64, Block>,
+    /// Since when frames are counted that were made again, and how many.
+    made: Option<(Instant, u32)>,
 }
 
 impl Keeper {
     /// Keeps a payload that came, and returns what can be made by it.
-    pub(crate) fn came(&mut self, index: u64, payload: Bytes) -> Vec<Made> {
+    pub(crate) fn came(&mut self, now: Instant, index: u64, payload: Bytes) -> Vec<Made> {
+        if payload.len() > MAX_PAYLOAD {
+            return Vec::new();
+        }
         self.payloads.insert(index, payload);
         while self.payloads.len() > MAX_KEPT {
             self.payloads.pop_first();
         }
         let block = self.blocks.range(..=index).next_back();
         match block.filter(|(first, block)| index < *first + block.packets as u64) {
-            Some((&first, _)) => self.make(first),
+            Some((&first, _)) => self.make(now, first),
             None => Vec::new(),
         }
     }
@@ -104,6 +115,7 @@ impl Keeper {
     /// Takes the payload of a parity packet, and returns what can be made by it. `unwrap` extends sequence numbers.
     pub(crate) fn parity(
         &mut self,
+        now: Instant,
         payload: &Bytes,
         timestamp: u32,
         unwrap: impl FnOnce(u16) -> u64,
@@ -112,8 +124,10 @@ impl Keeper {
             return Vec::new();
         };
         let (packets, parity, which) = (packets.into(), usize::from(parity), usize::from(which));
-        let is_sound =
-            (1..=MAX_PACKETS).contains(&packets) && which < parity && parity <= MAX_PARITY;
+        let is_sound = (1..=MAX_PACKETS).contains(&packets)
+            && which < parity
+            && parity <= MAX_PARITY
+            && payload.len() <= MAX_PAYLOAD;
         if !is_sound {
             return Vec::new();
         }
@@ -127,20 +141,22 @@ impl Keeper {
         while self.blocks.len() > MAX_BLOCKS {
             self.blocks.pop_first();
         }
-        self.make(first)
+        self.make(now, first)
     }
 
-    fn make(&mut self, first: u64) -> Vec<Made> {
-        let Some(block) = self.blocks.get(&first) else { return Vec::new() };
+    fn make(&mut self, now: Instant, first: u64) -> Vec<Made> {
+        let Some(block) = self.blocks.remove(&first) else { return Vec::new() };
         let indexes = first..first + block.packets as u64;
         let there = || self.payloads.range(indexes.clone());
         let missing = block.packets - there().count();
         if missing > block.shards.len() {
+            self.blocks.insert(first, block);
             return Vec::new();
         }
         let length = block.shards.values().next().map_or(0, Bytes::len);
         let is_short = there().any(|(_, payload)| payload.len() + 2 > length);
-        let made = if missing == 0 || is_short {
+        let may_make = missing > 0 && !is_short && may_make(&mut self.made, now);
+        let made = if !may_make {
             BTreeMap::new()
         } else {
             let shards = there()
@@ -150,7 +166,6 @@ impl Keeper {
                 .unwrap_or_default()
         };
         let (last, timestamp) = (block.packets - 1, block.timestamp);
-        self.blocks.remove(&first);
         let made = made.into_iter().filter_map(|(at, shard)| {
             let length = u16::from_be_bytes(*shard.first_chunk()?);
             let payload = Bytes::from(shard).split_off(2);
@@ -166,7 +181,15 @@ impl Keeper {
     }
 }
 
+/// Whether another frame may be made again, given since when they are counted, and how many there were.
+fn may_make(made: &mut Option<(Instant, u32)>, now: Instant) -> bool {
+    let (since, count) = made.filter(|(since, _)| now < *since + SECOND).unwrap_or((now, 0));
+    *made = Some((since, count + 1));
+    count < MAX_MADE
+}
+
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -185,16 +208,16 @@ mod tests {
         let parity = of(&frame, &[7; 40], 2);
         let first = 65_534;
         for lost in [[0, 1], [1, 4], [3, 4]] {
-            let mut keeper = Keeper::default();
+            let (mut keeper, now) = (Keeper::default(), Instant::now());
             let mut made = Vec::new();
             for which in 0..2 {
                 let packet = packet(first, frame.len(), &parity, which);
-                made.extend(keeper.parity(&packet, 5, u64::from));
+                made.extend(keeper.parity(now, &packet, 5, u64::from));
             }
             for (i, payload) in frame.iter().enumerate().filter(|(i, _)| !lost.contains(i)) {
                 let prefix = if i == 0 { &[7; 40][..] } else { &[] };
                 let payload = [prefix, payload].concat().into();
-                made.extend(keeper.came(first + i as u64, payload));
+                made.extend(keeper.came(now, first + i as u64, payload));
             }
             assert_eq!(made.len(), 2, "{lost:?}");
             for (made, lost) in made.iter().zip(lost) {
@@ -211,12 +234,12 @@ mod tests {
     fn more_lost_packets_than_parity_are_left_to_repairs() {
         let frame = payloads(&[100; 6]);
         let parity = of(&frame, &[], 1);
-        let mut keeper = Keeper::default();
-        assert!(keeper.parity(&packet(1, 6, &parity, 0), 0, u64::from).is_empty());
+        let (mut keeper, now) = (Keeper::default(), Instant::now());
+        assert!(keeper.parity(now, &packet(1, 6, &parity, 0), 0, u64::from).is_empty());
         for i in 0..4 {
-            assert!(keeper.came(1 + i, Bytes::copy_from_slice(&frame[i as usize])).is_empty());
+            assert!(keeper.came(now, 1 + i, Bytes::copy_from_slice(&frame[i as usize])).is_empty());
         }
-        let made = keeper.came(5, Bytes::copy_from_slice(&frame[4]));
+        let made = keeper.came(now, 5, Bytes::copy_from_slice(&frame[4]));
         assert_eq!(made.iter().map(|made| made.index).collect::<Vec<_>>(), [6]);
     }
 
@@ -226,17 +249,29 @@ mod tests {
         assert!(of(&[], &[], 3).is_empty());
     }
 
+    #[test]
+    fn no_more_frames_are_made_again_than_a_second_may_cost() {
+        let (mut keeper, now) = (Keeper::default(), Instant::now());
+        let parity = of(&payloads(&[100]), &[], 1);
+        let mut made = |now, first| {
+            let packet = packet(first, 1, &parity, 0);
+            keeper.parity(now, &packet, 0, |_| first).len()
+        };
+        assert_eq!((0..2000).map(|first| made(now, first)).sum::<usize>(), MAX_MADE as usize);
+        assert_eq!(made(now + SECOND, 3000), 1);
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_bounded_and_makes_no_panic(
             packets in proptest::collection::vec(
                 (any::<bool>(), 0u64..3000, proptest::collection::vec(any::<u8>(), 0..40)), 0..300)
         ) {
-            let mut keeper = Keeper::default();
+            let (mut keeper, now) = (Keeper::default(), Instant::now());
             for (is_parity, index, bytes) in packets {
                 let made = match is_parity {
-                    true => keeper.parity(&bytes.into(), 0, u64::from),
-                    false => keeper.came(index, bytes.into()),
+                    true => keeper.parity(now, &bytes.into(), 0, u64::from),
+                    false => keeper.came(now, index, bytes.into()),
                 };
                 prop_assert!(made.len() <= MAX_PARITY);
                 prop_assert!(keeper.blocks.len() <= MAX_BLOCKS);

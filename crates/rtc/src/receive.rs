@@ -136,14 +136,14 @@ impl Receiver {
     ) -> Vec<Made> {
         let media = &self.media.unwrapper;
         let keeper = self.parity.get_or_insert_default();
-        let made = keeper.parity(payload, timestamp, |number| media.guess(number));
+        let made = keeper.parity(now, payload, timestamp, |number| media.guess(number));
         self.made(now, made)
     }
 
     /// Takes the payload of a packet, and returns what can be made again by it.
     pub(crate) fn payload_came(&mut self, now: Instant, index: u64, payload: &Bytes) -> Vec<Made> {
         let Some(keeper) = &mut self.parity else { return Vec::new() };
-        let made = keeper.came(index, payload.clone());
+        let made = keeper.came(now, index, payload.clone());
         self.made(now, made)
     }
 

@@ -35,6 +35,11 @@ impl Frame {
         Self { payloads: payloads.into(), prefix, parity: Arc::new([]) }
     }
 
+    /// How many packets of parity it has.
+    pub fn parity(&self) -> usize {
+        self.parity.len()
+    }
+
     /// With so many packets of parity, from which receivers that got the prefix make as many lost ones again. Frames of more
     /// than 128 packets have none, others at most 32.
     #[must_use]

@@ -36,20 +36,24 @@ impl Host {
             let is_full = self.viewers.get_mut(&id).is_some_and(|v| v.is_full(self.now));
             self.note_room(id, is_full);
         }
+        self.decide_hold();
     }
 
-    /// Whether another frame would only wait on a viewer's path. Pictures wait while that is so for half of the viewers: one
-    /// alone does not hold up the others.
+    /// Takes note of whether another frame would only wait on a viewer's path.
     pub(super) fn note_room(&mut self, id: ViewerId, is_full: bool) {
         let changes = match is_full {
             true => self.pace.full.insert(id),
             false => self.pace.full.remove(&id),
         };
-        if !changes {
-            return;
+        if changes {
+            self.decide_hold();
         }
-        let viewers = self.viewers.values().filter(|viewer| viewer.is_up()).count();
-        let is_held = 2 * self.pace.full.len() >= viewers.max(1);
+    }
+
+    /// Pictures wait while more than half of the viewers' paths are full: one viewer does not hold up another.
+    fn decide_hold(&mut self) {
+        let viewers = self.viewers.values().filter(|viewer| viewer.watches()).count();
+        let is_held = 2 * self.pace.full.len() > viewers;
         if std::mem::replace(&mut self.pace.is_held, is_held) != is_held {
             self.event(Event::Hold(is_held));
         }

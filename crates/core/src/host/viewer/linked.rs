@@ -15,6 +15,8 @@ use crate::{CodedFrame, FAR_FUTURE, micros_since};
 
 /// A viewer may ask for a keyframe this often, or once in a round trip if that is longer: the last one may be under way.
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(500);
+/// While pictures go to a viewer a report comes with each, or when the last one is late.
+const REPORT_EXPECTED: Duration = Duration::from_secs(2);
 /// A viewer's pings are answered this often: an answer is longer than a ping.
 const PONG_PAUSE: Duration = Duration::from_millis(5);
 
@@ -27,16 +29,14 @@ impl Viewer {
         packets: &Frame,
     ) {
         self.needs_keyframe &= !frame.keyframe;
+        let parity = self.wants_parity(packets.payloads.len()).min(packets.parity());
         if let (false, true, Stage::Linked(link, _)) =
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
             let count = packets.payloads.len();
-            let estimate = self.estimate.as_mut();
-            let parity = estimate.as_ref().filter(|_| self.hello.parity);
-            let parity = parity.map_or(0, |estimate| estimate.parity(count));
             let extras = Extras { prefix: self.hello.frame_info, parity };
             link.send_frame(now, frame.captured_at, info, packets, extras);
-            if let Some(estimate) = estimate {
+            if let Some(estimate) = &mut self.estimate {
                 let bytes = packets.payloads.iter().map(|payload| payload.len() as u32).sum();
                 let size = FrameSize { packets: count as u32, bytes, parity: parity as u32 };
                 estimate.sent(now, info.number, size, link.packets_sent());
@@ -46,12 +46,22 @@ impl Viewer {
 
     /// Whether its path carries as much as may be under way: another frame would only wait there.
     pub(in crate::host) fn is_full(&mut self, now: Instant) -> bool {
-        self.wants_pictures && self.estimate.as_mut().is_some_and(|e| !e.has_room(now))
+        // One that says nothing does not hold up others for long.
+        let speaks = now < self.report.1 + REPORT_EXPECTED;
+        let estimate = self.estimate.as_mut().filter(|_| self.wants_pictures && speaks);
+        estimate.is_some_and(|estimate| !estimate.has_room(now))
+    }
+
+    /// Whether it is sent pictures.
+    pub(in crate::host) fn watches(&self) -> bool {
+        self.is_up() && self.wants_pictures
     }
 
     /// How many parity packets it should get with a frame of so many.
     pub(in crate::host) fn wants_parity(&self, packets: usize) -> usize {
-        let estimate = self.estimate.as_ref().filter(|_| self.hello.parity && self.wants_pictures);
+        // It covers the frame information.
+        let takes_it = self.hello.parity && self.hello.frame_info && self.wants_pictures;
+        let estimate = self.estimate.as_ref().filter(|_| takes_it);
         estimate.map_or(0, |estimate| estimate.parity(packets))
     }
 

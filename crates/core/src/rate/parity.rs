@@ -1,0 +1,99 @@
+//! How much parity goes with frames: a pure policy over what a path loses by itself.
+
+use std::time::Duration;
+
+/// Loss that parity is sent for, at least and at most, and how much of what an interval shows is learnt.
+const LEAST_LOSS: f64 = 0.004;
+const MOST_LOSS: f64 = 0.2;
+const LEARNT: f64 = 0.15;
+/// Where a round trip is shorter, repairs are soon enough.
+const FAR: Duration = Duration::from_millis(50);
+/// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
+const FAILS: f64 = 0.02;
+const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// Packets of the largest frame with parity, and of the most parity.
+const MOST_PACKETS: usize = 96;
+const MOST_PARITY: usize = 32;
+
+/// What is known of a path's losses.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// The share of packets that it loses by itself.
+    lost: f64,
+    /// Parity packets for each packet, lately.
+    share: f64,
+}
+
+impl Losses {
+    /// Takes note of the share of packets that an interval has lost: none by itself if the path was full.
+    pub(super) fn learn(&mut self, lost: f64, was_full: bool) {
+        let lost = if was_full { 0.0 } else { lost.clamp(0.0, MOST_LOSS) };
+        self.lost += (lost - self.lost) * LEARNT;
+    }
+
+    /// Takes note of what was sent with a frame.
+    pub(super) fn sent(&mut self, packets: u32, parity: u32) {
+        self.share += (f64::from(parity) / f64::from(packets.max(1)) - self.share) / 8.0;
+    }
+
+    /// Parity packets for each packet, lately.
+    pub(super) fn share(&self) -> f64 {
+        self.share
+    }
+
+    /// How many packets of parity go with a frame of so many.
+    pub(super) fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
+        if self.lost < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
+            return 0;
+        }
+        // A repair holds the picture up for a round trip.
+        let times = round_trip.as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
+        let may_fail = FAILS / (times * times).max(1.0);
+        let most = packets.min(MOST_PARITY);
+        (1..=most).find(|parity| self.fails(packets, *parity) < may_fail).unwrap_or(most)
+    }
+
+    /// The chance that more packets are lost of a frame and its parity than it can do without.
+    fn fails(&self, packets: usize, parity: usize) -> f64 {
+        let (all, lost) = ((packets + parity) as f64, self.lost);
+        let mut exactly = (1.0 - lost).powf(all);
+        let mut at_most = exactly;
+        for count in 1..=parity {
+            exactly *= (all - count as f64 + 1.0) / count as f64 * lost / (1.0 - lost);
+            at_most += exactly;
+        }
+        1.0 - at_most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND_TRIP: Duration = Duration::from_millis(80);
+
+    fn losing(lost: f64) -> Losses {
+        Losses { lost, share: 0.0 }
+    }
+
+    #[test]
+    fn parity_is_for_far_paths_that_lose_packets() {
+        let losses = losing(0.05);
+        let wanted = |packets, round_trip| losses.wanted(packets, round_trip);
+        assert_eq!([1, 5, 14, 90].map(|packets| wanted(packets, ROUND_TRIP)), [1, 2, 3, 10]);
+        assert_eq!(wanted(14, FAR), 0);
+        assert_eq!(wanted(MOST_PACKETS + 1, ROUND_TRIP), 0);
+        assert!(wanted(14, 4 * ROUND_TRIP) > wanted(14, ROUND_TRIP));
+        assert_eq!(losing(LEAST_LOSS / 2.0).wanted(14, ROUND_TRIP), 0);
+    }
+
+    #[test]
+    fn loss_on_a_full_path_is_not_its_own() {
+        let mut losses = losing(0.05);
+        (0..50).for_each(|_| losses.learn(0.3, true));
+        assert_eq!(losses.wanted(14, ROUND_TRIP), 0);
+        (0..50).for_each(|_| losses.learn(0.3, false));
+        assert!(losses.wanted(14, ROUND_TRIP) > 0);
+        (0..50).for_each(|_| losses.learn(f64::NAN, true));
+    }
+}
