@@ -143,3 +143,18 @@ fn loss_and_jitter_do_not_make_a_wide_line_narrow() {
         });
     }
 }
+
+#[test]
+fn a_viewer_behind_a_narrow_line_holds_up_no_other() {
+    for_some_seeds(SEEDS, |seed| {
+        let mut session = Session::start(seed, PAGE, line());
+        let narrow = session.world.join("Bob");
+        let is_up = |w: &World| w.client(narrow).connected_at.is_some();
+        assert!(session.world.run_until(secs(5), is_up));
+        let down = Line::of_rate(3e5, 30_000, ms(40));
+        session.world.set_lines(narrow, line(), down);
+        let seen = session.seen(secs(3), secs(15));
+        println!("beside a narrow line: {seen:?}");
+        assert!(seen.fps > 29.0 && seen.p95 <= 60 && seen.frozen == 0.0, "{seen:?}");
+    });
+}
