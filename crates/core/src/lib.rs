@@ -17,7 +17,7 @@ pub mod client;
 pub mod cpace;
 pub mod host;
 pub mod password;
-pub mod rate;
+mod rate;
 pub mod rendezvous;
 pub mod seal;
 pub mod stats;

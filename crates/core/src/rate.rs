@@ -6,6 +6,8 @@
 //! any rate. How much may be under way has a bound, so a path that becomes narrower holds up a few frames, and not seconds.
 
 mod parity;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -75,22 +77,22 @@ const MAX_SENT: usize = 256;
 
 /// The rates that may be used, bit/s.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Below this the picture is not worth sending.
-    pub min: f64,
+    pub(crate) min: f64,
     /// What the user allowed.
-    pub max: f64,
+    pub(crate) max: f64,
 }
 
 /// What a frame consists of.
 #[derive(Debug, Clone, Copy)]
-pub struct FrameSize {
+pub(crate) struct FrameSize {
     /// Its packets.
-    pub packets: u32,
+    pub(crate) packets: u32,
     /// Bytes of their payloads.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
     /// Packets of parity that went with it.
-    pub parity: u32,
+    pub(crate) parity: u32,
 }
 
 /// A frame that was sent.
@@ -108,24 +110,24 @@ struct Sent {
 
 /// When a frame arrived.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrived {
+pub(crate) struct Arrived {
     /// When it was sent.
-    pub sent_at: Instant,
+    pub(crate) sent_at: Instant,
     /// When its first packet came, on the viewer's clock: microseconds since some moment.
-    pub first_us: i64,
+    pub(crate) first_us: i64,
     /// From its first packet to its last.
-    pub spread: Duration,
+    pub(crate) spread: Duration,
     /// Its packets.
-    pub packets: u32,
+    pub(crate) packets: u32,
     /// Bytes of their payloads.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
     /// Whether all came by themselves.
-    pub is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 /// What is known about one viewer's path.
 #[derive(Debug)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     limits: Limits,
     begin: Instant,
     bitrate: f64,
@@ -161,7 +163,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// Before the first report.
-    pub fn new(now: Instant, limits: Limits) -> Self {
+    pub(crate) fn new(now: Instant, limits: Limits) -> Self {
         Self {
             limits,
             begin: now,
@@ -190,23 +192,23 @@ impl Estimate {
     }
 
     /// What may be sent, bit/s, besides parity.
-    pub fn bitrate(&self) -> f64 {
+    pub(crate) fn bitrate(&self) -> f64 {
         (self.bitrate / (1.0 + self.losses.share())).max(self.limits.min)
     }
 
     /// How many packets of parity should go with a frame of so many packets, so that it is seldom to be repaired: none where asking
     /// takes no time, or where loss may be that of a full path.
-    pub fn parity(&self, packets: usize) -> usize {
+    pub(crate) fn parity(&self, packets: usize) -> usize {
         self.losses.wanted(packets, self.shortest_round_trip())
     }
 
     /// Whether the path has shown something of itself.
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         !self.trains.is_empty() || self.cut_at.is_some()
     }
 
     /// A frame was sent; with it so many packets have been sent in all, repairs included.
-    pub fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
+    pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
         let FrameSize { packets, bytes, parity } = size;
         self.packets = all;
         self.losses.sent(packets, parity);
@@ -221,7 +223,7 @@ impl Estimate {
     }
 
     /// Whether another frame may be sent now: the path still carries what is under way.
-    pub fn has_room(&mut self, now: Instant) -> bool {
+    pub(crate) fn has_room(&mut self, now: Instant) -> bool {
         let gone_after = self.last_round_trip.min(MOST_ROUND_TRIP) + GONE_AFTER;
         let gone = self.sent.partition_point(|sent| now > sent.at + gone_after);
         if let Some(gone) = gone.checked_sub(1).and_then(|at| self.sent.get(at)) {
@@ -246,7 +248,7 @@ impl Estimate {
     }
 
     /// Takes a report.
-    pub fn reported(&mut self, now: Instant, report: &Report) {
+    pub(crate) fn reported(&mut self, now: Instant, report: &Report) {
         let last = self.last.replace(*report).unwrap_or_default();
         // Counters that go back say nothing.
         let packets = report.packets.wrapping_sub(last.packets).cast_signed().max(0);
@@ -285,7 +287,7 @@ impl Estimate {
     }
 
     /// Takes feedback on single packets, in the order in which they were sent: all packets of a frame are sent at one moment.
-    pub fn fed_back(&mut self, now: Instant, packets: &[PacketResult]) {
+    pub(crate) fn fed_back(&mut self, now: Instant, packets: &[PacketResult]) {
         for packets in packets.chunk_by(|a, b| a.sent_at == b.sent_at) {
             let arrived = || packets.iter().filter_map(|packet| packet.arrived);
             let (Some(first), Some(last)) = (arrived().min(), arrived().max()) else { continue };
@@ -330,7 +332,7 @@ impl Estimate {
     }
 
     /// Takes note of when a frame arrived.
-    pub fn arrived(&mut self, now: Instant, frame: &Arrived) {
+    pub(crate) fn arrived(&mut self, now: Instant, frame: &Arrived) {
         if !frame.is_whole {
             return;
         }
@@ -431,174 +433,5 @@ impl Estimate {
         let new = self.sent.iter().rev().take_while(|sent| now <= sent.at + 2 * INTERVAL);
         let bytes: u64 = new.map(|sent| u64::from(sent.takes)).sum();
         bytes as f64 * 8.0 / (2 * INTERVAL).as_secs_f64() > USED * self.bitrate
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
-mod tests {
-    use super::*;
-    use lllsi_proto::control::Arrival;
-
-    const LIMITS: Limits = Limits { min: 1e5, max: 8e6 };
-    const MS: Duration = Duration::from_millis(1);
-    const PACKET: u32 = 1200;
-
-    /// A path that carries so much, with a queue before it, and a viewer that reports each frame.
-    struct Path {
-        estimate: Estimate,
-        begin: Instant,
-        now: Instant,
-        carries: f64,
-        idle_at: Instant,
-        packets: u32,
-        number: u32,
-        reports: VecDeque<(Instant, Report)>,
-        queues: Vec<Duration>,
-        held: u32,
-    }
-
-    impl Path {
-        const ONE_WAY: Duration = Duration::from_millis(40);
-
-        fn new(carries: f64) -> Self {
-            let begin = Instant::now();
-            Self {
-                estimate: Estimate::new(begin, LIMITS),
-                begin,
-                now: begin,
-                carries,
-                idle_at: begin,
-                packets: 0,
-                number: 0,
-                reports: VecDeque::new(),
-                queues: Vec::new(),
-                held: 0,
-            }
-        }
-
-        /// Sends frames that use a share of what may be sent, 30 a second.
-        fn run(&mut self, seconds: u32, share: f64) {
-            for _ in 0..30 * seconds {
-                while let Some(&(at, report)) = self.reports.front()
-                    && at <= self.now
-                {
-                    self.reports.pop_front();
-                    self.estimate.reported(self.now, &report);
-                }
-                if self.estimate.has_room(self.now) {
-                    let bytes = self.estimate.bitrate() * share / 30.0 / 8.0;
-                    self.send(((bytes / f64::from(PACKET)) as u32).max(1));
-                } else {
-                    self.held += 1;
-                }
-                self.now += Duration::from_millis(33);
-            }
-        }
-
-        fn send(&mut self, packets: u32) {
-            self.number += 1;
-            self.packets += packets;
-            let all = u64::from(self.packets);
-            let size = FrameSize { packets, bytes: packets * PACKET, parity: 0 };
-            self.estimate.sent(self.now, self.number, size, all);
-            let each = Duration::from_secs_f64(f64::from(PACKET) * 8.0 / self.carries);
-            let begins = self.idle_at.max(self.now);
-            self.queues.push(begins - self.now);
-            self.idle_at = begins + packets * each;
-            // The viewer's clock begins elsewhere.
-            let us = |at: Instant| ((at - self.begin).as_micros() as u32).wrapping_sub(77_000_000);
-            let arrival = Arrival {
-                first_us: us(begins + each + Self::ONE_WAY),
-                last_us: us(self.idle_at + Self::ONE_WAY),
-                is_repaired: false,
-            };
-            let report = Report {
-                frame: self.number,
-                packets: self.packets,
-                bytes: u64::from(self.packets * PACKET),
-                arrival: Some(arrival),
-                ..Report::default()
-            };
-            self.reports.push_back((self.idle_at + 2 * Self::ONE_WAY, report));
-        }
-
-        /// The mean of the last half of the queues.
-        fn queue(&self) -> Duration {
-            let late = &self.queues[self.queues.len() / 2..];
-            late.iter().sum::<Duration>() / late.len() as u32
-        }
-    }
-
-    #[test]
-    fn it_settles_below_what_a_path_carries_and_keeps_its_queue_short() {
-        for carries in [5e5, 2e6, 6e6] {
-            let mut path = Path::new(carries);
-            path.run(30, 1.0);
-            let share = path.estimate.bitrate() / carries;
-            assert!((0.6..1.4).contains(&share), "{share} of {carries}");
-            assert!(path.queue() < 70 * MS, "{:?} at {carries}", path.queue());
-        }
-    }
-
-    #[test]
-    fn a_wide_path_is_found_within_some_round_trips() {
-        let mut path = Path::new(1e8);
-        path.run(1, 1.0);
-        assert_eq!((path.estimate.bitrate(), path.held), (LIMITS.max, 0));
-    }
-
-    #[test]
-    fn a_path_that_becomes_narrower_is_known_soon() {
-        let mut path = Path::new(8e6);
-        path.run(5, 1.0);
-        path.carries = 2e6;
-        path.queues.clear();
-        path.run(2, 1.0);
-        assert!(path.estimate.bitrate() < 2.4e6, "{}", path.estimate.bitrate());
-        let longest = path.queues.iter().max().unwrap();
-        assert!(*longest < 500 * MS, "{longest:?}");
-    }
-
-    #[test]
-    fn little_traffic_does_not_make_a_path_narrow() {
-        let mut path = Path::new(8e6);
-        path.run(5, 1.0);
-        let before = path.estimate.bitrate();
-        path.run(20, 0.05);
-        assert!(path.estimate.bitrate() >= before * 0.9);
-    }
-
-    #[test]
-    fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
-        let now = Instant::now();
-        let mut estimate = Estimate::new(now, LIMITS);
-        estimate.sent(now, 1, FrameSize { packets: 100, bytes: 120_000, parity: 0 }, 100);
-        assert!(!estimate.has_room(now + 100 * MS));
-        assert!(estimate.has_room(now + 1000 * MS));
-    }
-
-    #[test]
-    fn it_stays_within_its_limits_whatever_is_reported() {
-        let now = Instant::now();
-        let mut estimate = Estimate::new(now, LIMITS);
-        for i in 0..5000u32 {
-            let now = now + i * 7 * MS;
-            let odd = i.wrapping_mul(0x9e37_79b9);
-            let size = FrameSize { packets: odd % 50, bytes: odd % 60_000, parity: odd % 7 };
-            estimate.sent(now, i, size, u64::from(i) * 20);
-            let arrival = Arrival { first_us: odd, last_us: odd << (i % 20), is_repaired: false };
-            let report = Report {
-                frame: i.wrapping_sub(odd % 3),
-                packets: odd >> (i % 31),
-                missed: odd >> (i % 7),
-                bytes: u64::from(odd) << (i % 32),
-                arrival: Some(arrival),
-                ..Report::default()
-            };
-            estimate.reported(now, &report);
-            let _ = estimate.has_room(now);
-            assert!((LIMITS.min..=LIMITS.max).contains(&estimate.bitrate()), "{i}");
-        }
     }
 }

@@ -1,0 +1,187 @@
+#![allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+
+use super::*;
+use lllsi_proto::control::Arrival;
+
+const LIMITS: Limits = Limits { min: 1e5, max: 8e6 };
+const MS: Duration = Duration::from_millis(1);
+const PACKET: u32 = 1200;
+
+/// A path that carries so much, with a queue before it, and a viewer that reports each frame.
+struct Path {
+    estimate: Estimate,
+    begin: Instant,
+    now: Instant,
+    carries: f64,
+    idle_at: Instant,
+    packets: u32,
+    number: u32,
+    reports: VecDeque<(Instant, Report)>,
+    queues: Vec<Duration>,
+    held: u32,
+}
+
+impl Path {
+    const ONE_WAY: Duration = Duration::from_millis(40);
+
+    fn new(carries: f64) -> Self {
+        let begin = Instant::now();
+        Self {
+            estimate: Estimate::new(begin, LIMITS),
+            begin,
+            now: begin,
+            carries,
+            idle_at: begin,
+            packets: 0,
+            number: 0,
+            reports: VecDeque::new(),
+            queues: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// Sends frames that use a share of what may be sent, 30 a second.
+    fn run(&mut self, seconds: u32, share: f64) {
+        for _ in 0..30 * seconds {
+            while let Some(&(at, report)) = self.reports.front()
+                && at <= self.now
+            {
+                self.reports.pop_front();
+                self.estimate.reported(self.now, &report);
+            }
+            if self.estimate.has_room(self.now) {
+                let bytes = self.estimate.bitrate() * share / 30.0 / 8.0;
+                self.send(((bytes / f64::from(PACKET)) as u32).max(1));
+            } else {
+                self.held += 1;
+            }
+            self.now += Duration::from_millis(33);
+        }
+    }
+
+    fn send(&mut self, packets: u32) {
+        self.number += 1;
+        self.packets += packets;
+        let all = u64::from(self.packets);
+        let size = FrameSize { packets, bytes: packets * PACKET, parity: 0 };
+        self.estimate.sent(self.now, self.number, size, all);
+        let each = Duration::from_secs_f64(f64::from(PACKET) * 8.0 / self.carries);
+        let begins = self.idle_at.max(self.now);
+        self.queues.push(begins - self.now);
+        self.idle_at = begins + packets * each;
+        // The viewer's clock begins elsewhere.
+        let us = |at: Instant| ((at - self.begin).as_micros() as u32).wrapping_sub(77_000_000);
+        let arrival = Arrival {
+            first_us: us(begins + each + Self::ONE_WAY),
+            last_us: us(self.idle_at + Self::ONE_WAY),
+            is_repaired: false,
+        };
+        let report = Report {
+            frame: self.number,
+            packets: self.packets,
+            bytes: u64::from(self.packets * PACKET),
+            arrival: Some(arrival),
+            ..Report::default()
+        };
+        self.reports.push_back((self.idle_at + 2 * Self::ONE_WAY, report));
+    }
+
+    /// The mean of the last half of the queues.
+    fn queue(&self) -> Duration {
+        let late = &self.queues[self.queues.len() / 2..];
+        late.iter().sum::<Duration>() / late.len() as u32
+    }
+}
+
+#[test]
+fn it_settles_below_what_a_path_carries_and_keeps_its_queue_short() {
+    for carries in [5e5, 2e6, 6e6] {
+        let mut path = Path::new(carries);
+        path.run(30, 1.0);
+        let share = path.estimate.bitrate() / carries;
+        assert!((0.6..1.4).contains(&share), "{share} of {carries}");
+        assert!(path.queue() < 70 * MS, "{:?} at {carries}", path.queue());
+    }
+}
+
+#[test]
+fn a_wide_path_is_found_within_some_round_trips() {
+    let mut path = Path::new(1e8);
+    path.run(1, 1.0);
+    assert_eq!((path.estimate.bitrate(), path.held), (LIMITS.max, 0));
+}
+
+#[test]
+fn a_path_that_becomes_narrower_is_known_soon() {
+    let mut path = Path::new(8e6);
+    path.run(5, 1.0);
+    path.carries = 2e6;
+    path.queues.clear();
+    path.run(2, 1.0);
+    assert!(path.estimate.bitrate() < 2.4e6, "{}", path.estimate.bitrate());
+    let longest = path.queues.iter().max().unwrap();
+    assert!(*longest < 500 * MS, "{longest:?}");
+}
+
+#[test]
+fn little_traffic_does_not_make_a_path_narrow() {
+    let mut path = Path::new(8e6);
+    path.run(5, 1.0);
+    let before = path.estimate.bitrate();
+    path.run(20, 0.05);
+    assert!(path.estimate.bitrate() >= before * 0.9);
+}
+
+#[test]
+fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
+    let now = Instant::now();
+    let mut estimate = Estimate::new(now, LIMITS);
+    estimate.sent(now, 1, FrameSize { packets: 100, bytes: 120_000, parity: 0 }, 100);
+    assert!(!estimate.has_room(now + 100 * MS));
+    assert!(estimate.has_room(now + 1000 * MS));
+}
+
+#[test]
+fn heavy_loss_counts_though_no_frame_arrives_whole_and_loss_of_few_packets_does_not() {
+    let after = |packets: u32, missed: u32| {
+        let mut path = Path::new(8e6);
+        path.run(3, 1.0);
+        let before = path.estimate.bitrate();
+        let mut report = path.estimate.last.expect("it has reported");
+        for _ in 0..8 {
+            path.now += INTERVAL;
+            report.packets += packets;
+            report.missed += missed;
+            report.bytes += u64::from(packets * PACKET);
+            path.estimate.reported(path.now, &report);
+        }
+        path.estimate.bitrate() / before
+    };
+    assert!(after(60, 40) < 0.6);
+    assert!(after(95, 5) > 0.99);
+    assert!(after(3, 2) > 0.99);
+}
+
+#[test]
+fn it_stays_within_its_limits_whatever_is_reported() {
+    let now = Instant::now();
+    let mut estimate = Estimate::new(now, LIMITS);
+    for i in 0..5000u32 {
+        let now = now + i * 7 * MS;
+        let odd = i.wrapping_mul(0x9e37_79b9);
+        let size = FrameSize { packets: odd % 50, bytes: odd % 60_000, parity: odd % 7 };
+        estimate.sent(now, i, size, u64::from(i) * 20);
+        let arrival = Arrival { first_us: odd, last_us: odd << (i % 20), is_repaired: false };
+        let report = Report {
+            frame: i.wrapping_sub(odd % 3),
+            packets: odd >> (i % 31),
+            missed: odd >> (i % 7),
+            bytes: u64::from(odd) << (i % 32),
+            arrival: Some(arrival),
+            ..Report::default()
+        };
+        estimate.reported(now, &report);
+        let _ = estimate.has_room(now);
+        assert!((LIMITS.min..=LIMITS.max).contains(&estimate.bitrate()), "{i}");
+    }
+}
