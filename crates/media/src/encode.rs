@@ -10,6 +10,8 @@ use std::time::Duration;
 
 mod openh264;
 mod quality;
+mod smooth;
+mod soft;
 
 /// What to make an encoder for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub enum Kind {
 pub struct Encoded {
     /// Whether decoding can start here.
     pub keyframe: bool,
+    /// When to code the next picture at the earliest: what was sent beyond its due would hold it up. Zero: at once.
+    pub next_after: Duration,
     /// When to code the picture [`Kind::Again`] if it rests: once the path has had the time to
     /// carry what was sent beyond its due. `None`: that would make it no finer, or take too long.
     pub again_after: Option<Duration>,

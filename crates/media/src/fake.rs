@@ -49,7 +49,7 @@ impl crate::encode::Encoder for Encoder {
             out.extend([value >> 14, value >> 7, value].map(|bits| bits as u8 | 0x80));
         }
         let again_after = (kind != Kind::Again).then_some(Duration::ZERO);
-        Ok(Encoded { keyframe, again_after })
+        Ok(Encoded { keyframe, next_after: Duration::ZERO, again_after })
     }
 
     fn set_bitrate(&mut self, _: u32) {}

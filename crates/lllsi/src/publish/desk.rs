@@ -124,17 +124,19 @@ impl Desk {
         replaced.or_else(|| orders.spare.take()).unwrap_or_default()
     }
 
-    /// Waits for something to encode, until `deadline`, or longer while pictures are to wait.
-    pub(super) fn wait(&self, deadline: Instant) -> MutexGuard<'_, Orders> {
+    /// Waits for something to encode, at `earliest`, until `deadline`, or longer while pictures are to wait.
+    pub(super) fn wait(&self, earliest: Instant, deadline: Instant) -> MutexGuard<'_, Orders> {
         let mut orders = self.lock();
         loop {
+            let now = Instant::now();
             let held = orders.watched && orders.held;
             let work = orders.watched && !held && (orders.taken.is_some() || orders.keyframe);
-            let left = match held {
-                true => IDLE,
-                false => deadline.saturating_duration_since(Instant::now()),
+            let left = match (held, work) {
+                (true, _) => IDLE,
+                (_, true) => earliest.saturating_duration_since(now),
+                _ => earliest.max(deadline).saturating_duration_since(now),
             };
-            if work || orders.stop || left.is_zero() {
+            if orders.stop || left.is_zero() {
                 return orders;
             }
             orders = self.0.1.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;

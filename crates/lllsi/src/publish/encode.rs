@@ -61,9 +61,11 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         let mut present: Option<Canvas> = None;
         // How often the picture may still be coded again, and when.
         let (mut refinements, mut refine_at) = (0, Instant::now());
+        // When the path has carried what was sent beyond its due.
+        let mut next_at = Instant::now();
         loop {
             let deadline = if refinements > 0 { refine_at } else { Instant::now() + IDLE };
-            let mut orders = self.desk.wait(deadline);
+            let mut orders = self.desk.wait(next_at, deadline);
             if orders.stop {
                 return Ok(());
             }
@@ -93,23 +95,24 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
                 _ => continue,
             };
             let times = times.unwrap_or_else(|| Times::again(Instant::now()));
-            let again_after = self.encode(&canvas.picture, kind, times)?;
+            let (next_after, again_after) = self.encode(&canvas.picture, kind, times)?;
             refinements = match again_after {
                 None => 0,
                 Some(_) if kind == Kind::Again => refinements - 1,
                 Some(_) => MAX_REFINEMENTS,
             };
+            next_at = Instant::now() + next_after;
             refine_at = Instant::now() + again_after.unwrap_or_default().max(REFINE_EVERY);
         }
     }
 
-    /// Codes a picture and sends it; answers when to code it again.
+    /// Codes a picture and sends it. Returns how long the next one has to wait, and when to code this one again.
     fn encode(
         &mut self,
         picture: &I420,
         kind: Kind,
         times: Times,
-    ) -> Result<Option<Duration>, Error> {
+    ) -> Result<(Duration, Option<Duration>), Error> {
         let (size, bitrate) = (picture.size(), self.config.bitrate);
         let encoder = match &mut self.encoder {
             Some((have, encoder)) if *have == size => {
@@ -129,7 +132,7 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         let (encoded, encoded_at) = (encoded?, Instant::now());
         let bytes = data.len();
         if bytes == 0 {
-            return Ok(None);
+            return Ok((Duration::ZERO, None));
         }
         self.number = self.number.wrapping_add(1);
         let us = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as u32;
@@ -146,7 +149,7 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         self.note(&info, bytes);
         let (captured_at, keyframe) = (self.captured_at, encoded.keyframe);
         (self.send)(CodedFrame { data, keyframe, captured_at, encoded_at, info });
-        Ok(encoded.again_after)
+        Ok((encoded.next_after, encoded.again_after))
     }
 
     fn note(&self, info: &FrameInfo, bytes: usize) {

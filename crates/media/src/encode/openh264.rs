@@ -1,7 +1,8 @@
 //! The software encoder: OpenH264 through its C interface, which offers more than its wrappers.
 #![allow(unsafe_code)]
 
-use super::quality::Quality;
+use super::quality::{Plan, Quality};
+use super::soft::{BLOCK, Softener};
 use super::{Config, Encoded, Kind};
 use crate::Error;
 use crate::openh264::log;
@@ -22,6 +23,7 @@ pub(super) struct Encoder {
     size: Size,
     quality: Quality,
     before: Sketch,
+    softener: Softener,
     /// Nothing is coded yet.
     empty: bool,
 }
@@ -30,13 +32,11 @@ pub(super) struct Encoder {
 #[derive(Default)]
 struct Sketch {
     rows: Vec<u8>,
-    /// Which blocks of one row of them differ.
+    /// Which blocks differ, row by row: a change costs by the block, however little of it changes.
     blocks: Vec<bool>,
 }
 
 impl Sketch {
-    /// The side of H.264's blocks: a change costs by the block, however little of it changes.
-    const BLOCK: usize = 16;
     /// One row of so many.
     const STEP: usize = 4;
     /// Noise is no change.
@@ -47,25 +47,25 @@ impl Sketch {
         let width = picture.strides()[0];
         let [luma, ..] = picture.planes();
         self.rows.resize(luma.len().div_ceil(width * Self::STEP) * width, 0);
-        self.blocks.resize(width.div_ceil(Self::BLOCK), false);
-        let (mut different, mut all) = (0, 0);
-        let known = self.rows.chunks_mut(width * (Self::BLOCK / Self::STEP));
-        for (known, luma) in known.zip(luma.chunks(width * Self::BLOCK)) {
-            self.blocks.fill(false);
+        let columns = width.div_ceil(BLOCK);
+        self.blocks.clear();
+        self.blocks.resize(columns * luma.len().div_ceil(width * BLOCK), false);
+        let known = self.rows.chunks_mut(width * (BLOCK / Self::STEP));
+        let rows = known.zip(luma.chunks(width * BLOCK)).zip(self.blocks.chunks_mut(columns));
+        for ((known, luma), differ) in rows {
             let rows = luma.chunks_exact(width).step_by(Self::STEP);
             for (known, row) in known.chunks_exact_mut(width).zip(rows) {
-                let blocks = known.chunks(Self::BLOCK).zip(row.chunks(Self::BLOCK));
-                for (differs, (before, now)) in self.blocks.iter_mut().zip(blocks) {
+                let blocks = known.chunks(BLOCK).zip(row.chunks(BLOCK));
+                for (differs, (before, now)) in differ.iter_mut().zip(blocks) {
                     let pixels = before.iter().zip(now);
                     *differs |=
                         pixels.fold(false, |any, (a, b)| any | (a.abs_diff(*b) > Self::LEAST));
                 }
                 known.copy_from_slice(row);
             }
-            different += self.blocks.iter().filter(|&&differs| differs).count();
-            all += self.blocks.len();
         }
-        different as f64 / all.max(1) as f64
+        let different = self.blocks.iter().filter(|&&differs| differs).count();
+        different as f64 / self.blocks.len().max(1) as f64
     }
 }
 
@@ -140,8 +140,8 @@ impl Encoder {
         }
         let bitrate = config.bitrate.max(LEAST_BITRATE);
         let quality = Quality::new(config.size.pixels(), config.fps, bitrate);
-        let before = Sketch::default();
-        Ok(Self { raw, parameters, size: config.size, quality, before, empty: true })
+        let (before, softener) = (Sketch::default(), Softener::new(config.size));
+        Ok(Self { raw, parameters, size: config.size, quality, before, softener, empty: true })
     }
 
     /// Sets the quantiser of the next picture.
@@ -171,31 +171,66 @@ impl super::Encoder for Encoder {
         if picture.size() != self.size {
             return Err(Error::SizeChanged { expected: self.size, found: picture.size() });
         }
-        let kind = if std::mem::take(&mut self.empty) { Kind::Keyframe } else { kind };
+        let mut kind = if std::mem::take(&mut self.empty) { Kind::Keyframe } else { kind };
         let change = self.before.update(picture);
-        let quantiser = self.quality.quantiser(kind, change, timestamp.as_secs_f64());
-        self.set_quantiser(quantiser)?;
+        let soft = self.softener.share();
+        let mut plan = self.quality.plan(kind, change, soft, timestamp.as_secs_f64());
+        self.code(picture, kind, &plan, timestamp, out)?;
+        // What was coded has become the reference of the next picture: only a keyframe can take its place.
+        while let Some(coarser) = self.quality.coarser(kind, change, &plan, out.len() as f64 * 8.0)
+        {
+            (kind, plan) = (Kind::Keyframe, coarser);
+            self.code(picture, kind, &plan, timestamp, out)?;
+        }
+        let soft_now = self.softener.share();
+        let bits = out.len() as f64 * 8.0;
+        self.quality.coded(kind, change, (soft - soft_now).max(0.0), &plan, bits);
+        let again_after = self.quality.again_after(soft_now > 0.0);
+        let keyframe = kind == Kind::Keyframe;
+        Ok(Encoded { keyframe, next_after: self.quality.next_after(), again_after })
+    }
+
+    fn set_bitrate(&mut self, bps: u32) {
+        self.quality.set_bitrate(bps.max(LEAST_BITRATE));
+    }
+}
+
+impl Encoder {
+    /// Codes a picture according to a plan.
+    fn code(
+        &mut self,
+        picture: &I420,
+        kind: Kind,
+        plan: &Plan,
+        timestamp: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        if kind != Kind::Again {
+            let changed =
+                self.before.blocks.iter().map(|&changed| changed || kind == Kind::Keyframe);
+            self.softener.set(changed, plan.sharp, plan.is_softest);
+        }
+        if plan.sharpens > 0.0 {
+            self.softener.sharpen(plan.sharpens);
+        }
+        self.set_quantiser(plan.quantiser)?;
         if kind == Kind::Keyframe {
             let force = self.raw.table().ForceIntraFrame.expect("OpenH264 fills its table");
             // SAFETY: the object is alive.
             let code = unsafe { force(self.raw.0, true) };
             succeeded("keyframe request", code)?;
         }
+        let picture = self.softener.mix(picture);
         let source = source(picture, timestamp);
         let mut coded = SFrameBSInfo::default();
         let encode = self.raw.table().EncodeFrame.expect("OpenH264 fills its table");
         // SAFETY: `source` describes planes that `picture` keeps alive, and they are only read.
         let code = unsafe { encode(self.raw.0, &source, &mut coded) };
         succeeded("encode", code)?;
+        out.clear();
         // SAFETY: `coded` was just filled, and the object is not touched before its next use.
         unsafe { append(&coded, out) };
-        let keyframe = coded.eFrameType == videoFrameTypeIDR;
-        self.quality.coded(kind, change, quantiser, out.len() as f64 * 8.0);
-        Ok(Encoded { keyframe, again_after: self.quality.again_after() })
-    }
-
-    fn set_bitrate(&mut self, bps: u32) {
-        self.quality.set_bitrate(bps.max(LEAST_BITRATE));
+        Ok(())
     }
 }
 

@@ -4,6 +4,9 @@
 //! that follow each other are alike, so the last ones tell which quantiser meets the budget. Where
 //! much more of the picture changes than did before, as when a page is turned, a keyframe's weight
 //! is the better guess.
+//!
+//! Where even the coarsest quantiser takes too much, what moves is coded without its finest detail, and where that takes too
+//! much as well, fewer pictures are coded. What rests becomes sharp again at the pace of the path.
 
 use super::Kind;
 use std::time::Duration;
@@ -32,11 +35,63 @@ const MOST_STEPS: u8 = 6;
 /// A step of refinement takes about this share of the weight of the picture itself.
 const STEP_SHARE: f64 = 0.1;
 /// Bits × 2^(q/6) a pixel of a keyframe of text, before the first.
-const KEYFRAME_WEIGHT: f64 = 48.0;
+const KEYFRAME_WEIGHT: f64 = 80.0;
 /// A change is a new picture if it is this many times as large as usual, and by this much larger.
 const UNUSUAL: (f64, f64) = (4.0, 0.05);
+/// Sharp pictures coarser than this are worth less than soft ones that take as much.
+const TOO_COARSE: f64 = 47.0;
+/// And so fine at least they have to be so that what moves becomes sharp again.
+const WORTH_IT: f64 = 44.0;
+/// Finer soft pictures than this are worth less than early ones.
+const FINEST_SOFT: f64 = 43.0;
+/// The share of a picture's bits for which soft ones are made.
+const SOFT_SHARE: f64 = 0.5;
+/// The share of a picture's bits for which what moves is sharpened, and the least share of the picture.
+const SHARPENED_SHARE: f64 = 0.5;
+const LEAST_SHARPENED: f64 = 0.02;
+/// By how much less a soft keyframe weighs than a sharp one.
+const KEYFRAME_GAIN: f64 = 4.0;
+/// The same of other pictures: before it is known, and within which bounds it is learnt.
+const GAIN: f64 = 8.0;
+const GAINS: (f64, f64) = (4.0, 20.0);
+/// What is left of it after each picture, so that sharp ones are tried again.
+const FORGOTTEN: f64 = 0.995;
+/// By how much less the softest pictures weigh than soft ones.
+const SOFTEST_GAIN: f64 = 1.8;
+/// After so many soft pictures in a row their weight is known.
+const COMPARED: u8 = 16;
+/// With which quantiser what rests is sharpened, at most: a coarser one leaves it soft.
+const SHARPENING: f64 = 35.0;
+/// How long a path may be busy with what is sharpened at once.
+const SHARPENING_SECONDS: f64 = 0.1;
+/// How long a path may be busy with a picture, in seconds, and bits that are always allowed and never exceeded: 1,500 packets.
+const MOST_SECONDS: f64 = 0.3;
+const MOST_ALWAYS: f64 = 300_000.0;
+const MOST_EVER: f64 = 1500.0 * 1100.0 * 8.0;
+/// Beyond what a path has had the time to carry, so much of a second may be under way when the next picture is coded.
+const AHEAD_SECONDS: f64 = 0.05;
 /// After a pause of so many usual intervals what moved is so far away that the encoder does not find it again.
 const PAUSE: f64 = 1.7;
+
+/// How to code a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Plan {
+    pub(super) quantiser: u8,
+    /// The share of the rows, from the top, in which what has changed is to be sharp.
+    pub(super) sharp: f64,
+    /// Whether the rest is to lose all but large areas.
+    pub(super) is_softest: bool,
+    /// The share of the picture that is soft and is to become sharp.
+    pub(super) sharpens: f64,
+}
+
+impl Plan {
+    /// Whether it leaves out more.
+    fn is_coarser_than(&self, other: &Self) -> bool {
+        let rank = |plan: &Self| (plan.is_softest, 1.0 - plan.sharp, plan.quantiser);
+        rank(self) > rank(other)
+    }
+}
 
 /// The state of the policy.
 #[derive(Debug, Clone)]
@@ -54,6 +109,13 @@ pub(super) struct Quality {
     change: f64,
     /// The last quantiser.
     last: f64,
+    /// The share of the rows, from the top, in which what moves is sharp.
+    sharp: f64,
+    is_softest: bool,
+    /// By how much less soft pictures weigh.
+    gain: f64,
+    /// What sharp ones weighed, and how many soft ones have followed.
+    compared: Option<(f64, u8)>,
     /// Until when the debt is reckoned, in seconds.
     time: f64,
     /// Between two pictures that follow each other, in seconds.
@@ -72,6 +134,10 @@ impl Quality {
             step: keyframe * STEP_SHARE,
             change: 0.0,
             last: COARSEST,
+            sharp: 1.0,
+            is_softest: false,
+            gain: GAIN,
+            compared: None,
             time: 0.0,
             interval: 1.0 / f64::from(fps),
         }
@@ -81,9 +147,9 @@ impl Quality {
         self.bitrate = bitrate.into();
     }
 
-    /// The quantiser for a picture of which the share `change` differs from the one before. `time`
-    /// in seconds.
-    pub(super) fn quantiser(&mut self, kind: Kind, change: f64, time: f64) -> u8 {
+    /// How to code a picture of which the share `change` differs from the one before, and the share `soft` is soft. `time` in
+    /// seconds.
+    pub(super) fn plan(&mut self, kind: Kind, change: f64, soft: f64, time: f64) -> Plan {
         // What was not used is lost: a path does not store it either.
         let passed = (time - self.time).max(0.0);
         self.debt = (self.debt - passed * self.bitrate).max(0.0);
@@ -91,20 +157,116 @@ impl Quality {
         let is_new = self.is_new(change) || passed > PAUSE * self.interval;
         // A picture once a second and less is no motion.
         self.interval = (self.interval * 3.0 + passed.min(1.0)) / 4.0;
+        let mut sharpens = 0.0;
         let wanted = match kind {
+            Kind::Again if soft > 0.0 => {
+                let quantiser = self.last.min(SHARPENING);
+                sharpens = self.sharpening(quantiser, SHARPENING_SECONDS * self.bitrate);
+                quantiser
+            }
             Kind::Again => (self.last - self.refinement()).max(FINEST_AT_REST),
-            Kind::Keyframe => self.affordable(self.keyframe, BURST),
-            Kind::Next if is_new => self.affordable(self.usual.max(self.keyframe * change), BURST),
-            Kind::Next => self.affordable(self.usual, 1.0).max(self.last - REFINEMENT).max(FINEST),
+            Kind::Keyframe => self.fresh(self.keyframe, BURST),
+            Kind::Next if is_new => {
+                let weight = self.usual_when_sharp().max(self.keyframe * change);
+                // Not all of it, where such pictures follow each other.
+                self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, BURST))
+            }
+            Kind::Next => self.following().max(self.last - REFINEMENT),
         };
-        wanted.round().clamp(FINEST_AT_REST, COARSEST) as u8
+        if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && wanted <= SHARPENING {
+            // What rests beside what moves.
+            let taken = self.usual * f64::exp2(-wanted / 6.0);
+            sharpens =
+                self.sharpening(wanted, self.bitrate / self.fps - taken).max(LEAST_SHARPENED);
+        }
+        let finest = if kind == Kind::Again { FINEST_AT_REST } else { FINEST };
+        let quantiser = wanted.round().clamp(finest, COARSEST) as u8;
+        Plan { quantiser, sharp: self.sharp, is_softest: self.is_softest, sharpens }
     }
 
-    /// The quantiser with which a picture of this weight takes so many pictures' bits.
+    /// The quantiser for a new picture that weighs so much if it is sharp, and may take so many pictures' bits.
+    fn fresh(&mut self, weight: f64, pictures: f64) -> f64 {
+        let sharp = self.affordable(weight, pictures);
+        let soft = self.affordable(weight / KEYFRAME_GAIN, pictures);
+        let is_sharp = sharp <= TOO_COARSE;
+        self.soften(if is_sharp { 1.0 } else { 0.0 }, soft > COARSEST);
+        if is_sharp { sharp } else { soft.max(FINEST_SOFT) }
+    }
+
+    /// The quantiser for a picture that is much like the last one.
+    fn following(&mut self) -> f64 {
+        let wanted = self.affordable(self.usual, 1.0);
+        let when_sharp = self.affordable(self.usual_when_sharp(), 1.0);
+        if self.sharp > 0.0 && wanted > TOO_COARSE {
+            if self.sharp == 1.0 {
+                self.compared = Some((self.usual, 0));
+            } else {
+                self.gain = (2.0 * self.gain).min(GAINS.1);
+            }
+            self.soften(0.0, false);
+        } else if self.sharp > 0.0 || when_sharp < WORTH_IT {
+            // What is sharpened costs once more, so it is done bit by bit.
+            let share = self.sharpening(wanted, SHARPENED_SHARE * self.bitrate / self.fps);
+            self.sharp = (self.sharp + share.max(LEAST_SHARPENED)).min(1.0);
+            self.is_softest = false;
+        } else if self.affordable(self.usual, BURST) > COARSEST {
+            self.soften(0.0, true);
+        } else if self.affordable(self.usual * SOFTEST_GAIN, 1.0) < COARSEST {
+            self.soften(0.0, false);
+        }
+        match self.sharp {
+            0.0 => self.affordable(self.usual, SOFT_SHARE).max(FINEST_SOFT),
+            1.0 => self.affordable(self.usual, 1.0),
+            // What is still soft is not worth more.
+            _ => self.affordable(self.usual, 1.0).max(FINEST_SOFT),
+        }
+    }
+
+    /// Takes note of what part of what moves is sharp, and of how soft the rest is.
+    fn soften(&mut self, sharp: f64, is_softest: bool) {
+        let is_softest = is_softest && sharp == 0.0;
+        let before = self.lightness();
+        (self.sharp, self.is_softest) = (sharp, is_softest);
+        self.usual *= before / self.lightness();
+    }
+
+    /// By how much less what moves weighs than if it were sharp.
+    fn lightness(&self) -> f64 {
+        let gain = if self.is_softest { self.gain * SOFTEST_GAIN } else { self.gain };
+        gain / (1.0 + (gain - 1.0) * self.sharp)
+    }
+
+    fn usual_when_sharp(&self) -> f64 {
+        self.usual * self.lightness()
+    }
+
+    /// Learns by how much less soft pictures weigh than the sharp ones before them.
+    fn compare(&mut self) {
+        if self.sharp < 1.0 {
+            self.gain = (self.gain * FORGOTTEN).max(GAINS.0);
+        }
+        let Some((sharp, pictures)) = &mut self.compared else { return };
+        *pictures += 1;
+        if self.sharp > 0.0 || self.is_softest {
+            self.compared = None;
+        } else if *pictures == COMPARED {
+            self.gain = (*sharp / self.usual.max(1.0)).clamp(GAINS.0, GAINS.1);
+            self.compared = None;
+        }
+    }
+
+    /// The quantiser with which a picture of this weight takes so many pictures' bits; coarser ones than there are mean that
+    /// it takes more.
     fn affordable(&self, weight: f64, pictures: f64) -> f64 {
         let saved = 1.0 - self.debt / (self.bitrate * DEBT_SECONDS);
         let bits = self.bitrate / self.fps * pictures * saved.clamp(0.25, 1.0);
-        (6.0 * (weight.max(1.0) / bits).log2()).clamp(FINEST, COARSEST)
+        (6.0 * (weight.max(1.0) / bits).log2()).max(FINEST)
+    }
+
+    /// The share of the picture that can be sharpened with so many bits.
+    fn sharpening(&self, quantiser: f64, bits: f64) -> f64 {
+        let whole = self.keyframe * f64::exp2(-quantiser / 6.0);
+        (bits / whole).clamp(0.0, 1.0)
     }
 
     fn is_new(&self, change: f64) -> bool {
@@ -123,33 +285,80 @@ impl Quality {
         self.step * steps * f64::exp2((steps - self.last) / 6.0)
     }
 
-    /// Takes note of what the picture cost for which [`Self::quantiser`] was asked last.
-    pub(super) fn coded(&mut self, kind: Kind, change: f64, quantiser: u8, bits: f64) {
+    /// How to code a picture once more, as a keyframe, that takes far more bits than a path carries in time; `None` if it does not,
+    /// or nothing is coarser.
+    pub(super) fn coarser(
+        &mut self,
+        kind: Kind,
+        change: f64,
+        plan: &Plan,
+        bits: f64,
+    ) -> Option<Plan> {
+        let most = (MOST_SECONDS * self.bitrate).max(MOST_ALWAYS).min(MOST_EVER);
+        if kind == Kind::Again || bits <= most {
+            return None;
+        }
+        let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
+        let gain = if plan.sharp == 1.0 { 1.0 } else { KEYFRAME_GAIN };
+        let change = if kind == Kind::Keyframe { 1.0 } else { change.max(0.1) };
+        self.keyframe = self.keyframe.max(weight * gain / change);
+        let wanted = self.fresh(self.keyframe, BURST).min(COARSEST);
+        let quantiser = wanted.round() as u8;
+        let coarser =
+            Plan { quantiser, sharp: self.sharp, is_softest: self.is_softest, sharpens: 0.0 };
+        (coarser.is_coarser_than(plan)).then_some(coarser)
+    }
+
+    /// Takes note of what the picture cost that was coded by the last plan, of which the share `sharpened` was soft before.
+    pub(super) fn coded(
+        &mut self,
+        kind: Kind,
+        change: f64,
+        sharpened: f64,
+        plan: &Plan,
+        bits: f64,
+    ) {
         self.debt += bits;
-        let finer = self.last - f64::from(quantiser);
-        self.last = quantiser.into();
+        let finer = self.last - f64::from(plan.quantiser);
+        self.last = plan.quantiser.into();
         let weight = bits * f64::exp2(self.last / 6.0);
         match kind {
+            Kind::Again if sharpened > 0.0 => {
+                self.keyframe = (self.keyframe + weight / sharpened) / 2.0;
+                self.step = STEP_SHARE * self.keyframe;
+                return;
+            }
             Kind::Again => {
                 self.step = weight / finer.max(1.0);
                 return;
             }
-            Kind::Keyframe => self.keyframe = weight,
+            Kind::Keyframe if self.sharp == 1.0 => self.keyframe = weight,
+            Kind::Keyframe => self.keyframe = weight * KEYFRAME_GAIN,
+            // It is not like those that follow.
+            Kind::Next if plan.sharpens > 0.0 => self.change = (self.change + change) / 2.0,
             Kind::Next => {
                 // Pictures that cost much and little in turn are coded as the dear ones: those are the late ones.
                 self.usual = weight.max((self.usual * 3.0 + weight) / 4.0);
                 self.change = (self.change + change) / 2.0;
+                self.compare();
             }
         }
         self.step = STEP_SHARE * weight;
     }
 
+    /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.
+    pub(super) fn next_after(&self) -> Duration {
+        let due = self.debt / self.bitrate - 1.0 / self.fps - AHEAD_SECONDS;
+        Duration::from_secs_f64(due.clamp(0.0, LONGEST))
+    }
+
     /// How long the path needs to carry what was sent beyond its due, before the picture is coded
     /// once more; `None` if it is as fine as it gets.
-    pub(super) fn again_after(&self) -> Option<Duration> {
+    pub(super) fn again_after(&self, is_soft: bool) -> Option<Duration> {
         let fine = self.last <= FINEST_AT_REST;
         let dear = self.cost(1.0) > LAST_STEP_SECONDS * self.bitrate;
-        (!fine && !dear).then(|| Duration::from_secs_f64((self.debt / self.bitrate).min(LONGEST)))
+        let due = (self.debt / self.bitrate).min(LONGEST);
+        (is_soft || !fine && !dear).then(|| Duration::from_secs_f64(due))
     }
 }
 
@@ -179,24 +388,27 @@ mod tests {
         /// Codes one picture; answers its quantiser and bits.
         fn code(&mut self, kind: Kind, weight: f64, change: f64) -> (u8, f64) {
             self.time += 1.0 / 30.0;
-            let q = self.quality.quantiser(kind, change, self.time);
-            let bits = weight * f64::exp2(-f64::from(q) / 6.0);
-            self.quality.coded(kind, change, q, bits);
-            (q, bits)
+            let plan = self.quality.plan(kind, change, 0.0, self.time);
+            let gain = if kind == Kind::Keyframe { KEYFRAME_GAIN } else { GAIN };
+            let weight = weight * (plan.sharp + (1.0 - plan.sharp) / gain);
+            let bits = weight * f64::exp2(-f64::from(plan.quantiser) / 6.0);
+            self.quality.coded(kind, change, 0.0, &plan, bits);
+            (plan.quantiser, bits)
         }
 
         /// Refines a picture of this weight until it is as fine as it gets; answers the bits of
         /// each refinement.
         fn rest(&mut self, weight: f64) -> Vec<f64> {
             let mut all = Vec::new();
-            while let Some(wait) = self.quality.again_after() {
+            while let Some(wait) = self.quality.again_after(false) {
                 self.time += wait.as_secs_f64().max(2.0 / 30.0);
                 let before = self.quality.last;
-                let q = self.quality.quantiser(Kind::Again, 0.0, self.time);
+                let plan = self.quality.plan(Kind::Again, 0.0, 0.0, self.time);
+                let q = plan.quantiser;
                 assert!(f64::from(q) < before, "it does not get finer at {q}");
                 // Each step of the quantiser costs a share of the picture.
                 let bits = weight * 0.1 * (before - f64::from(q)) * f64::exp2(-f64::from(q) / 6.0);
-                self.quality.coded(Kind::Again, 0.0, q, bits);
+                self.quality.coded(Kind::Again, 0.0, 0.0, &plan, bits);
                 all.push(bits);
             }
             all
@@ -273,6 +485,51 @@ mod tests {
     }
 
     #[test]
+    fn text_in_motion_is_soft_where_the_path_is_narrow_and_sharp_where_it_is_not() {
+        for (bitrate, is_sharp) in [(600_000, false), (8_000_000, true)] {
+            let mut scene = Scene::with(30, bitrate);
+            scene.code(Kind::Keyframe, weight(50.0), 1.0);
+            // What takes 100 kbit with the coarsest quantiser.
+            let moving = 1e5 * f64::exp2(COARSEST / 6.0);
+            let bits: Vec<_> = (0..300).map(|_| scene.code(Kind::Next, moving, 0.8).1).collect();
+            assert_eq!(scene.quality.sharp == 1.0, is_sharp, "at {bitrate}");
+            let mean = bits.iter().skip(100).sum::<f64>() / 200.0;
+            assert!(mean < 1.05 * f64::from(bitrate) / 30.0, "{mean} bits at {bitrate}");
+        }
+    }
+
+    #[test]
+    fn what_moves_becomes_sharp_bit_by_bit_once_the_path_is_wider() {
+        let mut scene = Scene::with(30, 600_000);
+        let moving = 1e5 * f64::exp2(COARSEST / 6.0);
+        scene.code(Kind::Keyframe, moving, 1.0);
+        for _ in 0..60 {
+            scene.code(Kind::Next, moving, 0.8);
+        }
+        assert_eq!(scene.quality.sharp, 0.0);
+        scene.quality.set_bitrate(10_000_000);
+        let mut shares = vec![0.0];
+        while shares.last() < Some(&1.0) && shares.len() < 120 {
+            scene.code(Kind::Next, moving, 0.8);
+            shares.push(scene.quality.sharp);
+        }
+        assert_eq!(shares.last(), Some(&1.0), "{shares:?}");
+        assert!(shares.windows(2).all(|two| two[1] >= two[0]), "{shares:?}");
+        assert!(shares.len() > 3, "not all at once: {shares:?}");
+    }
+
+    #[test]
+    fn the_next_picture_waits_for_one_that_was_too_dear() {
+        let mut scene = Scene::new();
+        scene.code(Kind::Keyframe, weight(20.0), 1.0);
+        assert_eq!(scene.quality.next_after(), Duration::ZERO);
+        let plan = scene.quality.plan(Kind::Next, 1.0, 0.0, scene.time);
+        scene.quality.coded(Kind::Next, 1.0, 0.0, &plan, f64::from(BITRATE) / 2.0);
+        let wait = scene.quality.next_after().as_secs_f64();
+        assert!((0.35..0.5).contains(&wait), "{wait} s after half a second's worth of bits");
+    }
+
+    #[test]
     fn no_history_leads_out_of_the_range() {
         let mut quality = Quality::new(16 * 16, 1, 10_000);
         let mut odd = 1u32;
@@ -280,10 +537,12 @@ mod tests {
             odd = odd.wrapping_mul(0x9e37_79b9) ^ odd >> 7;
             let kind = [Kind::Next, Kind::Again, Kind::Keyframe][odd as usize % 3];
             let change = f64::from(odd % 100) / 99.0;
-            let q = quality.quantiser(kind, change, f64::from(odd >> 10));
-            assert!((14..=51).contains(&q));
-            quality.coded(kind, change, q, f64::from(odd >> 4));
-            assert!(quality.again_after() <= Some(Duration::from_secs(10)));
+            let soft = f64::from(odd >> 7 & 1) * change;
+            let plan = quality.plan(kind, change, soft, f64::from(odd >> 10));
+            assert!((14..=51).contains(&plan.quantiser) && (0.0..=1.0).contains(&plan.sharpens));
+            quality.coded(kind, change, plan.sharpens * soft, &plan, f64::from(odd >> 4));
+            assert!(quality.next_after() <= Duration::from_secs(10));
+            assert!(quality.again_after(soft > 0.0) <= Some(Duration::from_secs(10)));
         }
     }
 }
