@@ -191,7 +191,7 @@ impl Estimate {
         }
     }
 
-    /// What may be sent, bit/s, besides parity.
+    /// What may be sent, bit/s, besides parity and repairs.
     pub(crate) fn bitrate(&self) -> f64 {
         (self.bitrate / (1.0 + self.losses.share())).max(self.limits.min)
     }

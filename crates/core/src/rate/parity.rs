@@ -36,9 +36,9 @@ impl Losses {
         self.share += (f64::from(parity) / f64::from(packets.max(1)) - self.share) / 8.0;
     }
 
-    /// Parity packets for each packet, lately.
+    /// Packets of parity and repairs for each packet, lately.
     pub(super) fn share(&self) -> f64 {
-        self.share
+        self.share.max(self.lost)
     }
 
     /// How many packets of parity go with a frame of so many.

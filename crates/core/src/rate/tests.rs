@@ -158,7 +158,7 @@ fn heavy_loss_counts_though_no_frame_arrives_whole_and_loss_of_few_packets_does_
         path.estimate.bitrate() / before
     };
     assert!(after(60, 40) < 0.6);
-    assert!(after(95, 5) > 0.99);
+    assert!(after(95, 5) > 0.94, "but for its repairs");
     assert!(after(3, 2) > 0.99);
 }
 

@@ -24,7 +24,7 @@ const BURST: f64 = 4.0;
 /// The share of a second within which what was overspent is saved.
 const DEBT_SECONDS: f64 = 0.5;
 /// How long a path may be busy with a refinement of more than one step…
-const REFINEMENT_SECONDS: f64 = 0.066;
+const REFINEMENT_SECONDS: f64 = 0.1;
 /// … and of one step. A change that comes meanwhile has to wait so long, and the eye has little
 /// from the last steps: a picture for which they take longer stays a little coarser.
 const LAST_STEP_SECONDS: f64 = 0.25;
@@ -69,7 +69,7 @@ const MOST_SECONDS: f64 = 0.3;
 const MOST_ALWAYS: f64 = 300_000.0;
 const MOST_EVER: f64 = 1500.0 * 1100.0 * 8.0;
 /// Beyond what a path has had the time to carry, so much of a second may be under way when the next picture is coded.
-const AHEAD_SECONDS: f64 = 0.05;
+const AHEAD_SECONDS: f64 = 0.066;
 /// After a pause of so many usual intervals what moved is so far away that the encoder does not find it again.
 const PAUSE: f64 = 1.7;
 
@@ -101,6 +101,8 @@ pub(super) struct Quality {
     bitrate: f64,
     /// Bits spent beyond what time has brought in.
     debt: f64,
+    /// Of the last picture, in bits.
+    size: f64,
     /// Weights: of pictures lately, of the last keyframe, and of one step of refinement.
     usual: f64,
     keyframe: f64,
@@ -129,6 +131,7 @@ impl Quality {
             fps: fps.into(),
             bitrate: bitrate.into(),
             debt: 0.0,
+            size: 0.0,
             usual: 0.0,
             keyframe,
             step: keyframe * STEP_SHARE,
@@ -301,6 +304,9 @@ impl Quality {
         let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
         let gain = if plan.sharp == 1.0 { 1.0 } else { KEYFRAME_GAIN };
         let change = if kind == Kind::Keyframe { 1.0 } else { change.max(0.1) };
+        if kind == Kind::Next {
+            self.usual = self.usual.max(weight);
+        }
         self.keyframe = self.keyframe.max(weight * gain / change);
         let wanted = self.fresh(self.keyframe, BURST).min(COARSEST);
         let quantiser = wanted.round() as u8;
@@ -319,6 +325,7 @@ impl Quality {
         bits: f64,
     ) {
         self.debt += bits;
+        self.size = bits;
         let finer = self.last - f64::from(plan.quantiser);
         self.last = plan.quantiser.into();
         let weight = bits * f64::exp2(self.last / 6.0);
@@ -333,6 +340,9 @@ impl Quality {
                 return;
             }
             Kind::Keyframe if self.sharp == 1.0 => self.keyframe = weight,
+            Kind::Keyframe if self.is_softest => {
+                self.keyframe = weight * KEYFRAME_GAIN * SOFTEST_GAIN;
+            }
             Kind::Keyframe => self.keyframe = weight * KEYFRAME_GAIN,
             // It is not like those that follow.
             Kind::Next if plan.sharpens > 0.0 => self.change = (self.change + change) / 2.0,
@@ -343,13 +353,14 @@ impl Quality {
                 self.compare();
             }
         }
-        self.step = STEP_SHARE * weight;
+        self.step = STEP_SHARE * if kind == Kind::Keyframe { self.keyframe } else { weight };
     }
 
     /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.
     pub(super) fn next_after(&self) -> Duration {
-        let due = self.debt / self.bitrate - 1.0 / self.fps - AHEAD_SECONDS;
-        Duration::from_secs_f64(due.clamp(0.0, LONGEST))
+        // Pictures are often as large as the one before.
+        let ahead = (1.0 / self.fps + AHEAD_SECONDS - self.size / self.bitrate).max(0.0);
+        Duration::from_secs_f64((self.debt / self.bitrate - ahead).clamp(0.0, LONGEST))
     }
 
     /// How long the path needs to carry what was sent beyond its due, before the picture is coded
@@ -390,6 +401,7 @@ mod tests {
             self.time += 1.0 / 30.0;
             let plan = self.quality.plan(kind, change, 0.0, self.time);
             let gain = if kind == Kind::Keyframe { KEYFRAME_GAIN } else { GAIN };
+            let gain = if plan.is_softest { gain * SOFTEST_GAIN } else { gain };
             let weight = weight * (plan.sharp + (1.0 - plan.sharp) / gain);
             let bits = weight * f64::exp2(-f64::from(plan.quantiser) / 6.0);
             self.quality.coded(kind, change, 0.0, &plan, bits);
@@ -526,7 +538,7 @@ mod tests {
         let plan = scene.quality.plan(Kind::Next, 1.0, 0.0, scene.time);
         scene.quality.coded(Kind::Next, 1.0, 0.0, &plan, f64::from(BITRATE) / 2.0);
         let wait = scene.quality.next_after().as_secs_f64();
-        assert!((0.35..0.5).contains(&wait), "{wait} s after half a second's worth of bits");
+        assert!((0.35..0.52).contains(&wait), "{wait} s after half a second's worth of bits");
     }
 
     #[test]
