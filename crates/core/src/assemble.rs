@@ -15,10 +15,14 @@ const MAX_PACKETS: usize = 4096;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Packets kept that came before the beginning of the first keyframe: they may belong behind it.
 const MAX_EARLY: usize = 512;
-/// How long a missing packet is waited for, besides two round trips.
+/// How long a missing packet is waited for, besides two round trips, after the last sign that it may still come…
 const PATIENCE: Duration = Duration::from_millis(150);
+/// … and in all.
+const MOST_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a keyframe is asked for, at least.
 const REQUEST_EVERY: Duration = Duration::from_millis(250);
+/// How long the host has to begin with one by itself: it makes one for all who have joined lately.
+const FIRST_WITHIN: Duration = Duration::from_millis(600);
 
 /// A whole frame, in decoding order.
 #[derive(Debug, Clone)]
@@ -91,7 +95,10 @@ pub(crate) struct Assembler {
     /// Set while only the beginning of a keyframe is accepted.
     need_keyframe: bool,
     request_at: Option<Instant>,
-    blocked_since: Option<Instant>,
+    /// While something is missing: since when, and when it last got less or more of its frame came.
+    blocked: Option<(Instant, Instant)>,
+    /// Whether the end of a frame is among the slots.
+    has_end: bool,
     patience: Duration,
     depacketizer: Depacketizer,
     last_number: Option<u32>,
@@ -105,7 +112,7 @@ impl Assembler {
         let mut assembler = Self {
             need_keyframe: true,
             // The host begins with a keyframe by itself: ask only if it does not come.
-            request_at: Some(now + REQUEST_EVERY + rtt),
+            request_at: Some(now + FIRST_WITHIN + rtt),
             ..Self::default()
         };
         assembler.set_rtt(rtt);
@@ -163,10 +170,28 @@ impl Assembler {
         if self.slots.len() <= offset {
             self.slots.resize_with(offset + 1, || None);
         }
+        let fills = offset + 1 < self.slots.len();
         let slot = &mut self.slots[offset];
         if slot.is_none() {
+            let progresses = fills || !self.has_end;
+            self.has_end |= packet.marker;
             self.bytes += packet.payload.len();
             *slot = Some(Slot { packet, at });
+            if progresses {
+                self.note_progress(now);
+            }
+        }
+    }
+
+    /// What is waited for is on its way.
+    fn note_progress(&mut self, now: Instant) {
+        if let Some((_, progress_at)) = &mut self.blocked {
+            *progress_at = now;
+        }
+        let began = self.slots.front().and_then(Option::as_ref).map(|slot| slot.at);
+        let is_young = began.is_some_and(|at| now < at + MOST_PATIENCE);
+        if let Some(at) = self.request_at.as_mut().filter(|_| is_young) {
+            *at = (*at).max(now + self.patience);
         }
     }
 
@@ -209,7 +234,8 @@ impl Assembler {
         }
         self.base += end as u64 + 1;
         self.scanned = 0;
-        self.blocked_since = None;
+        self.blocked = None;
+        self.has_end = self.slots.iter().flatten().any(|slot| slot.packet.marker);
         let (data, info) = self.depacketizer.take();
         if !sound {
             return None;
@@ -238,7 +264,7 @@ impl Assembler {
     fn give_up(&mut self, now: Instant) {
         self.need_keyframe = true;
         self.request_at = Some(now);
-        self.blocked_since = None;
+        self.blocked = None;
         self.scanned = 0;
         let next = (1..self.slots.len())
             .find(|&i| self.slots[i].as_ref().is_some_and(|s| starts_keyframe(&s.packet.payload)))
@@ -250,6 +276,7 @@ impl Assembler {
             }
         }
         self.base += next as u64;
+        self.has_end = self.slots.iter().flatten().any(|slot| slot.packet.marker);
         if next > 0 && !self.slots.is_empty() {
             // A keyframe is under way already.
             self.request_at = Some(now + REQUEST_EVERY);
@@ -265,12 +292,12 @@ impl Assembler {
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
         // Filled slots behind an empty one: something is missing.
         if self.slots.len() > self.scanned {
-            let since = *self.blocked_since.get_or_insert(now);
-            if now >= since + self.patience {
+            self.blocked.get_or_insert((now, now));
+            if self.patience_ends_at().is_some_and(|at| now >= at) {
                 self.give_up(now);
             }
         } else {
-            self.blocked_since = None;
+            self.blocked = None;
         }
         let due = self.request_at.is_some_and(|at| now >= at);
         if due {
@@ -281,8 +308,13 @@ impl Assembler {
     }
 
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        let blocked = self.blocked_since.map(|since| since + self.patience);
-        [blocked, self.request_at].into_iter().flatten().min()
+        [self.patience_ends_at(), self.request_at].into_iter().flatten().min()
+    }
+
+    /// When what is missing is given up.
+    fn patience_ends_at(&self) -> Option<Instant> {
+        let (since, progress_at) = self.blocked?;
+        Some((progress_at + self.patience).min(since + MOST_PATIENCE))
     }
 
     /// Newest complete frame's number.
@@ -390,6 +422,46 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_is_still_coming_is_waited_for() {
+        let begin = Instant::now();
+        let mut assembler = Assembler::new(begin, None);
+        let mut packets = packets(&[KEY]);
+        let late = packets.remove(2);
+        let (step, mut now) = (PATIENCE * 2 / 3, begin);
+        for packet in packets {
+            assembler.push(now, packet);
+            assert!(!assembler.handle_timeout(now), "it is on its way");
+            now += step;
+        }
+        assert!(now >= begin + 2 * PATIENCE, "or it proves nothing");
+        assembler.push(now, late);
+        assert_eq!(numbers(&mut assembler, now), [1]);
+        assert_eq!((assembler.arrivals().lost, assembler.arrivals().keyframe_requests), (0, 0));
+    }
+
+    #[test]
+    fn progress_is_waited_for_up_to_a_bound() {
+        let mut now = Instant::now();
+        let mut assembler = Assembler::new(now, None);
+        let packets = packets(&[KEY, DELTA]);
+        let (first, rest) = packets.split_first().unwrap();
+        let begin = now;
+        assembler.push(now, first.clone());
+        // A frame of which one packet after another comes late, but never the second.
+        for seq in 0..10_000 {
+            let packet = Packet { seq: first.seq + 2 + seq, marker: false, ..rest[1].clone() };
+            assembler.push(now, packet);
+            if assembler.handle_timeout(now) {
+                break;
+            }
+            now += PATIENCE / 2;
+        }
+        let waited = now - begin;
+        assert!(waited <= MOST_PATIENCE + PATIENCE, "{waited:?}");
+        assert_eq!(assembler.arrivals().keyframe_requests, 1);
+    }
+
+    #[test]
     fn it_begins_with_a_keyframe_and_asks_for_one_that_does_not_come() {
         let now = Instant::now();
         let mut assembler = Assembler::new(now, None);
@@ -398,8 +470,9 @@ mod tests {
         }
         assert!(numbers(&mut assembler, now).is_empty());
         assert!(!assembler.handle_timeout(now));
-        assert!(assembler.handle_timeout(now + REQUEST_EVERY));
-        assert!(!assembler.handle_timeout(now + REQUEST_EVERY), "not twice at once");
+        assert!(!assembler.handle_timeout(now + FIRST_WITHIN / 2));
+        assert!(assembler.handle_timeout(now + FIRST_WITHIN));
+        assert!(!assembler.handle_timeout(now + FIRST_WITHIN), "not twice at once");
     }
 
     #[test]
