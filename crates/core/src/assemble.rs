@@ -18,7 +18,7 @@ const MAX_EARLY: usize = 512;
 /// How long a missing packet is waited for, besides two round trips, after the last sign that it may still come…
 const PATIENCE: Duration = Duration::from_millis(150);
 /// … and in all.
-const MOST_PATIENCE: Duration = Duration::from_secs(3);
+const MOST_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a keyframe is asked for, at least.
 const REQUEST_EVERY: Duration = Duration::from_millis(250);
 /// How long the host has to begin with one by itself: it makes one for all who have joined lately.
@@ -95,10 +95,10 @@ pub(crate) struct Assembler {
     /// Set while only the beginning of a keyframe is accepted.
     need_keyframe: bool,
     request_at: Option<Instant>,
-    /// While something is missing: since when, and when it last got less or more of its frame came.
+    /// While something is missing: since when, and when something last came of the frame that waits for it.
     blocked: Option<(Instant, Instant)>,
-    /// Whether the end of a frame is among the slots.
-    has_end: bool,
+    /// Where the first frame ends among the slots, if its end has come.
+    end: Option<usize>,
     patience: Duration,
     depacketizer: Depacketizer,
     last_number: Option<u32>,
@@ -170,11 +170,13 @@ impl Assembler {
         if self.slots.len() <= offset {
             self.slots.resize_with(offset + 1, || None);
         }
-        let fills = offset + 1 < self.slots.len();
         let slot = &mut self.slots[offset];
         if slot.is_none() {
-            let progresses = fills || !self.has_end;
-            self.has_end |= packet.marker;
+            // A repair of a later frame is no sign that this one's still comes.
+            let progresses = self.end.is_none_or(|end| offset <= end);
+            if packet.marker && progresses {
+                self.end = Some(offset);
+            }
             self.bytes += packet.payload.len();
             *slot = Some(Slot { packet, at });
             if progresses {
@@ -235,7 +237,7 @@ impl Assembler {
         self.base += end as u64 + 1;
         self.scanned = 0;
         self.blocked = None;
-        self.has_end = self.slots.iter().flatten().any(|slot| slot.packet.marker);
+        self.end = self.find_end();
         let (data, info) = self.depacketizer.take();
         if !sound {
             return None;
@@ -276,7 +278,7 @@ impl Assembler {
             }
         }
         self.base += next as u64;
-        self.has_end = self.slots.iter().flatten().any(|slot| slot.packet.marker);
+        self.end = self.find_end();
         if next > 0 && !self.slots.is_empty() {
             // A keyframe is under way already.
             self.request_at = Some(now + REQUEST_EVERY);
@@ -309,6 +311,10 @@ impl Assembler {
 
     pub(crate) fn timeout(&self) -> Option<Instant> {
         [self.patience_ends_at(), self.request_at].into_iter().flatten().min()
+    }
+
+    fn find_end(&self) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.packet.marker))
     }
 
     /// When what is missing is given up.

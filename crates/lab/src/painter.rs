@@ -48,6 +48,7 @@ impl Scene {
 enum Command {
     Play(Scene, SyncSender<()>),
     Rest(SyncSender<()>),
+    Turn(SyncSender<()>),
 }
 
 /// A thread that paints over the whole of a display, until it is dropped or the display is lost.
@@ -85,6 +86,11 @@ impl Painter {
     /// Stops the motion with one last frame, which is there when this returns. Nothing changes any more.
     pub fn rest(&self) {
         self.order(Command::Rest);
+    }
+
+    /// Stops the motion with another page of text, which is there when this returns.
+    pub fn turn(&self) {
+        self.order(Command::Turn);
     }
 
     /// How many frames it has painted.
@@ -133,6 +139,13 @@ impl Work {
                     self.paint()?;
                     self.canvas.settle()?;
                     pace = scene.period().map(Pace::new);
+                    let _ = done.send(());
+                }
+                Ok(Command::Turn(done)) => {
+                    self.canvas.fill()?;
+                    self.canvas.stamp()?;
+                    self.canvas.settle()?;
+                    pace = None;
                     let _ = done.send(());
                 }
                 Ok(Command::Rest(done)) => {

@@ -1,8 +1,9 @@
 //! Pictures to video: [`h264`] makes an [`Encoder`] for interactive streams.
 //!
 //! What it promises, because a live stream depends on it: one access unit per picture and at
-//! once, no picture skipped, a keyframe when asked and never otherwise, the bit rate changeable
-//! between any two pictures. A picture that stays the same is refined until it is sharp.
+//! once, no picture skipped, a keyframe when asked and otherwise only in place of a picture far too
+//! large, the bit rate changeable between any two pictures. A picture that stays the same is refined
+//! until it is sharp.
 
 use crate::picture::{I420, Size};
 use crate::{Error, fake};
@@ -80,8 +81,8 @@ pub struct Encoded {
 pub trait Encoder: Send {
     /// Encodes one picture into `out`, which is cleared first and then holds one whole access
     /// unit. A keyframe begins with its parameter sets. The first picture is a keyframe, later
-    /// ones are if `kind` asks for it. `timestamp` counts from any fixed moment and must not go
-    /// back.
+    /// ones are if `kind` asks for it, or if the picture would otherwise be far larger than the
+    /// bit rate carries. `timestamp` counts from any fixed moment and must not go back.
     ///
     /// # Errors
     /// [`Error::SizeChanged`] for a picture that is not of the size the encoder was made for;

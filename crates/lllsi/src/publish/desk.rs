@@ -124,7 +124,8 @@ impl Desk {
         replaced.or_else(|| orders.spare.take()).unwrap_or_default()
     }
 
-    /// Waits for something to encode, at `earliest`, until `deadline`, or longer while pictures are to wait.
+    /// Waits for something to encode, until `deadline`, or longer while pictures are to wait. Nothing is to be encoded before
+    /// `earliest`.
     pub(super) fn wait(&self, earliest: Instant, deadline: Instant) -> MutexGuard<'_, Orders> {
         let mut orders = self.lock();
         loop {

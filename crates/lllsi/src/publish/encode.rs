@@ -15,8 +15,9 @@ use crate::stages::Stages;
 
 /// A picture at rest is coded again so long after the last time, or later if the encoder says so…
 const REFINE_EVERY: Duration = Duration::from_millis(66);
-/// … until it is as fine as it gets, or so many times: no encoder keeps a screen at rest busy for ever.
-const MAX_REFINEMENTS: u32 = 60;
+/// … until it is as fine as it gets, or so many times: no encoder keeps a screen at rest busy for ever. A picture of the largest
+/// size has 256 rows of blocks, which may have to be sharpened one by one.
+const MAX_REFINEMENTS: u32 = 256 + 60;
 
 /// The thread's own.
 pub(super) struct Encoding<S> {
@@ -95,13 +96,14 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
                 _ => continue,
             };
             let times = times.unwrap_or_else(|| Times::again(Instant::now()));
+            let begin_at = Instant::now();
             let (next_after, again_after) = self.encode(&canvas.picture, kind, times)?;
             refinements = match again_after {
                 None => 0,
                 Some(_) if kind == Kind::Again => refinements - 1,
                 Some(_) => MAX_REFINEMENTS,
             };
-            next_at = Instant::now() + next_after;
+            next_at = begin_at + next_after;
             refine_at = Instant::now() + again_after.unwrap_or_default().max(REFINE_EVERY);
         }
     }

@@ -42,7 +42,7 @@ const UNUSUAL: (f64, f64) = (4.0, 0.05);
 const TOO_COARSE: f64 = 47.0;
 /// And so fine at least they have to be so that what moves becomes sharp again.
 const WORTH_IT: f64 = 44.0;
-/// Finer soft pictures than this are worth less than early ones.
+/// Soft pictures are not coded finer than this: the bits are better spent on more pictures.
 const FINEST_SOFT: f64 = 43.0;
 /// The share of a picture's bits for which soft ones are made.
 const SOFT_SHARE: f64 = 0.5;
@@ -60,12 +60,13 @@ const FORGOTTEN: f64 = 0.995;
 const SOFTEST_GAIN: f64 = 1.8;
 /// After so many soft pictures in a row their weight is known.
 const COMPARED: u8 = 16;
-/// With which quantiser what rests is sharpened, at most: a coarser one leaves it soft.
+/// The quantiser with which blocks at rest are sharpened: a coarser one leaves them soft, and a finer one is for later.
 const SHARPENING: f64 = 35.0;
 /// How long a path may be busy with what is sharpened at once.
 const SHARPENING_SECONDS: f64 = 0.1;
-/// How long a path may be busy with a picture, in seconds, and bits that are always allowed and never exceeded: 1,500 packets.
+/// A picture that keeps a path busy for longer, in seconds, is coded once more, coarser…
 const MOST_SECONDS: f64 = 0.3;
+/// … unless it has less than so many bits, and so is one that has more: 1,500 packets are what viewers can take.
 const MOST_ALWAYS: f64 = 300_000.0;
 const MOST_EVER: f64 = 1500.0 * 1100.0 * 8.0;
 /// Beyond what a path has had the time to carry, so much of a second may be under way when the next picture is coded.
@@ -86,6 +87,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// By how much less a keyframe weighs than if it were sharp.
+    fn keyframe_gain(&self) -> f64 {
+        match (self.sharp == 1.0, self.is_softest) {
+            (true, _) => 1.0,
+            (_, true) => KEYFRAME_GAIN * SOFTEST_GAIN,
+            _ => KEYFRAME_GAIN,
+        }
+    }
+
     /// Whether it leaves out more.
     fn is_coarser_than(&self, other: &Self) -> bool {
         let rank = |plan: &Self| (plan.is_softest, 1.0 - plan.sharp, plan.quantiser);
@@ -120,6 +130,9 @@ pub(super) struct Quality {
     compared: Option<(f64, u8)>,
     /// Until when the debt is reckoned, in seconds.
     time: f64,
+    /// When something moved last, in seconds, and whether the picture was refined since.
+    moved: f64,
+    has_rested: bool,
     /// Between two pictures that follow each other, in seconds.
     interval: f64,
 }
@@ -142,12 +155,17 @@ impl Quality {
             gain: GAIN,
             compared: None,
             time: 0.0,
+            moved: 0.0,
+            has_rested: false,
             interval: 1.0 / f64::from(fps),
         }
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: u32) {
-        self.bitrate = bitrate.into();
+        let before = std::mem::replace(&mut self.bitrate, bitrate.into());
+        // What is owed was sent when the path carried more: it takes no longer than it did.
+        let share = (self.bitrate / before).min(1.0);
+        (self.debt, self.size) = (self.debt * share, self.size * share);
     }
 
     /// How to code a picture of which the share `change` differs from the one before, and the share `soft` is soft. `time` in
@@ -157,15 +175,22 @@ impl Quality {
         let passed = (time - self.time).max(0.0);
         self.debt = (self.debt - passed * self.bitrate).max(0.0);
         self.time = time;
-        let is_new = self.is_new(change) || passed > PAUSE * self.interval;
-        // A picture once a second and less is no motion.
-        self.interval = (self.interval * 3.0 + passed.min(1.0)) / 4.0;
+        let passed = (time - self.moved).max(0.0);
+        let is_new = self.is_new(change) || passed > PAUSE * self.interval || self.has_rested;
+        if kind != Kind::Again {
+            // A picture once a second and less is no motion.
+            self.interval = (self.interval * 3.0 + passed.min(1.0)) / 4.0;
+            self.moved = time;
+            if std::mem::take(&mut self.has_rested) {
+                // What comes now need not be like what moved before.
+                self.usual = 0.0;
+            }
+        }
         let mut sharpens = 0.0;
-        let wanted = match kind {
+        let mut wanted = match kind {
             Kind::Again if soft > 0.0 => {
-                let quantiser = self.last.min(SHARPENING);
-                sharpens = self.sharpening(quantiser, SHARPENING_SECONDS * self.bitrate);
-                quantiser
+                sharpens = self.sharpening(SHARPENING, SHARPENING_SECONDS * self.bitrate);
+                SHARPENING
             }
             Kind::Again => (self.last - self.refinement()).max(FINEST_AT_REST),
             Kind::Keyframe => self.fresh(self.keyframe, BURST),
@@ -176,11 +201,14 @@ impl Quality {
             }
             Kind::Next => self.following().max(self.last - REFINEMENT),
         };
+        self.has_rested |= kind == Kind::Again;
         if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && wanted <= SHARPENING {
             // What rests beside what moves.
             let taken = self.usual * f64::exp2(-wanted / 6.0);
-            sharpens =
-                self.sharpening(wanted, self.bitrate / self.fps - taken).max(LEAST_SHARPENED);
+            let share = self.sharpening(SHARPENING, self.bitrate / self.fps - taken);
+            if share >= LEAST_SHARPENED {
+                (sharpens, wanted) = (share, SHARPENING);
+            }
         }
         let finest = if kind == Kind::Again { FINEST_AT_REST } else { FINEST };
         let quantiser = wanted.round().clamp(finest, COARSEST) as u8;
@@ -228,19 +256,19 @@ impl Quality {
     /// Takes note of what part of what moves is sharp, and of how soft the rest is.
     fn soften(&mut self, sharp: f64, is_softest: bool) {
         let is_softest = is_softest && sharp == 0.0;
-        let before = self.lightness();
+        let before = self.saving();
         (self.sharp, self.is_softest) = (sharp, is_softest);
-        self.usual *= before / self.lightness();
+        self.usual *= before / self.saving();
     }
 
     /// By how much less what moves weighs than if it were sharp.
-    fn lightness(&self) -> f64 {
+    fn saving(&self) -> f64 {
         let gain = if self.is_softest { self.gain * SOFTEST_GAIN } else { self.gain };
         gain / (1.0 + (gain - 1.0) * self.sharp)
     }
 
     fn usual_when_sharp(&self) -> f64 {
-        self.usual * self.lightness()
+        self.usual * self.saving()
     }
 
     /// Learns by how much less soft pictures weigh than the sharp ones before them.
@@ -288,8 +316,8 @@ impl Quality {
         self.step * steps * f64::exp2((steps - self.last) / 6.0)
     }
 
-    /// How to code a picture once more, as a keyframe, that takes far more bits than a path carries in time; `None` if it does not,
-    /// or nothing is coarser.
+    /// A coarser plan for a picture that took far more bits than a path carries in time: it is to be coded again, as a keyframe.
+    /// `None` if it did not, or nothing is coarser.
     pub(super) fn coarser(
         &mut self,
         kind: Kind,
@@ -297,22 +325,27 @@ impl Quality {
         plan: &Plan,
         bits: f64,
     ) -> Option<Plan> {
-        let most = (MOST_SECONDS * self.bitrate).max(MOST_ALWAYS).min(MOST_EVER);
+        let seconds = MOST_SECONDS.max(1.5 * BURST / self.fps);
+        let most = (seconds * self.bitrate).max(MOST_ALWAYS).min(MOST_EVER);
         if kind == Kind::Again || bits <= most {
             return None;
         }
         let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
-        let gain = if plan.sharp == 1.0 { 1.0 } else { KEYFRAME_GAIN };
+        let before = self.clone();
         let change = if kind == Kind::Keyframe { 1.0 } else { change.max(0.1) };
         if kind == Kind::Next {
             self.usual = self.usual.max(weight);
         }
-        self.keyframe = self.keyframe.max(weight * gain / change);
+        self.keyframe = self.keyframe.max(weight * plan.keyframe_gain() / change);
         let wanted = self.fresh(self.keyframe, BURST).min(COARSEST);
         let quantiser = wanted.round() as u8;
         let coarser =
             Plan { quantiser, sharp: self.sharp, is_softest: self.is_softest, sharpens: 0.0 };
-        (coarser.is_coarser_than(plan)).then_some(coarser)
+        if !coarser.is_coarser_than(plan) {
+            *self = before;
+            return None;
+        }
+        Some(coarser)
     }
 
     /// Takes note of what the picture cost that was coded by the last plan, of which the share `sharpened` was soft before.
@@ -339,11 +372,7 @@ impl Quality {
                 self.step = weight / finer.max(1.0);
                 return;
             }
-            Kind::Keyframe if self.sharp == 1.0 => self.keyframe = weight,
-            Kind::Keyframe if self.is_softest => {
-                self.keyframe = weight * KEYFRAME_GAIN * SOFTEST_GAIN;
-            }
-            Kind::Keyframe => self.keyframe = weight * KEYFRAME_GAIN,
+            Kind::Keyframe => self.keyframe = weight * plan.keyframe_gain(),
             // It is not like those that follow.
             Kind::Next if plan.sharpens > 0.0 => self.change = (self.change + change) / 2.0,
             Kind::Next => {

@@ -33,8 +33,8 @@ pub(super) fn smooth(
         let part = |steps: usize| &row[steps * step..][..width];
         let (a, b, c, d, e) = (part(0), part(1), part(2), part(3), part(4));
         for x in 0..width {
-            // At most 255 × 256.
-            out[x] = (mean([a[x], b[x], c[x], d[x], e[x]]) >> 8) as u8;
+            // At most 255 × 256, and a half.
+            out[x] = ((mean([a[x], b[x], c[x], d[x], e[x]]) + 128) >> 8) as u8;
         }
     }
 }

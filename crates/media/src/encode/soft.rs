@@ -1,5 +1,5 @@
 //! Pictures without their finest detail, where that is too dear: a picture of text coded with the coarsest quantiser still takes
-//! more than a narrow path carries in time, and one of half the resolution a quarter of it.
+//! more than a narrow path carries in time, and a smoothed one a quarter of it.
 //!
 //! What moves is softened block by block, and what rests is sharpened again row by row of blocks, so that each row costs
 //! what the path takes. The picture keeps its size, so decoders and viewers need not know.
@@ -36,7 +36,7 @@ impl Softener {
     }
 
     /// From now on, of the blocks that have changed those in this share of the rows, from the top, are sharp and the others soft.
-    /// All soft blocks are as soft as these.
+    /// The softness is that of all soft blocks, not of the new ones alone.
     pub(super) fn set(
         &mut self,
         changed: impl Iterator<Item = bool>,
@@ -99,7 +99,9 @@ impl Softener {
     /// Softens the whole picture.
     fn soften(&mut self, picture: &I420) {
         self.soft.reset(picture.size());
-        self.mixed.reset(picture.size());
+        if self.is_softest {
+            self.mixed.reset(picture.size());
+        }
         for (plane, width) in picture.strides().into_iter().enumerate() {
             let (soft, row) = (&mut *self.soft.planes_mut()[plane], &mut self.row);
             smooth(width, picture.planes()[plane], 1, soft, row);

@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use lllsi_lab::screen::{grab, psnr};
 use lllsi_lab::{CODE_AT, Network, Painter, Probe, Sample, Scene, Side, USUAL_FPS, XServer};
 use lllsi_sim::{Cut, Line};
 use serde_json::{Value, json};
@@ -16,6 +17,11 @@ const WARM_UP: Duration = Duration::from_secs(4);
 const FROZEN: Duration = Duration::from_millis(200);
 /// How long a line is watched.
 const TIME: Duration = Duration::from_secs(20);
+/// How sharp text at rest has to become, and a turned page: first readable, then sharp. In decibels.
+const AT_REST: [f64; 1] = [38.0];
+const TURNED: [f64; 2] = [30.0, 40.0];
+/// How long that is waited for.
+const SHARP_WITHIN: Duration = Duration::from_secs(12);
 /// From the start of the viewer to its first picture, at most.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -37,6 +43,10 @@ pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
         "jitter" => both(Line { jitter: ms(30), ..usual }),
         "far" => both(Line { delay: ms(150), loss: 0.01, ..usual }),
         "8M" => narrow(8e6, 100_000),
+        "4M" => {
+            let near = Line { delay: ms(20), ..Line::default() };
+            (Line::of_rate(4e6, 56_000, ms(20)), near)
+        }
         "3M" => narrow(3e6, 56_000),
         "2M" => narrow(2e6, 56_000),
         "1M" => narrow(1e6, 56_000),
@@ -46,8 +56,10 @@ pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
 }
 
 /// All of [`named`].
-pub(crate) const NAMES: [&str; 12] =
-    ["clean", "loss1", "loss5", "loss10", "cuts", "jitter", "far", "8M", "3M", "2M", "1M", "300k"];
+pub(crate) const NAMES: [&str; 13] = [
+    "clean", "loss1", "loss5", "loss10", "cuts", "jitter", "far", "8M", "4M", "3M", "2M", "1M",
+    "300k",
+];
 
 /// What was seen over one line.
 pub(crate) struct Seen {
@@ -61,6 +73,10 @@ pub(crate) struct Seen {
     frozen_s: f64,
     /// Into the line from the host.
     mbps: f64,
+    /// After the motion stopped, and after another page was turned to: how long until the viewer showed it so well as
+    /// [`AT_REST`] and [`TURNED`] want.
+    rest: Vec<Option<Duration>>,
+    turn: Vec<Option<Duration>>,
 }
 
 pub(crate) fn run(options: &Options) -> Vec<Seen> {
@@ -78,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Vec<Seen> {
 fn measure(options: &Options, size: (u16, u16), name: &str) -> Seen {
     let (up, down) = named(name).expect("names were checked");
     let (source, target) = (XServer::start(size, 24), XServer::start(size, 24));
-    let _painter = Painter::start(source.display(), Scene::Scroll { fps: USUAL_FPS });
+    let painter = Painter::start(source.display(), Scene::Scroll { fps: USUAL_FPS });
     let network = Network::start(up, down);
     let limit = WARM_UP + TIME + PATIENCE + Duration::from_secs(60);
     let mut peers = Peers::over(&network, &options.lllsi, &source, &target, limit);
@@ -98,7 +114,28 @@ fn measure(options: &Options, size: (u16, u16), name: &str) -> Seen {
     let seconds = from.elapsed().as_secs_f64();
     peers.assert_running();
     let mbps = (network.sent(Side::Near) - sent) as f64 * 8.0 / 1e6 / seconds;
-    Seen::of(name, size, first, &samples, seconds, mbps)
+    drop(probe);
+    painter.rest();
+    let rest = sharp_after(&source, &target, &AT_REST);
+    sleep(SHARP_WITHIN / 4); // for what is not as sharp as it gets
+    painter.turn();
+    let turn = sharp_after(&source, &target, &TURNED);
+    peers.assert_running();
+    Seen { rest, turn, ..Seen::of(name, size, first, &samples, seconds, mbps) }
+}
+
+/// How long it takes from now until the target shows the source as well as each of these, which grow.
+fn sharp_after(source: &XServer, target: &XServer, decibels: &[f64]) -> Vec<Option<Duration>> {
+    let (begin, shown) = (Instant::now(), grab(source.display()));
+    let mut after = Vec::new();
+    while after.len() < decibels.len() && begin.elapsed() < SHARP_WITHIN {
+        let seen = grab(target.display());
+        let (at, seen) = (begin.elapsed(), psnr(&shown, &seen));
+        after.extend(decibels[after.len()..].iter().filter(|db| seen >= **db).map(|_| Some(at)));
+        sleep(Duration::from_millis(20));
+    }
+    after.resize(decibels.len(), None);
+    after
 }
 
 impl Seen {
@@ -126,14 +163,24 @@ impl Seen {
             fps: samples.len() as f64 / seconds,
             frozen_s,
             mbps,
+            rest: Vec::new(),
+            turn: Vec::new(),
         }
     }
 
     pub(crate) fn row(&self) -> String {
         let first =
             self.first.map_or("never".into(), |first| format!("{:.2}", first.as_secs_f64()));
+        let seconds = |after: &[Option<Duration>]| {
+            let each = |after: &Option<Duration>| {
+                after.map_or("never".into(), |after| format!("{:.2}", after.as_secs_f64()))
+            };
+            after.iter().map(each).collect::<Vec<_>>().join(" / ")
+        };
+        let (rest, turn) = (seconds(&self.rest), seconds(&self.turn));
         format!(
-            "{:>9} {:>7}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2} Mbit/s",
+            "{:>9} {:>7}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2} Mbit/s  \
+             rest 38 dB {rest} s  turn 30 / 40 dB {turn} s",
             format!("{}x{}", self.size.0, self.size.1),
             self.line,
             self.p50_ms,
@@ -145,6 +192,9 @@ impl Seen {
     }
 
     pub(crate) fn json(&self) -> Value {
+        let seconds = |after: &[Option<Duration>]| -> Vec<Option<f64>> {
+            after.iter().map(|after| after.map(|after| after.as_secs_f64())).collect()
+        };
         json!({
             "size": [self.size.0, self.size.1],
             "line": self.line,
@@ -154,6 +204,8 @@ impl Seen {
             "fps": self.fps,
             "frozen_s": self.frozen_s,
             "mbps": self.mbps,
+            "rest_38_db_s": seconds(&self.rest),
+            "turn_30_40_db_s": seconds(&self.turn),
         })
     }
 

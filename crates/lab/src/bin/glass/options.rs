@@ -15,7 +15,7 @@ Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc | --line N
   --peer vnc    Measure TigerVNC too: packages tigervnc-scraping-server and tigervnc-viewer
   --line NAME…  Over a line of this name instead, or `all`; needs root. 80 ms there and back unless told:
                 clean, loss1, loss5, loss10 (% lost), cuts (80 ms every 3 s), jitter (30 ms more or less),
-                far (300 ms, 1 % lost), 8M, 3M, 2M, 1M, 300k (bit/s from the host)
+                far (300 ms, 1 % lost), 8M, 4M (40 ms), 3M, 2M, 1M, 300k (bit/s from the host)
   --json        One JSON object for each size and program instead of a table";
 
 #[derive(Debug, PartialEq)]
