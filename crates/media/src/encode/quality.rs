@@ -28,6 +28,9 @@ const REFINEMENT_SECONDS: f64 = 0.1;
 /// … and of one step. A change that comes meanwhile has to wait so long, and the eye has little
 /// from the last steps: a picture for which they take longer stays a little coarser.
 const LAST_STEP_SECONDS: f64 = 0.25;
+/// Steps down to this quantiser are seen: text is not sharp before. They may take longer.
+const SEEN: f64 = 24.0;
+const STEP_SEEN_SECONDS: f64 = 0.6;
 /// The longest wait for a debt to be carried, in seconds: more is a bit rate that no longer holds.
 const LONGEST: f64 = 10.0;
 /// Steps of one refinement, at most.
@@ -326,7 +329,7 @@ impl Quality {
         bits: f64,
     ) -> Option<Plan> {
         let seconds = MOST_SECONDS.max(1.5 * BURST / self.fps);
-        let most = (seconds * self.bitrate).max(MOST_ALWAYS).min(MOST_EVER);
+        let most = (seconds * self.bitrate).clamp(MOST_ALWAYS, MOST_EVER);
         if kind == Kind::Again || bits <= most {
             return None;
         }
@@ -396,7 +399,8 @@ impl Quality {
     /// once more; `None` if it is as fine as it gets.
     pub(super) fn again_after(&self, is_soft: bool) -> Option<Duration> {
         let fine = self.last <= FINEST_AT_REST;
-        let dear = self.cost(1.0) > LAST_STEP_SECONDS * self.bitrate;
+        let most = if self.last > SEEN { STEP_SEEN_SECONDS } else { LAST_STEP_SECONDS };
+        let dear = self.cost(1.0) > most * self.bitrate;
         let due = (self.debt / self.bitrate).min(LONGEST);
         (is_soft || !fine && !dear).then(|| Duration::from_secs_f64(due))
     }
@@ -501,7 +505,7 @@ mod tests {
             // The last one is still under way.
             assert!(spent <= carried + longest * 1.01, "{spent} of {carried} {case}");
             let seconds = longest / f64::from(bitrate);
-            assert!(seconds <= LAST_STEP_SECONDS * 1.01, "{seconds} s in one go {case}");
+            assert!(seconds <= STEP_SEEN_SECONDS * 1.01, "{seconds} s in one go {case}");
         }
     }
 

@@ -6,7 +6,6 @@ const REACH: usize = 2;
 /// Makes each pixel the mean of 5 × 5 that are `step` apart, weighted by 1, 4, 6, 4, 1 in both directions. Beyond an edge its
 /// pixels count again. `row` is memory for one row.
 // Rows of one length by index: so the loops become vector instructions, and take a quarter of the time.
-#[expect(clippy::needless_range_loop)]
 pub(super) fn smooth(
     width: usize,
     pixels: &[u8],
