@@ -446,6 +446,22 @@ mod tests {
     }
 
     #[test]
+    fn repairs_of_later_frames_do_not_prolong_the_wait() {
+        let now = Instant::now();
+        let mut assembler = Assembler::new(now, None);
+        let mut packets = packets(&[KEY, DELTA, DELTA]);
+        let late = packets.remove(8);
+        packets.remove(5);
+        for packet in packets {
+            assembler.push(now, packet);
+        }
+        assert_eq!(numbers(&mut assembler, now), [1]);
+        assembler.handle_timeout(now);
+        assembler.push(now + PATIENCE / 2, late);
+        assert_eq!(assembler.timeout(), Some(now + PATIENCE));
+    }
+
+    #[test]
     fn progress_is_waited_for_up_to_a_bound() {
         let mut now = Instant::now();
         let mut assembler = Assembler::new(now, None);

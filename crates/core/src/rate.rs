@@ -80,7 +80,7 @@ const MAX_SENT: usize = 256;
 pub(crate) struct Limits {
     /// Below this the picture is not worth sending.
     pub(crate) min: f64,
-    /// What the user allowed.
+    /// What the user allowed, without headers.
     pub(crate) max: f64,
 }
 

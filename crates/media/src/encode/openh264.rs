@@ -175,18 +175,17 @@ impl super::Encoder for Encoder {
         let change = self.before.update(picture);
         let soft = self.softener.share();
         let mut plan = self.quality.plan(kind, change, soft, timestamp.as_secs_f64());
-        self.code(picture, kind, &plan, timestamp, out)?;
+        let mut keyframe = self.code(picture, kind, &plan, timestamp, out)?;
         // What was coded has become the reference of the next picture: only a keyframe can take its place.
         while let Some(coarser) = self.quality.coarser(kind, change, &plan, out.len() as f64 * 8.0)
         {
             (kind, plan) = (Kind::Keyframe, coarser);
-            self.code(picture, kind, &plan, timestamp, out)?;
+            keyframe = self.code(picture, kind, &plan, timestamp, out)?;
         }
         let soft_now = self.softener.share();
         let bits = out.len() as f64 * 8.0;
         self.quality.coded(kind, change, (soft - soft_now).max(0.0), &plan, bits);
         let again_after = self.quality.again_after(soft_now > 0.0);
-        let keyframe = kind == Kind::Keyframe;
         Ok(Encoded { keyframe, next_after: self.quality.next_after(), again_after })
     }
 
@@ -196,7 +195,7 @@ impl super::Encoder for Encoder {
 }
 
 impl Encoder {
-    /// Codes a picture according to a plan.
+    /// Codes a picture according to a plan; returns whether it became a keyframe.
     fn code(
         &mut self,
         picture: &I420,
@@ -204,7 +203,7 @@ impl Encoder {
         plan: &Plan,
         timestamp: Duration,
         out: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if kind != Kind::Again {
             let changed =
                 self.before.blocks.iter().map(|&changed| changed || kind == Kind::Keyframe);
@@ -230,7 +229,7 @@ impl Encoder {
         out.clear();
         // SAFETY: `coded` was just filled, and the object is not touched before its next use.
         unsafe { append(&coded, out) };
-        Ok(())
+        Ok(coded.eFrameType == videoFrameTypeIDR)
     }
 }
 

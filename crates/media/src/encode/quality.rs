@@ -575,6 +575,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_typed_after_a_rest_is_not_coded_like_the_motion_before_it() {
+        let mut scene = Scene::with(30, 1_000_000);
+        let moving = 1e5 * f64::exp2(COARSEST / 6.0);
+        scene.code(Kind::Keyframe, moving, 1.0);
+        for _ in 0..60 {
+            scene.code(Kind::Next, moving, 0.8);
+        }
+        assert_eq!(scene.quality.sharp, 0.0);
+        scene.rest(moving);
+        scene.code(Kind::Next, 1000.0, 0.001);
+        assert_eq!(scene.quality.sharp, 1.0);
+        assert!(scene.quality.last < 30.0, "{}", scene.quality.last);
+    }
+
+    #[test]
+    fn what_is_owed_takes_no_longer_when_the_bit_rate_falls() {
+        let mut scene = Scene::with(30, 20_000_000);
+        let plan = scene.quality.plan(Kind::Keyframe, 1.0, 0.0, 0.0);
+        scene.quality.coded(Kind::Keyframe, 1.0, 0.0, &plan, 2_500_000.0);
+        let before = scene.quality.next_after();
+        scene.quality.set_bitrate(300_000);
+        assert!(scene.quality.next_after().abs_diff(before) < Duration::from_millis(1));
+    }
+
+    #[test]
     fn no_history_leads_out_of_the_range() {
         let mut quality = Quality::new(16 * 16, 1, 10_000);
         let mut odd = 1u32;

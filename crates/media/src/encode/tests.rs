@@ -111,7 +111,7 @@ fn a_picture_at_rest_becomes_nearly_lossless() {
     quality = picture.luma_psnr(&bench.shown);
     assert!(quality >= 46.0, "{quality} dB");
     bench.send(picture, Kind::Again);
-    assert!(bench.coded.len() < 5000, "{} bytes for nothing new", bench.coded.len());
+    assert!(bench.coded.len() < 3000, "{} bytes for nothing new", bench.coded.len());
 }
 
 #[test]
