@@ -103,6 +103,8 @@ fuzz_target!(|bytes: &[u8]| {
             lobby: choices.one(2) == 0,
             max_viewers: 2,
             max_bitrate: 4_000_000,
+            max_uplink: None,
+            layers: MAX_LAYERS,
             terms: Default::default(),
             room: Some(room),
         },

@@ -245,8 +245,7 @@ impl Assembler {
         self.arrivals.frames += 1;
         if let Some(info) = info {
             if let Some(last) = self.last_number {
-                self.arrivals.frames_lost +=
-                    u64::from(info.number.wrapping_sub(last).saturating_sub(1));
+                self.arrivals.frames_lost += u64::from(info.frames_since(last));
             }
             self.last_number = Some(info.number);
         }

@@ -182,6 +182,8 @@ impl std::fmt::Debug for SignalCommand {
 /// A coded picture on its way from the encoder to the viewers.
 #[derive(Debug, Clone)]
 pub struct CodedFrame {
+    /// Which encoding of the pictures it belongs to.
+    pub layer: host::LayerId,
     /// H.264 in Annex B form.
     pub data: Arc<Vec<u8>>,
     /// Whether it can be decoded without an earlier one.

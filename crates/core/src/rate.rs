@@ -155,7 +155,7 @@ pub(crate) struct Estimate {
     interval: (Instant, Report),
     received: f64,
     loss: f64,
-    /// Whether it has been full in the present interval.
+    /// Whether there was a queue in the present interval.
     was_full: bool,
     losses: Losses,
     cut_at: Option<Instant>,
@@ -229,9 +229,7 @@ impl Estimate {
         if let Some(gone) = gone.checked_sub(1).and_then(|at| self.sent.get(at)) {
             self.seen = self.seen.max(gone.through).min(self.packets);
         }
-        let has_room = self.packets.saturating_sub(self.seen) < self.window();
-        self.was_full |= !has_room;
-        has_room
+        self.packets.saturating_sub(self.seen) < self.window()
     }
 
     /// Packets that may be under way.
@@ -345,7 +343,9 @@ impl Estimate {
         if self.queues.len() == LEARNT_FROM {
             self.queues.pop_front();
         }
-        self.queues.push_back(Duration::from_micros(queue.into()));
+        let queue = Duration::from_micros(queue.into());
+        self.was_full |= queue > self.usual + STANDING;
+        self.queues.push_back(queue);
         if frame.packets >= TRAIN {
             let share = f64::from(frame.packets - 1) / f64::from(frame.packets);
             let seconds = frame.spread.max(LEAST_SPREAD).as_secs_f64();

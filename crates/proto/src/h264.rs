@@ -41,7 +41,7 @@ const START_CODE: [u8; 4] = [0, 0, 0, 1];
 /// What the host knows about a frame, for the viewer's latency by stage. Durations in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FrameInfo {
-    /// Counts the encoded frames of a stream.
+    /// Counts the encoded frames of a layer, in its lower 28 bits; the upper four name the layer.
     pub number: u32,
     /// When the picture was grabbed, on the host's clock, microseconds.
     pub captured_us: u64,
@@ -60,6 +60,20 @@ pub struct FrameInfo {
 }
 
 impl FrameInfo {
+    /// The bits of [`Self::number`] that count.
+    pub const MAX_NUMBER: u32 = (1 << 28) - 1;
+
+    /// The layer.
+    pub fn layer(&self) -> u8 {
+        (self.number >> 28) as u8
+    }
+
+    /// How many frames of the same layer came between an earlier frame and this one; 0 if that one is of another layer.
+    pub fn frames_since(&self, number: u32) -> u32 {
+        let between = self.number.wrapping_sub(number).saturating_sub(1);
+        if self.number >> 28 == number >> 28 { between } else { 0 }
+    }
+
     /// From the grab to the host's socket, microseconds.
     pub fn in_host_us(&self) -> u64 {
         [self.capture_us, self.convert_us, self.encode_wait_us, self.encode_us, self.send_queue_us]

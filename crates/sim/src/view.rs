@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lllsi_core::client;
-use lllsi_core::host::{self, ViewerId};
+use lllsi_core::host::{self, LayerId, ViewerId};
 
 /// What the host has told so far.
 #[derive(Debug, Default)]
@@ -17,7 +17,16 @@ pub struct HostView {
     pub frames: u32,
     /// Keyframes among them.
     pub keyframes: u32,
-    /// The newest bitrate asked of the encoder.
+    /// What was asked of the layers' encoders.
+    pub layers: BTreeMap<LayerId, LayerView>,
+}
+
+/// What the host wants of a layer's encoder.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LayerView {
+    /// Whether anybody is sent it.
+    pub is_watched: bool,
+    /// The newest bitrate.
     pub bitrate: Option<u32>,
     /// Whether the encoder is to wait.
     pub is_held: bool,
@@ -51,11 +60,26 @@ impl HostView {
                 drop(self.connected.insert(*id, name.clone()))
             }
             host::Event::ViewerLeft { id, .. } => drop(self.connected.remove(id)),
-            host::Event::Bitrate(bitrate) => self.bitrate = Some(*bitrate),
-            host::Event::Hold(is_held) => self.is_held = *is_held,
+            host::Event::Watched(id, is_watched) => self.change(*id).is_watched = *is_watched,
+            host::Event::Bitrate(id, bitrate) => self.change(*id).bitrate = Some(*bitrate),
+            host::Event::Hold(id, is_held) => self.change(*id).is_held = *is_held,
             _ => {}
         }
         self.events.push(event);
+    }
+
+    fn change(&mut self, id: LayerId) -> &mut LayerView {
+        self.layers.entry(id).or_default()
+    }
+
+    /// What the host wants of a layer's encoder.
+    pub fn layer(&self, id: LayerId) -> LayerView {
+        self.layers.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Whether nobody is sent any layer.
+    pub fn is_unwatched(&self) -> bool {
+        !self.layers.values().any(|layer| layer.is_watched)
     }
 
     /// Whether the host has told something like this.

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_core::client::{self, Client, Entry};
-use lllsi_core::host::{self, Host};
+use lllsi_core::host::{self, Host, LayerId, MAX_LAYERS};
 use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
 use lllsi_core::{
     Certificate, CodedFrame, Input, Machine as _, Output, SignalCommand, SignalEvent, Transmit,
 };
+use lllsi_proto::control::Report;
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::invite::Invite;
 use lllsi_proto::rendezvous::ClientId;
@@ -64,6 +65,8 @@ pub struct Setup {
     pub frame_bytes: usize,
     /// How large the frames of an encoder are that follows the host's pace, in place of `frame_bytes`.
     pub pictures: Option<Pictures>,
+    /// What the host may send to all viewers together, bit/s.
+    pub max_uplink: Option<u32>,
 }
 
 /// Pictures that change all over, as a scrolled page does.
@@ -90,6 +93,7 @@ impl Default for Setup {
             claims: Vec::new(),
             frame_bytes: FRAME_BYTES,
             pictures: None,
+            max_uplink: None,
         }
     }
 }
@@ -120,6 +124,15 @@ struct Node {
     alive: bool,
 }
 
+/// What makes a layer's pictures.
+#[derive(Debug, Default)]
+struct Encoder {
+    frames: u32,
+    keyframe_wanted: bool,
+    /// Whether a picture waits until the host wants one.
+    is_late: bool,
+}
+
 enum Happening {
     Datagram { source: SocketAddr, destination: SocketAddr, data: Vec<u8> },
     Signal { node: NodeId, connection: ConnectionId, event: SignalEvent },
@@ -144,17 +157,16 @@ pub struct World {
     next_connection: u64,
     identity: HostIdentity,
     certificate: Certificate,
-    keyframe_wanted: bool,
-    /// Whether a picture waits until the host wants one.
-    is_late: bool,
+    /// The encoders of the layers.
+    encoders: [Encoder; MAX_LAYERS as usize],
     /// Everything that went through the server, as it saw it.
     pub transcript: Vec<String>,
     /// Envelopes for whoever squats a name.
     pub squatted: Vec<(ClientId, Vec<u8>)>,
     meddle: Option<Meddle>,
     intruders: u64,
-    /// Datagrams that the host sent, by where.
-    pub host_sent: HashMap<IpAddr, u32>,
+    /// Datagrams that the host sent, by where: when, and their bytes.
+    pub host_sent: HashMap<IpAddr, Vec<(Duration, usize)>>,
     /// Bytes that all peers have sent.
     pub sent_bytes: usize,
     /// Whether the host sends no frames.
@@ -182,8 +194,7 @@ impl World {
             connections: HashMap::new(),
             next_connection: 1,
             certificate: Certificate::generate(),
-            keyframe_wanted: true,
-            is_late: false,
+            encoders: Default::default(),
             transcript: Vec::new(),
             squatted: Vec::new(),
             meddle: None,
@@ -207,6 +218,8 @@ impl World {
             terms: world.setup.terms,
             room: world.setup.room.clone(),
             max_bitrate: MAX_BITRATE,
+            max_uplink: world.setup.max_uplink,
+            layers: MAX_LAYERS,
         };
         let host = Box::new(Host::new(begin, config));
         world.add(Machine::Host(host, HostView::default()), address, nat);
@@ -313,6 +326,11 @@ impl World {
         }
     }
 
+    /// What the host has sent to a client's address, and when, since the world began.
+    pub fn sent_to(&self, id: NodeId) -> &[(Duration, usize)] {
+        self.host_sent.get(&self.nodes[id.0].address.ip()).map_or(&[], |sent| &sent[..])
+    }
+
     // --- What a test may do ---
 
     /// Tells the host something.
@@ -374,6 +392,13 @@ impl World {
     pub fn forge(&mut self, source: SocketAddr, id: NodeId, data: &[u8]) {
         let destination = self.nodes[id.0].address;
         self.input(id, Stimulus::Datagram { source, destination, data });
+    }
+
+    /// A client changes its reports from now on.
+    pub fn lie(&mut self, id: NodeId, lie: fn(&mut Report)) {
+        if let Machine::Client(client, _) = &mut self.nodes[id.0].machine {
+            client.lie(lie);
+        }
     }
 
     /// A peer's NAT forgets its mappings.
@@ -467,23 +492,44 @@ impl World {
             Happening::ToServer { input } => self.server_input(input),
             Happening::Frame => {
                 self.after(FRAME_EVERY, Happening::Frame);
-                self.is_late = self.host().is_held && self.setup.pictures.is_some();
-                if self.nodes[0].alive && !self.is_at_rest && !self.is_late {
-                    self.frame();
+                for layer in (0..MAX_LAYERS).map(LayerId) {
+                    let view = self.host().layer(layer);
+                    let waits = view.is_held && self.setup.pictures.is_some();
+                    let is_first = layer == LayerId::default();
+                    let is_coded = view.is_watched || is_first && self.host().is_unwatched();
+                    self.encoders[usize::from(layer.0)].is_late = waits;
+                    if self.nodes[0].alive && !self.is_at_rest && !waits && is_coded {
+                        self.frame(layer);
+                    }
                 }
             }
         }
     }
 
-    fn frame(&mut self) {
-        let keyframe = std::mem::take(&mut self.keyframe_wanted);
+    /// A layer whose picture has waited until the host wanted one.
+    fn late_layer(&self) -> Option<LayerId> {
+        let mut layers = (0..MAX_LAYERS).map(LayerId);
+        let is_due = |layer: &LayerId| {
+            let is_late = self.encoders[usize::from(layer.0)].is_late;
+            is_late && !self.host().layer(*layer).is_held
+        };
+        layers.find(is_due)
+    }
+
+    fn frame(&mut self, layer: LayerId) {
+        let encoder = &mut self.encoders[usize::from(layer.0)];
+        encoder.is_late = false;
+        encoder.frames += 1;
+        let (number, is_first) = (encoder.frames, encoder.frames == 1);
+        let keyframe = std::mem::take(&mut encoder.keyframe_wanted) || is_first;
+        let bitrate = self.host().layer(layer).bitrate;
         let Machine::Host(_, view) = &mut self.nodes[0].machine else {
             unreachable!("node 0 is the host")
         };
         view.frames += 1;
         view.keyframes += u32::from(keyframe);
-        let info = FrameInfo { number: view.frames, ..FrameInfo::default() };
-        let due = view.bitrate.unwrap_or(MAX_BITRATE) as usize / 8 / 30;
+        let info = FrameInfo { number, ..FrameInfo::default() };
+        let due = bitrate.unwrap_or(MAX_BITRATE) as usize / 8 / 30;
         let (whole, next) = match self.setup.pictures {
             Some(Pictures { least, most }) => {
                 ((4 * due).clamp(2 * least, 2 * most), due.clamp(least, most))
@@ -500,7 +546,8 @@ impl World {
             [&[0, 0, 0, 1, 0x41][..], &vec![1; next]].concat()
         };
         let (captured_at, encoded_at) = (self.now, self.now);
-        let frame = CodedFrame { data: Arc::new(data), keyframe, captured_at, encoded_at, info };
+        let data = Arc::new(data);
+        let frame = CodedFrame { layer, data, keyframe, captured_at, encoded_at, info };
         self.tell_host(host::Action::Send(frame));
     }
 
@@ -521,7 +568,9 @@ impl World {
             let step = match &mut node.machine {
                 Machine::Host(host, view) => match host.poll_output() {
                     Output::Event(event) => {
-                        self.keyframe_wanted |= matches!(event, host::Event::KeyframeWanted);
+                        if let host::Event::KeyframeWanted(layer) = event {
+                            self.encoders[usize::from(layer.0)].keyframe_wanted = true;
+                        }
                         view.note(event);
                         continue;
                     }
@@ -538,12 +587,11 @@ impl World {
             match step {
                 Plain::Transmit(transmit) => self.transmit(id, &transmit),
                 Plain::Signal(command) => self.command(id, command),
-                Plain::Timeout(_) if id == NodeId::HOST && self.is_late && !self.host().is_held => {
-                    self.is_late = false;
-                    self.frame();
-                    return;
-                }
                 Plain::Timeout(at) => {
+                    if let Some(layer) = self.late_layer().filter(|_| id == NodeId::HOST) {
+                        self.frame(layer);
+                        return;
+                    }
                     // A machine that asks to be woken now is woken a moment later: time must pass.
                     self.nodes[id.0].wake = at.max(self.now + Duration::from_micros(100));
                     return;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lllsi_proto::control::Report;
 use lllsi_rtc::Transport;
 
 use super::Client;
@@ -11,6 +12,11 @@ impl Client {
     /// For a hostile viewer, which seals what it likes.
     pub fn transport(&mut self) -> &mut Transport {
         self.link.transport()
+    }
+
+    /// Changes all reports from now on.
+    pub fn lie(&mut self, lie: fn(&mut Report)) {
+        self.lie = Some(lie);
     }
 
     /// A ping is due at once.

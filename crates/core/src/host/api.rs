@@ -10,6 +10,7 @@ use lllsi_proto::sealed::PartReason;
 
 use super::ViewerStatus;
 use super::invitation::Terms;
+pub use super::layers::MAX_LAYERS;
 use crate::seal::{HostIdentity, ShortCode};
 use crate::streams;
 use crate::{Certificate, CodedFrame, Ignored, LinkError, Path};
@@ -31,6 +32,11 @@ pub struct Config {
     pub max_viewers: u32,
     /// The most that is sent to one viewer, bit/s.
     pub max_bitrate: u32,
+    /// The most that is sent to all viewers together, bit/s.
+    pub max_uplink: Option<u32>,
+    /// How many layers there may be: encodings of the pictures, for viewers whose paths carry more or less. 1 to [`MAX_LAYERS`];
+    /// with one layer the narrowest path decides for all.
+    pub layers: u8,
     /// How long and how often the invitation holds.
     pub terms: Terms,
     /// How to find it without a link.
@@ -55,6 +61,10 @@ impl fmt::Display for ViewerId {
         self.0.fmt(f)
     }
 }
+
+/// Names a layer: one encoding of the pictures. The first is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct LayerId(pub u8);
 
 /// What a host knows about its session.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +120,7 @@ pub enum Action {
     },
     /// Remove a viewer or waiting client.
     Kick(ViewerId),
-    /// Send a frame to all viewers.
+    /// Send a frame to the viewers of its layer.
     Send(CodedFrame),
     /// Do something with a stream.
     Stream(streams::Action),
@@ -171,12 +181,14 @@ pub enum Event {
     Replaced,
     /// Something happened to a stream.
     Stream(streams::Event),
-    /// The next frame should be a keyframe.
-    KeyframeWanted,
-    /// The encoder should aim at this rate, bit/s. The first one comes with the first viewer.
-    Bitrate(u32),
-    /// Whether the next picture should wait, before it is coded: another frame would only wait on the viewers' paths.
-    Hold(bool),
+    /// Whether somebody is to be sent a layer: while nobody is, it should not be coded. Its rate and the wish for a keyframe follow.
+    Watched(LayerId, bool),
+    /// The next frame of a layer should be a keyframe.
+    KeyframeWanted(LayerId),
+    /// A layer's encoder should aim at this rate, bit/s.
+    Bitrate(LayerId, u32),
+    /// Whether the next picture of a layer should wait, before it is coded: another frame would only wait on its viewers' paths.
+    Hold(LayerId, bool),
     /// It is over; no event follows.
     Closed(CloseReason),
 }

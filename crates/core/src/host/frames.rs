@@ -24,18 +24,18 @@ impl Host {
     pub(super) fn send(&mut self, frame: CodedFrame) {
         self.frames += 1;
         let mut info = frame.info;
+        // The frames of each layer are counted apart.
+        info.number = info.number & FrameInfo::MAX_NUMBER
+            | u32::from(frame.layer.0) << FrameInfo::MAX_NUMBER.count_ones();
         info.captured_us = micros_since(self.epoch, frame.captured_at);
         info.send_queue_us =
             self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
         let payloads: Vec<_> = packetize(&frame.data, MAX_PAYLOAD);
-        let viewers = self.viewers.values().filter(|viewer| viewer.is_up());
+        let left = self.layers.send(self.now, frame.layer, frame.keyframe);
+        let viewers = left.iter().filter_map(|id| self.viewers.get(id));
         let parity = viewers.map(|viewer| viewer.wants_parity(payloads.len())).max();
         let packets = Frame::new(payloads, info.to_prefix().into());
         let packets = packets.with_parity(parity.unwrap_or_default());
-        if frame.keyframe {
-            self.keyframe_wanted = false;
-        }
-        let left = self.viewers.iter().filter(|(_, v)| v.is_up()).map(|(id, _)| *id).collect();
         self.sending = Some(Sending { frame, info, packets, left });
     }
 

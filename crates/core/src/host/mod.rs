@@ -15,6 +15,8 @@
 //!     terms: Default::default(),
 //!     room: None,
 //!     max_bitrate: 4_000_000,
+//!     max_uplink: None,
+//!     layers: 1,
 //! };
 //! let mut host = Host::new(now, config);
 //! assert!(matches!(host.poll_output(), Output::Signal(SignalCommand::Connect)));
@@ -26,7 +28,7 @@ mod claims;
 mod door;
 mod frames;
 mod invitation;
-mod pace;
+mod layers;
 mod rest;
 mod signalling;
 #[cfg(any(test, feature = "testing"))]
@@ -54,11 +56,14 @@ use checks::Checks;
 use claims::Claims;
 use door::Door;
 use frames::Sending;
-use pace::Pace;
+use layers::Layers;
 use rest::Rest;
 use viewer::{Renamed, Step, Viewer};
 
-pub use api::{Action, CloseReason, Config, Counters, Event, LeftReason, Room, Status, ViewerId};
+pub use api::{
+    Action, CloseReason, Config, Counters, Event, LayerId, LeftReason, MAX_LAYERS, Room, Status,
+    ViewerId,
+};
 pub use invitation::Terms;
 pub use viewer::{ViewerState, ViewerStatus};
 
@@ -68,8 +73,6 @@ const MIN_BITRATE: f64 = 300_000.0;
 const SPARE_CLIENTS: u32 = 16;
 /// A client that has arrived at the server has this long to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
-/// Keyframes made at the viewers' request, at most one in this time.
-const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
 /// What payloads may take of the user's limit: headers of IPv4, UDP and RTP and an authentication tag go with each packet, 64 of
 /// about 1,150 bytes.
 const PAYLOAD_SHARE: f64 = 0.945;
@@ -108,9 +111,9 @@ pub struct Host {
     deadlines: BTreeSet<(Instant, ViewerId)>,
     /// Clients that have arrived, and until when they must have said something.
     arrivals: VecDeque<(Instant, ClientId)>,
-    keyframe_wanted: bool,
-    keyframe_at: Instant,
-    pace: Pace,
+    layers: Layers,
+    /// What all viewers together may be sent, bit/s without headers.
+    uplink: Option<f64>,
     rate_at: Instant,
     rest: Rest,
     frames: u64,
@@ -136,7 +139,8 @@ impl Host {
         let run = [a, b, c, d];
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
-            pace: Pace::default(),
+            layers: Layers::new(now, config.layers, max as u32),
+            uplink: config.max_uplink.map(|uplink| f64::from(uplink) * PAYLOAD_SHARE),
             server: Server::connect(now, &seed),
             place: Arc::new(place),
             seed,
@@ -151,8 +155,6 @@ impl Host {
             by_ufrag: HashMap::new(),
             deadlines: BTreeSet::new(),
             arrivals: VecDeque::new(),
-            keyframe_wanted: false,
-            keyframe_at: now,
             rate_at: now,
             rest: Rest::new(now),
             frames: 0,
@@ -182,7 +184,7 @@ impl Host {
         }
         let viewers = self.deadlines.first().map(|(at, _)| *at);
         let arrival = self.arrivals.front().map(|(at, _)| *at);
-        let keyframe = self.keyframe_wanted.then_some(self.keyframe_at);
+        let keyframe = self.layers.timeout();
         let rate = (!self.by_source.is_empty()).then_some(self.rate_at);
         [viewers, arrival, keyframe, rate, self.server.timeout(), self.streams.timeout()]
             .into_iter()
@@ -210,7 +212,7 @@ impl Host {
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
             self.reconsider_room();
-            self.reconsider_bitrate();
+            self.reconsider_bitrates();
             self.ping_those_at_rest();
         }
     }
@@ -318,16 +320,36 @@ impl Host {
                 event => self.event(Event::Stream(event)),
             }
         }
-        self.ask_for_keyframe();
+        if self.layers.is_unrated() {
+            self.reconsider_bitrates();
+        }
+        self.layers.ask_for_keyframes(self.now);
+        while let Some(event) = self.layers.poll_event() {
+            self.event(event);
+        }
         self.server.collect(self.now, &mut self.outputs);
     }
 
-    fn ask_for_keyframe(&mut self) {
-        if self.keyframe_wanted && self.now >= self.keyframe_at {
-            self.keyframe_wanted = false;
-            self.keyframe_at = self.now + KEYFRAME_EVERY;
-            self.event(Event::KeyframeWanted);
+    /// What was under way may have arrived, or be lost, though nobody said so.
+    fn reconsider_room(&mut self) {
+        for id in self.layers.full() {
+            if let Some(viewer) = self.viewers.get_mut(&id) {
+                let is_full = viewer.is_full(self.now);
+                self.layers.note(self.now, id, viewer.watches(), is_full);
+            }
         }
+    }
+
+    /// What each viewer's path carries, and all of them together.
+    fn reconsider_bitrates(&mut self) {
+        let viewers = self.viewers.iter();
+        let rates = viewers.filter_map(|(id, v)| Some((*id, v.allowed_bitrate(self.now)?)));
+        let mut rates: BTreeMap<_, _> = rates.collect();
+        if let Some(uplink) = self.uplink {
+            let mut all: Vec<_> = rates.values_mut().map(|(rate, _)| rate).collect();
+            layers::shares(&mut all, uplink);
+        }
+        self.layers.reconsider(self.now, &rates);
     }
 
     // --- Viewers ---
@@ -435,14 +457,15 @@ impl Host {
                 self.server.send(&Request::Relay { client, blob });
             }
         }
+        let is_full = viewer.is_full(self.now);
+        self.layers.note(self.now, id, viewer.watches(), is_full);
+        if viewer.take_keyframe_wanted() {
+            self.layers.want_keyframe(self.now, id);
+        }
         let mut is_new = false;
         while let Some(event) = viewer.poll_event() {
             is_new |= matches!(event, Event::ViewerConnected { .. });
-            if let Event::KeyframeWanted = event {
-                self.keyframe_wanted = true;
-            } else {
-                self.outputs.push_back(Output::Event(event));
-            }
+            self.outputs.push_back(Output::Event(event));
         }
         if let Some(Renamed { old, new }) = viewer.take_renamed() {
             self.by_ufrag.insert(new, id);
@@ -461,14 +484,12 @@ impl Host {
         if let Step::Leave(reason) = step {
             return self.remove(id, deadline, reason);
         }
-        let (after, is_full) = (viewer.deadline(), viewer.is_full(self.now));
+        let after = viewer.deadline();
         if after != deadline {
             self.deadlines.remove(&(deadline, id));
             self.deadlines.insert((after, id));
         }
-        self.note_room(id, is_full);
         if is_new {
-            self.reconsider_bitrate();
             self.replace(id);
         }
     }
@@ -478,7 +499,7 @@ impl Host {
             return;
         };
         self.deadlines.remove(&(deadline, id));
-        self.note_room(id, false);
+        self.layers.note(self.now, id, false, false);
         self.counters.ignored += viewer.ignored();
         self.counters.faults += u64::from(reason == LeftReason::Fault);
         for source in viewer.sources() {
@@ -567,7 +588,8 @@ impl Machine for Host {
     }
 
     fn status(&self) -> Status {
-        let viewers: Vec<_> = self.viewers.iter().map(|(id, viewer)| viewer.status(*id)).collect();
+        let viewers = self.viewers.iter();
+        let viewers: Vec<_> = viewers.map(|(id, v)| v.status(*id, self.layers.of(*id))).collect();
         let mut counters = self.counters;
         viewers.iter().for_each(|viewer| counters.ignored += viewer.ignored);
         Status { viewers, counters, streams: self.streams.status() }

@@ -46,6 +46,8 @@ impl Fixture {
             lobby,
             max_viewers,
             max_bitrate: 4_000_000,
+            max_uplink: None,
+            layers: MAX_LAYERS,
             terms: Terms::default(),
             room: Some(room),
         };
@@ -278,11 +280,11 @@ fn paths_are_changed_once_a_second_at_most() {
 fn keyframes_are_made_five_times_a_second_at_most() {
     let mut f = Fixture::new(false, 8);
     for _ in 0..1000 {
-        f.host.keyframe_wanted = true;
+        f.host.layers.want_keyframe(f.now, ViewerId(1));
         f.input(Input::Timeout);
         f.now += Duration::from_millis(1);
     }
-    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
+    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted(_))).count();
     assert_eq!(made, 5);
 }
 
@@ -321,7 +323,7 @@ fn one_viewer_gets_a_keyframe_every_500_ms_at_most() {
         f.input(Input::Timeout);
         f.now += Duration::from_millis(1);
     }
-    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
+    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted(_))).count();
     assert_eq!(made, 3);
     assert_eq!(f.counters().hasty, 1197);
 }
@@ -355,7 +357,7 @@ fn a_viewer_that_turns_pictures_off_and_on_gets_no_more_of_them_either() {
         f.input(Input::Timeout);
         f.now += Duration::from_millis(1);
     }
-    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted)).count();
+    let made = f.events.iter().filter(|event| matches!(event, Event::KeyframeWanted(_))).count();
     assert_eq!(made, 3);
 }
 

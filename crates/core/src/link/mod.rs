@@ -82,6 +82,8 @@ pub(crate) struct Link {
     /// When our [`Message::Confirm`] is sent (again); `None` once they have verified it.
     confirm_at: Option<Instant>,
     newest_sent: SentFrame,
+    /// Its timestamp before it was cut to 32 bits.
+    newest_ticks: u64,
     epoch: Instant,
     path: Option<Path>,
     remote_candidates: usize,
@@ -141,6 +143,7 @@ impl Link {
             pulse: if role == Role::Client { Pulse::Feedback } else { Pulse::Channel },
             confirm_at: None,
             newest_sent: SentFrame::default(),
+            newest_ticks: 0,
             epoch: now,
             path: None,
             remote_candidates: 0,
@@ -353,6 +356,9 @@ impl Link {
     ) {
         let (State::Up, Some(track)) = (self.state, self.outgoing()) else { return };
         let ticks = captured_at.saturating_duration_since(self.epoch).as_micros() * 9 / 100;
+        // Time does not go back where one layer follows another.
+        let ticks = (ticks as u64).max(self.newest_ticks + 1);
+        self.newest_ticks = ticks;
         self.newest_sent = SentFrame { timestamp: ticks as u32, info };
         self.transport.send_frame(now, track, ticks as u32, packets, extras);
         self.drain(now);

@@ -264,7 +264,7 @@ fn frame(number: u32, keyframe: bool) -> CodedFrame {
     let now = Instant::now();
     let info = FrameInfo { number, ..FrameInfo::default() };
     let data = Arc::new(data);
-    CodedFrame { data, keyframe, captured_at: now, encoded_at: now, info }
+    CodedFrame { layer: LayerId(0), data, keyframe, captured_at: now, encoded_at: now, info }
 }
 
 // --- The host ---
@@ -289,7 +289,7 @@ impl Outbox<Event> for Told {
             | Event::ViewerLeft { .. }
             | Event::Refused(_)
             | Event::Closed(_) => self.0.try_send(event).map_err(|_| Overflow),
-            Event::KeyframeWanted => {
+            Event::KeyframeWanted(_) => {
                 self.1.store(true, Ordering::Relaxed);
                 Ok(())
             }
@@ -320,6 +320,8 @@ fn start_host(ready: &Ready, viewers: u32) -> Result<Started, Error> {
             lobby: false,
             max_viewers: viewers,
             max_bitrate: 100_000_000,
+            max_uplink: None,
+            layers: 1,
             terms: host::Terms::default(),
             room: None,
         };

@@ -20,7 +20,8 @@ impl World {
             if self.overheard.len() < OVERHEARD {
                 self.overheard.push(data.clone());
             }
-            *self.host_sent.entry(destination.ip()).or_default() += 1;
+            let sent = (self.elapsed(), data.len());
+            self.host_sent.entry(destination.ip()).or_default().push(sent);
         }
         let node = &mut self.nodes[from.0];
         let source = match &mut node.nat {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use lllsi_core::Machine;
+use lllsi_core::host::{self, LayerId};
+use lllsi_proto::control::Report;
 use lllsi_sim::{Conditions, Cut, Line, NodeId, Pictures, Setup, World};
 
 use crate::{for_some_seeds, ms, secs};
@@ -142,6 +144,79 @@ fn loss_and_jitter_do_not_make_a_wide_line_narrow() {
             assert!(estimate > needed, "{name}: {estimate}");
         });
     }
+}
+
+/// Twenty viewers on good lines, and others. What is sent to the good ones in the last ten of twenty seconds, and how many pictures a
+/// second the others have.
+fn crowd(seed: u64, others: &[(Line, Option<fn(&mut Report)>)]) -> (Vec<Vec<Duration>>, Vec<f64>) {
+    let conditions = Conditions { delay: ms(40), ..Conditions::default() };
+    let (pictures, max_viewers) = (Some(PAGE), 32);
+    let setup = Setup { seed, pictures, conditions, max_viewers, ..Setup::default() };
+    let mut world = World::new(setup);
+    let good: Vec<_> = (0..20).map(|n| world.join(&format!("Good {n}"))).collect();
+    let others = others.iter().map(|(down, lie)| {
+        let id = world.join("Other");
+        world.set_lines(id, Line::default(), down.clone());
+        lie.inspect(|lie| world.lie(id, *lie));
+        id
+    });
+    let others: Vec<_> = others.collect();
+    world.run_for(secs(20));
+    for v in world.host_machine().status().viewers.iter().rev().take(4) {
+            println!("{} {:?} {} {:?}", v.name, v.layer, v.bitrate, v.report);
+        }
+    println!("{:?}", world.host().events.iter().filter(|e| !matches!(e, host::Event::ViewerConnected{..})).rev().take(60).collect::<Vec<_>>());
+    let from = secs(10);
+    let sent = |id: &NodeId| {
+        let sent = world.sent_to(*id).iter();
+        sent.filter(|(at, bytes)| *at >= from && *bytes > 300).map(|(at, _)| *at).collect()
+    };
+    let fps = |id: &NodeId| {
+        let shown = world.client(*id).shown.iter().filter(|(at, _)| *at >= from);
+        shown.count() as f64 / 10.0
+    };
+    (good.iter().map(sent).collect(), others.iter().map(fps).collect())
+}
+
+#[test]
+fn a_slow_viewer_a_lossy_one_and_one_that_lies_cost_only_themselves() {
+    for_some_seeds(SEEDS, |seed| {
+        let narrow = Line::of_rate(5e5, 30_000, ms(0));
+        let lossy = Line { loss: 0.1, ..Line::default() };
+        let lies: fn(&mut Report) = |report| {
+            report.missed = report.packets;
+            report.queued_us = 1_000_000;
+            if let Some(arrival) = &mut report.arrival {
+                arrival.last_us = arrival.first_us.wrapping_add(1_000_000);
+            }
+        };
+        let (alone, _) = crowd(seed, &[]);
+        let others = [(narrow, None), (lossy, None), (Line::default(), Some(lies))];
+        let (beside, fps) = crowd(seed, &others);
+        println!("the narrow, the lossy, the one that lies: {fps:?} pictures a second");
+        for (alone, beside) in alone.iter().zip(&beside) {
+            assert!(alone.len() > 3000, "{}", alone.len());
+            let differs = alone.iter().zip(beside).find(|(alone, beside)| alone != beside);
+            assert_eq!(differs, None, "a good one is sent the same at the same times");
+        }
+        assert!(fps[0] >= 10.0 && fps[1] >= 25.0, "{fps:?}");
+    });
+}
+
+#[test]
+fn who_comes_late_disturbs_nobody() {
+    for_some_seeds(SEEDS, |seed| {
+        let mut session = Session::start(seed, PAGE, line());
+        session.seen(secs(0), secs(6));
+        let keyframes = session.world.host().keyframes;
+        let late = session.world.join("Bob");
+        assert!(session.world.run_until(secs(5), |w| w.client(late).frames > 10));
+        assert_eq!(session.world.host().keyframes, keyframes + 1, "one, and not for the first");
+        let seen = session.seen(secs(6), secs(10));
+        assert!(seen.fps > 29.0 && seen.p95 <= 60, "{seen:?}");
+        // They are sent the same in the end.
+        assert!(session.world.run_until(secs(15), |w| !w.host().layer(LayerId(1)).is_watched));
+    });
 }
 
 #[test]

@@ -215,6 +215,7 @@ impl World {
         data[..5].copy_from_slice(&[0, 0, 0, 1, 0x65]);
         let now = self.f.now;
         self.f.input(Input::Action(Action::Send(CodedFrame {
+            layer: LayerId(0),
             data: Arc::new(data),
             keyframe: true,
             captured_at: now,
@@ -285,7 +286,7 @@ fn run(attack: Option<&Attack>, bytes: usize) -> Outcome {
         assert!(packets >= frames * per_frame, "{what}: {packets} packets of {frames} frames");
         for event in world.f.events.drain(..) {
             match event {
-                Event::KeyframeWanted => keyframes += 1,
+                Event::KeyframeWanted(_) => keyframes += 1,
                 Event::ViewerLeft { id, reason } => {
                     assert_eq!(id, ViewerId(2), "{what}: {reason:?}");
                     assert_ne!(reason, LeftReason::Fault, "{what}");

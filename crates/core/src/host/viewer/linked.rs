@@ -116,7 +116,7 @@ impl Viewer {
         if self.owed_keyframe && now >= self.keyframe_at {
             self.owed_keyframe = false;
             self.keyframe_at = now + self.keyframe_pause();
-            self.events.push_back(Event::KeyframeWanted);
+            self.keyframe_wanted = true;
         }
     }
 
@@ -195,7 +195,7 @@ impl Viewer {
                 self.report = (Report::default(), now);
                 let name = self.hello.name.clone();
                 self.events.push_back(Event::ViewerConnected { id: self.id, name, path });
-                self.events.push_back(Event::KeyframeWanted);
+                self.keyframe_wanted = true;
             }
             LinkEvent::PathChanged(path) => {
                 self.path = Some(path);
@@ -205,7 +205,7 @@ impl Viewer {
             LinkEvent::KeyframeWanted => {
                 self.keyframe_at = now + self.keyframe_pause();
                 self.needs_keyframe = true;
-                self.events.push_back(Event::KeyframeWanted);
+                self.keyframe_wanted = true;
             }
             LinkEvent::Message(Message::Ping { .. }) if now < self.pong_at => self.hasty += 1,
             LinkEvent::Message(Message::Ping { sent_us }) => {

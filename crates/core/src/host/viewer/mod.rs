@@ -14,7 +14,7 @@ use lllsi_proto::sealed::{
 };
 
 use super::door::Opened;
-use super::{Event, LeftReason, Place, ViewerId};
+use super::{Event, LayerId, LeftReason, Place, ViewerId};
 use crate::client::truncate;
 use crate::link::Link;
 use crate::rate::Estimate;
@@ -70,6 +70,8 @@ pub struct ViewerStatus {
     pub report: Report,
     /// What its path is thought to carry, bit/s.
     pub bitrate: f64,
+    /// The layer that it is sent.
+    pub layer: LayerId,
     /// Connectivity checks that were not sent, since nobody answers where it says that it is.
     pub withheld_checks: u64,
     /// What its link did not take.
@@ -101,6 +103,8 @@ pub(super) struct Viewer {
     needs_keyframe: bool,
     /// And nobody has been asked for one yet.
     owed_keyframe: bool,
+    /// One is to be asked for now.
+    keyframe_wanted: bool,
     /// Whether it wants pictures at all.
     wants_pictures: bool,
     path: Option<Path>,
@@ -172,6 +176,7 @@ impl Viewer {
             announced: false,
             needs_keyframe: true,
             owed_keyframe: false,
+            keyframe_wanted: false,
             wants_pictures: true,
             path: None,
             report: (Report::default(), now),
@@ -273,7 +278,11 @@ impl Viewer {
         self.events.pop_front()
     }
 
-    pub(super) fn status(&self, id: ViewerId) -> ViewerStatus {
+    pub(super) fn take_keyframe_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.keyframe_wanted)
+    }
+
+    pub(super) fn status(&self, id: ViewerId, layer: LayerId) -> ViewerStatus {
         let state = match &self.stage {
             Stage::Linked(link, _) if link.is_up() => ViewerState::Connected,
             Stage::Linked(..) => ViewerState::Connecting,
@@ -286,6 +295,7 @@ impl Viewer {
             path: self.path,
             report: self.report.0,
             bitrate: self.estimate.as_ref().map_or(0.0, Estimate::bitrate),
+            layer,
             withheld_checks: self.withheld_checks,
             ignored: self.ignored(),
         }

@@ -1,0 +1,432 @@
+//! Which layer each viewer is sent: a layer is one encoding of the pictures.
+//!
+//! Viewers whose paths carry about the same share a layer, so nobody gets what the slowest of all can take. Whoever comes late, or
+//! needs a keyframe, gets it in a layer where it disturbs nobody, and joins the others some time later. A viewer changes layers at a
+//! keyframe of the new one, and is sent the old one until then. This is a pure policy: it knows viewers by what is said of them.
+
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::{Event, LayerId, ViewerId};
+pub(super) use split::shares;
+
+/// The most layers that run at once.
+pub const MAX_LAYERS: u8 = 3;
+/// Keyframes of a layer made at the viewers' request, at most one in this time.
+const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
+/// How long a viewer's path may be full while its layer goes on for others, and while it waits for the full ones.
+const FULL_FOR: Duration = Duration::from_millis(100);
+const FULL_WHILE_HELD: Duration = Duration::from_millis(300);
+/// After a change the next one has so long to wait.
+const CHANGE_PAUSE: Duration = Duration::from_secs(1);
+/// How long a path must seem to be of another kind than those for which a layer is.
+const LEAVES_AFTER: Duration = Duration::from_millis(500);
+/// A layer that another could replace costs processor time: how long, and how many frames, before its viewers go over.
+const MERGE_AFTER: Duration = Duration::from_secs(5);
+const MERGE_AFTER_FRAMES: u64 = 150;
+/// Whoever needed a keyframe joins no others for so long, and twice as long each time that it has left them, up to the longest.
+const BARRED: Duration = Duration::from_secs(60);
+const MOST_BARRED: u32 = 5;
+/// The rate of a layer whose viewers say nothing, bit/s.
+const FIRST: u32 = 1_000_000;
+/// Viewers that came within this time share the layer in which they begin.
+const NEWCOMERS: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct Layer {
+    is_watched: bool,
+    bitrate: u32,
+    is_held: bool,
+    keyframe_wanted: bool,
+    keyframe_at: Instant,
+    frames: u64,
+}
+
+/// A viewer that is sent pictures.
+#[derive(Debug)]
+struct Watcher {
+    since: Instant,
+    /// What its path carries, bit/s, as far as that is known.
+    rate: f64,
+    layer: usize,
+    /// The layer that it changes to.
+    next: Option<usize>,
+    /// It cannot go on without a keyframe.
+    is_lost: bool,
+    full_since: Option<Instant>,
+    wish: Option<Wish>,
+    changed_at: Instant,
+    barred_until: Instant,
+    falls: u32,
+}
+
+/// A better layer for a viewer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Wish {
+    layer: usize,
+    /// Its own is for viewers of other paths, …
+    is_misplaced: bool,
+    /// … wider ones.
+    is_too_slow: bool,
+    since: Instant,
+    /// Frames of its present layer by then.
+    frames: u64,
+}
+
+impl Watcher {
+    /// The layer that it is in, or will be.
+    fn home(&self) -> usize {
+        self.next.unwrap_or(self.layer)
+    }
+
+    fn is_new(&self, now: Instant) -> bool {
+        now < self.since + NEWCOMERS
+    }
+
+    /// It joins no others for a while.
+    fn bar(&mut self, now: Instant) {
+        let times = self.falls.saturating_sub(1).min(MOST_BARRED);
+        self.barred_until = now + BARRED * 2_u32.pow(times);
+    }
+}
+
+/// Layers and who is sent them.
+#[derive(Debug)]
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    watchers: BTreeMap<ViewerId, Watcher>,
+    /// What a layer may take, bit/s.
+    most: u32,
+    events: VecDeque<Event>,
+}
+
+impl Layers {
+    /// So many layers at most, of at most so many bits a second each.
+    pub(super) fn new(now: Instant, count: u8, most: u32) -> Self {
+        let layer = || Layer {
+            is_watched: false,
+            bitrate: 0,
+            is_held: false,
+            keyframe_wanted: false,
+            keyframe_at: now,
+            frames: 0,
+        };
+        let layers = (0..count.clamp(1, MAX_LAYERS)).map(|_| layer()).collect();
+        Self { layers, watchers: BTreeMap::new(), most, events: VecDeque::new() }
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The layer that a viewer is sent.
+    pub(super) fn of(&self, id: ViewerId) -> LayerId {
+        LayerId(self.watchers.get(&id).map_or(0, |watcher| watcher.layer as u8))
+    }
+
+    /// When a keyframe is asked for next.
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        let wanted = self.layers.iter().filter(|layer| layer.keyframe_wanted);
+        wanted.map(|layer| layer.keyframe_at).min()
+    }
+
+    /// Asks for keyframes that are due.
+    pub(super) fn ask_for_keyframes(&mut self, now: Instant) {
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            let is_rated = !layer.is_watched || layer.bitrate > 0;
+            if layer.keyframe_wanted && now >= layer.keyframe_at && is_rated {
+                layer.keyframe_wanted = false;
+                layer.keyframe_at = now + KEYFRAME_EVERY;
+                self.events.push_back(Event::KeyframeWanted(LayerId(at as u8)));
+            }
+        }
+    }
+
+    // --- Who watches ---
+
+    /// Viewers on whose paths another frame would only wait.
+    pub(super) fn full(&self) -> Vec<ViewerId> {
+        let full = self.watchers.iter().filter(|(_, watcher)| watcher.full_since.is_some());
+        full.map(|(id, _)| *id).collect()
+    }
+
+    /// Takes note of whether a viewer is sent pictures, and whether another frame would only wait on its path.
+    pub(super) fn note(&mut self, now: Instant, id: ViewerId, watches: bool, is_full: bool) {
+        match (watches, self.watchers.get_mut(&id)) {
+            (true, None) => self.come(now, id),
+            (true, Some(watcher)) if watcher.full_since.is_some() != is_full => {
+                watcher.full_since = is_full.then_some(now);
+                self.decide_holds();
+            }
+            (false, Some(_)) => {
+                self.watchers.remove(&id);
+                self.look_who_watches();
+            }
+            _ => {}
+        }
+    }
+
+    fn come(&mut self, now: Instant, id: ViewerId) {
+        let layer = self.entrance(now);
+        let watcher = Watcher {
+            since: now,
+            rate: 0.0,
+            layer,
+            next: None,
+            is_lost: true,
+            full_since: None,
+            wish: None,
+            changed_at: now,
+            barred_until: now,
+            falls: 0,
+        };
+        self.watchers.insert(id, watcher);
+        self.look_who_watches();
+    }
+
+    fn members(&self, layer: usize) -> impl Iterator<Item = &Watcher> {
+        self.watchers.values().filter(move |watcher| watcher.home() == layer)
+    }
+
+    /// The layer of the most viewers.
+    fn main(&self) -> usize {
+        let layers = (0..self.layers.len()).rev();
+        layers.max_by_key(|layer| self.members(*layer).count()).unwrap_or_default()
+    }
+
+    /// Where a viewer begins.
+    fn entrance(&self, now: Instant) -> usize {
+        let are_new = |layer: &usize| self.members(*layer).all(|watcher| watcher.is_new(now));
+        let layers = || 0..self.layers.len();
+        let shared = layers().find(|layer| self.layers[*layer].is_watched && are_new(layer));
+        let beside = || self.beside(self.main(), f64::MAX).unwrap_or_default();
+        shared.or_else(|| layers().find(are_new)).unwrap_or_else(beside)
+    }
+
+    /// A layer besides this one for a viewer of this rate: one that nobody is sent, or else the best for slower ones.
+    fn beside(&self, layer: usize, rate: f64) -> Option<usize> {
+        let others = (0..self.layers.len()).filter(|other| *other != layer).rev();
+        let rated = others.filter_map(|other| {
+            let Layer { is_watched, bitrate, .. } = self.layers[other];
+            let bitrate = if is_watched { bitrate } else { 0 };
+            (f64::from(bitrate) <= rate).then_some((!is_watched, bitrate, other))
+        });
+        rated.max_by_key(|(is_free, bitrate, _)| (*is_free, *bitrate)).map(|(.., other)| other)
+    }
+
+    fn look_who_watches(&mut self) {
+        for at in 0..self.layers.len() {
+            // Who leaves a layer is sent it until it has another.
+            let is_watched = self.watchers.values().any(|w| w.home() == at || w.layer == at);
+            let layer = &mut self.layers[at];
+            if std::mem::replace(&mut layer.is_watched, is_watched) != is_watched {
+                self.events.push_back(Event::Watched(LayerId(at as u8), is_watched));
+                if is_watched {
+                    layer.bitrate = 0;
+                }
+            }
+        }
+        self.decide_holds();
+    }
+
+    // --- Who is sent what ---
+
+    /// A viewer needs a keyframe: in its layer, or in another where that disturbs nobody.
+    pub(super) fn want_keyframe(&mut self, now: Instant, id: ViewerId) {
+        let Some(watcher) = self.watchers.get_mut(&id) else {
+            let main = self.main();
+            self.layers[main].keyframe_wanted = true;
+            return;
+        };
+        if !std::mem::replace(&mut watcher.is_lost, true) {
+            watcher.bar(now);
+        }
+        let (home, is_on_its_way) = (watcher.home(), watcher.next.is_some());
+        let all = self.members(home).count();
+        let lost = self.members(home).filter(|member| member.is_lost).count();
+        let is_fair = 2 * lost >= all || self.members(home).all(|member| member.is_new(now));
+        if is_on_its_way || is_fair || !self.fall(now, id) {
+            self.layers[home].keyframe_wanted = true;
+        }
+    }
+
+    /// A viewer leaves those with whom it shares its layer, if there is another for it.
+    fn fall(&mut self, now: Instant, id: ViewerId) -> bool {
+        let Some((home, rate)) = self.watchers.get(&id).map(|w| (w.home(), w.rate)) else {
+            return false;
+        };
+        let Some(layer) = self.beside(home, rate) else { return false };
+        let Some(watcher) = self.watchers.get_mut(&id) else { return false };
+        watcher.is_lost = true;
+        watcher.falls += 1;
+        watcher.bar(now);
+        self.send_to(now, id, layer);
+        true
+    }
+
+    /// A viewer changes to a layer at its next keyframe.
+    fn send_to(&mut self, now: Instant, id: ViewerId, layer: usize) {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return };
+        watcher.next = Some(layer).filter(|layer| *layer != watcher.layer);
+        (watcher.wish, watcher.changed_at) = (None, now);
+        self.layers[layer].keyframe_wanted = true;
+        self.look_who_watches();
+    }
+
+    /// Who is to be sent a frame of this layer, now that there is one.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        layer: LayerId,
+        is_keyframe: bool,
+    ) -> VecDeque<ViewerId> {
+        let at = usize::from(layer.0);
+        let Some(layer) = self.layers.get_mut(at) else { return VecDeque::new() };
+        layer.frames += 1;
+        if is_keyframe {
+            layer.keyframe_wanted = false;
+        }
+        self.part_with_the_full(now, at);
+        let mut has_changed = false;
+        let mut takes = |watcher: &mut Watcher| {
+            if is_keyframe && watcher.next == Some(at) {
+                (watcher.layer, watcher.next, has_changed) = (at, None, true);
+                watcher.wish = None;
+            }
+            let is_here = watcher.layer == at;
+            watcher.is_lost &= !(is_keyframe && is_here);
+            is_here && !watcher.is_lost
+        };
+        let to = self.watchers.iter_mut().filter_map(|(id, w)| takes(w).then_some(*id)).collect();
+        if has_changed {
+            self.look_who_watches();
+        }
+        to
+    }
+
+    /// Those on whose paths the frames of a layer only wait, while they come through to others, need a layer of their own.
+    fn part_with_the_full(&mut self, now: Instant, layer: usize) {
+        if self.layers.len() == 1 || self.members(layer).all(|w| w.full_since.is_some()) {
+            return;
+        }
+        let patience = if self.layers[layer].is_held { FULL_WHILE_HELD } else { FULL_FOR };
+        let is_over = |w: &Watcher| w.full_since.is_some_and(|since| now >= since + patience);
+        let may = |w: &Watcher| w.home() == layer && now >= w.changed_at + CHANGE_PAUSE;
+        let full = self.watchers.iter().filter(|(_, w)| may(w) && is_over(w));
+        let full: Vec<_> = full.map(|(id, _)| *id).collect();
+        for id in full {
+            self.fall(now, id);
+        }
+    }
+
+    /// A layer waits while more than half of its viewers' paths are full.
+    fn decide_holds(&mut self) {
+        for at in 0..self.layers.len() {
+            let full = self.members(at).filter(|w| w.full_since.is_some()).count();
+            let is_held = 2 * full > self.members(at).count();
+            if std::mem::replace(&mut self.layers[at].is_held, is_held) != is_held {
+                self.events.push_back(Event::Hold(LayerId(at as u8), is_held));
+            }
+        }
+    }
+
+    // --- Rates ---
+
+    /// Whether a layer has no rate yet: it begins with one.
+    pub(super) fn is_unrated(&self) -> bool {
+        self.layers.iter().any(|layer| layer.is_watched && layer.bitrate == 0)
+    }
+
+    /// Takes what each viewer's path carries, bit/s, and whether that is known; viewers that do not report have no say.
+    pub(super) fn reconsider(&mut self, now: Instant, rates: &BTreeMap<ViewerId, (f64, bool)>) {
+        for (id, watcher) in &mut self.watchers {
+            watcher.rate = rates.get(id).map_or(watcher.rate, |(rate, _)| *rate);
+        }
+        let known = self.watchers.iter().filter_map(|(id, watcher)| {
+            let (rate, is_known) = rates.get(id).copied()?;
+            is_known.then_some(split::Member { id: *id, rate, layer: watcher.home() })
+        });
+        let groups = split::split(known.collect(), self.layers.len());
+        let least = |layer: usize| {
+            let group = groups.iter().find(|group| group.layer == layer);
+            group.map(|group| group.members[0].rate)
+        };
+        for group in &groups {
+            for member in &group.members {
+                let there = least(member.layer).filter(|_| member.layer != group.layer);
+                let wish = Wish {
+                    layer: group.layer,
+                    is_misplaced: there.is_some(),
+                    is_too_slow: there.is_some_and(|there| group.members[0].rate < there),
+                    since: now,
+                    frames: 0,
+                };
+                self.wish(member.id, wish);
+            }
+        }
+        self.grant(now);
+        for at in 0..self.layers.len() {
+            self.set_bitrate(at, rates);
+        }
+        for layer in 0..self.layers.len() {
+            self.part_with_the_full(now, layer);
+        }
+    }
+
+    fn wish(&mut self, id: ViewerId, wish: Wish) {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return };
+        let had = watcher.wish.filter(|had| {
+            let (of, was) = (wish.is_misplaced, had.is_misplaced);
+            had.layer == wish.layer && of == was && had.is_too_slow == wish.is_too_slow
+        });
+        let frames = self.layers[watcher.layer].frames;
+        let differs = watcher.home() != wish.layer;
+        watcher.wish = differs.then(|| had.unwrap_or(Wish { frames, ..wish }));
+    }
+
+    /// Lets those go whose wish has lasted.
+    fn grant(&mut self, now: Instant) {
+        let lasts = |watcher: &Watcher| {
+            let wish = watcher.wish?;
+            let frames = self.layers[watcher.layer].frames.saturating_sub(wish.frames);
+            let may = wish.is_too_slow || watcher.next.is_none() && now >= watcher.barred_until;
+            let is_due = match wish.is_misplaced {
+                true => now >= wish.since + LEAVES_AFTER,
+                false => now >= wish.since + MERGE_AFTER && frames >= MERGE_AFTER_FRAMES,
+            };
+            (may && is_due).then_some(wish.layer)
+        };
+        let due = self.watchers.iter().filter_map(|(id, watcher)| Some((*id, lasts(watcher)?)));
+        let due: Vec<_> = due.collect();
+        due.into_iter().for_each(|(id, layer)| self.send_to(now, id, layer));
+    }
+
+    /// The narrowest path of a layer decides. One of which nothing is known has a say only where there is no other, and one that
+    /// is about to leave for a slower layer only where all are.
+    fn set_bitrate(&mut self, at: usize, rates: &BTreeMap<ViewerId, (f64, bool)>) {
+        let members = || {
+            let members = self.watchers.iter().filter(|(_, watcher)| watcher.home() == at);
+            members.filter_map(|(id, watcher)| Some((watcher, *rates.get(id)?)))
+        };
+        let stays = |watcher: &Watcher| !watcher.wish.is_some_and(|wish| wish.is_too_slow);
+        let staying = members().filter(|(w, (_, is_known))| *is_known && stays(w));
+        let known = members().filter(|(_, (_, is_known))| *is_known);
+        let least = staying
+            .map(|(_, (rate, _))| rate)
+            .reduce(f64::min)
+            .or_else(|| known.map(|(_, (rate, _))| rate).reduce(f64::min))
+            .or_else(|| members().map(|(_, (rate, _))| rate).reduce(f64::min));
+        let (layer, most) = (&mut self.layers[at], self.most);
+        let had = layer.bitrate;
+        let first = (layer.is_watched && had == 0).then_some(FIRST.min(most));
+        let Some(bitrate) = least.map(|least| least as u32).or(first) else { return };
+        if bitrate != had && (bitrate.abs_diff(had) > had / 20 || bitrate == most) {
+            layer.bitrate = bitrate;
+            self.events.push_back(Event::Bitrate(LayerId(at as u8), bitrate));
+        }
+    }
+}
