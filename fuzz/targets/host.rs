@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use lllsi_core::host::{Action, Config, Host, Room, ViewerId};
+use lllsi_core::host::{Action, Config, Host, LayerId, MAX_LAYERS, Room, ViewerId};
 use lllsi_core::seal::{HostIdentity, Initiator, PreShared};
 use lllsi_core::{Certificate, CodedFrame, Input, Machine, Output, SignalEvent};
 use lllsi_fuzz::Choices;
@@ -79,6 +79,7 @@ fn action(choices: &mut Choices<'_>, now: Instant) -> Action {
         2 => Action::Kick(id),
         3 => Action::Renew { secret: Secret::from_bytes([choices.one(2); 32]), password: None },
         _ => Action::Send(CodedFrame {
+            layer: LayerId(choices.one(4) as u8),
             data: Arc::new(choices.bytes().to_vec()),
             keyframe: choices.one(2) == 0,
             captured_at: now,

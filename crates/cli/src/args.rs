@@ -273,6 +273,9 @@ pub(crate) struct Picture {
     /// Bits per second at most for each viewer, such as `5M` or `800k`; 100k to 200M.
     #[arg(long, value_name = "RATE", default_value = "5M", value_parser = bitrate)]
     pub(crate) bitrate: u32,
+    /// Bits per second at most for all viewers together, such as `8M`; no limit by default.
+    #[arg(long, value_name = "RATE", value_parser = bitrate)]
+    pub(crate) uplink: Option<u32>,
     /// Size of the test card (default 1280x720), or within which the screen is to fit.
     #[arg(long, value_name = "WxH", value_parser = size)]
     pub(crate) size: Option<Size>,

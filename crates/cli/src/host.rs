@@ -128,11 +128,14 @@ fn configured(
 
 /// A host builder with the picture's settings.
 pub(crate) fn builder(picture: &args::Picture) -> lllsi::HostBuilder {
-    let builder = Host::builder().fps(picture.fps).bitrate(picture.bitrate);
-    match picture.size {
-        Some(size) => builder.size(size),
-        None => builder,
+    let mut builder = Host::builder().fps(picture.fps).bitrate(picture.bitrate);
+    if let Some(uplink) = picture.uplink {
+        builder = builder.uplink(uplink);
     }
+    if let Some(size) = picture.size {
+        builder = builder.size(size);
+    }
+    builder
 }
 
 fn start_server(listen: Option<SocketAddr>) -> Result<Server, Failure> {
@@ -383,17 +386,17 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
 pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
     let viewers = stats.viewers.iter().filter(|v| v.state == ViewerState::Connected).count();
     let seconds = stats.interval.as_secs_f64();
-    let fps = stats.encodes as f64 / seconds;
+    let fps = stats.frames as f64 / seconds;
     report.event(&json!({
         "event": "stats",
         "viewers": viewers,
         "fps": rounded(fps),
         "encodes": stats.encodes,
-        "bitrate_bps": (stats.bytes as f64 * 8.0 / seconds).round(),
+        "bitrate_bps": (stats.sent_bytes as f64 * 8.0 / seconds).round(),
         "stages_ms": stages(&stats.stages),
         "turned_away": turned_away(&stats.turned_away).into_iter().map(|(name, _, count)| (name, count)).collect::<BTreeMap<_, _>>(),
     }));
-    format!("{viewers} watching · {fps:.0} fps · {}", host_rate(stats.bytes, seconds))
+    format!("{viewers} watching · {fps:.0} fps · {}", host_rate(stats.sent_bytes, seconds))
 }
 
 /// Reads commands while the stream runs. The thread ends with the program.

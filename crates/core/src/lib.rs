@@ -133,8 +133,14 @@ pub struct Transmit {
 
 impl Transmit {
     /// Its datagrams, in the order in which they are to be sent.
-    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.contents.chunks(self.segment_size.unwrap_or(self.contents.len()).max(1))
+    }
+
+    /// What it takes of a path: its bytes, and the headers of IP and UDP of each datagram.
+    pub fn wire_bytes(&self) -> u64 {
+        let headers = if self.destination.is_ipv6() { 48 } else { 28 };
+        (self.contents.len() + self.datagrams().len() * headers) as u64
     }
 }
 

@@ -116,10 +116,14 @@ pub enum HostEvent {
 pub struct HostStats {
     /// The interval they are about.
     pub interval: Duration,
-    /// Frames encoded, each once for all viewers.
+    /// Frames of the layer with the most: what a viewer of it is shown.
+    pub frames: u64,
+    /// Frames encoded in all layers. Viewers whose paths carry about the same share one.
     pub encodes: u64,
     /// Bytes encoded.
     pub bytes: u64,
+    /// Bytes sent to all viewers, headers, parity and repairs included.
+    pub sent_bytes: u64,
     /// Median time by stage.
     pub stages: Summary,
     /// All viewers and waiting clients.
@@ -138,6 +142,7 @@ pub struct HostBuilder {
     source: Source,
     fps: u32,
     bitrate: u32,
+    uplink: Option<u32>,
     size: Option<Size>,
     lobby: bool,
     max_viewers: u32,
@@ -174,7 +179,8 @@ pub struct Host {
     desk: Desk,
     mailbox: Mailbox<HostEvent, ()>,
     invited: Mutex<(Invite, Option<Room>)>,
-    stats_at: Mutex<Instant>,
+    /// When figures were taken for the last time, and what had been sent by then.
+    last_stats: Mutex<(Instant, u64)>,
 }
 
 impl HostBuilder {
@@ -206,6 +212,12 @@ impl HostBuilder {
     /// Bits per second at most, for each viewer; default 5,000,000.
     pub fn bitrate(mut self, bitrate: u32) -> Self {
         self.bitrate = bitrate;
+        self
+    }
+
+    /// Bits per second at most for all viewers together; default no limit.
+    pub fn uplink(mut self, uplink: u32) -> Self {
+        self.uplink = Some(uplink);
         self
     }
 
@@ -284,7 +296,7 @@ impl HostBuilder {
         let random_seed = random()?;
         let near = is_loopback(&server);
         let (lobby, max_viewers, max_bitrate) = (self.lobby, self.max_viewers, self.bitrate);
-        let (terms, named) = (self.terms, room.clone());
+        let (terms, named, max_uplink) = (self.terms, room.clone(), self.uplink);
         let make = move |port| {
             let config = machine::Config {
                 identity,
@@ -296,17 +308,14 @@ impl HostBuilder {
                 terms,
                 room: named,
                 max_bitrate,
+                max_uplink,
+                layers: machine::MAX_LAYERS,
             };
             machine::Host::new(Instant::now(), config)
         };
         let (mailbox, desk) = (Mailbox::new(None), Desk::default());
         let hub = Arc::new(Hub::default());
-        let outbox = Sorter {
-            mailbox: mailbox.clone(),
-            desk: desk.clone(),
-            connected: Default::default(),
-            hub: Arc::clone(&hub),
-        };
+        let outbox = Sorter { mailbox: mailbox.clone(), desk: desk.clone(), hub: Arc::clone(&hub) };
         let server = peer::Rendezvous { url: server, certificate: self.certificate };
         let ends = peer::Ends {
             outbox,
@@ -322,9 +331,9 @@ impl HostBuilder {
             }
             None => (None, None),
         };
-        let stats_at = Mutex::new(Instant::now());
+        let last_stats = Mutex::new((Instant::now(), 0));
         let invited = Mutex::new((invite, room));
-        Ok(Host { _pipeline, _pictures, hub, peer, desk, mailbox, invited, stats_at })
+        Ok(Host { _pipeline, _pictures, hub, peer, desk, mailbox, invited, last_stats })
     }
 
     /// Where pictures come from, and how they are made; `None` if there are to be none.
@@ -388,6 +397,7 @@ impl Host {
             source: Source::default(),
             fps: 30,
             bitrate: 5_000_000,
+            uplink: None,
             size: None,
             lobby: false,
             max_viewers: 16,
@@ -472,14 +482,17 @@ impl Host {
     /// Figures since the last call.
     pub fn take_stats(&self) -> HostStats {
         let now = Instant::now();
-        let mut at = self.stats_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let interval = now - std::mem::replace(&mut *at, now);
+        let mut last = self.last_stats.lock().unwrap_or_else(PoisonError::into_inner);
         let figures = self.desk.take_figures();
-        let machine::Status { viewers, counters, streams } = self.peer.status();
+        let machine::Status { viewers, counters, sent_bytes, streams } = self.peer.status();
+        let (at, sent) = std::mem::replace(&mut *last, (now, sent_bytes));
+        let interval = now - at;
         HostStats {
             interval,
-            encodes: figures.encodes,
+            encodes: figures.frames.iter().sum(),
+            frames: figures.frames.into_iter().max().unwrap_or_default(),
             bytes: figures.bytes,
+            sent_bytes: sent_bytes.saturating_sub(sent),
             stages: figures.summary,
             viewers,
             turned_away: counters,

@@ -1,6 +1,6 @@
-//! The host's picture pipeline: a capture thread and an encode thread.
+//! The host's picture pipeline: a capture thread, and an encode thread for each layer.
 //!
-//! Capture hands the newest picture to the encoder: what the encoder had no time for is replaced. The encoder waits
+//! Capture hands the newest picture to all encoders: what an encoder had no time for is replaced. Encoders wait
 //! for the net thread rather than lose a coded frame. A screen at rest is coded a few times more, until it is sharp.
 
 mod capture;
@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lllsi_core::CodedFrame;
+use lllsi_core::host::{LayerId, MAX_LAYERS};
 use lllsi_media::capture::Source;
 use lllsi_media::encode::Encoder;
 use lllsi_media::picture::Size;
@@ -20,6 +21,9 @@ use crate::Error;
 pub(crate) use desk::Desk;
 use encode::Encoding;
 
+const LAYERS: usize = MAX_LAYERS as usize;
+/// The names of the encode threads.
+const ENCODE: [&str; LAYERS] = ["encode", "encode 1", "encode 2"];
 /// How often a thread without work looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -50,18 +54,21 @@ impl Pipeline {
         make: MakeEncoder,
         config: Config,
         desk: Desk,
-        send: impl FnMut(CodedFrame) + Send + 'static,
+        send: impl FnMut(CodedFrame) + Clone + Send + 'static,
         failed: impl Fn() + Clone + Send + 'static,
     ) -> Result<Self, Error> {
         let mut pipeline = Self { desk: desk.clone(), threads: Vec::new() };
-        let encoding = Encoding::new(desk.clone(), config, make, send);
         let capturing = desk.clone();
         let taking = move || capture::run(source, config.fps, config.bounds, &capturing);
+        let failing = desk.clone();
         let tell = move |error| {
-            desk.fail(error);
+            failing.fail(error);
             failed();
         };
-        pipeline.spawn("encode", move || encoding.run(), tell.clone())?;
+        for (layer, name) in (0..).map(LayerId).zip(ENCODE) {
+            let encoding = Encoding::new(layer, desk.clone(), config, make, send.clone());
+            pipeline.spawn(name, move || encoding.run(), tell.clone())?;
+        }
         pipeline.spawn("capture", taking, tell)?;
         Ok(pipeline)
     }
@@ -149,7 +156,8 @@ mod tests {
 
     fn watched() -> Desk {
         let desk = Desk::default();
-        desk.set_watched(true);
+        desk.set_watched(LayerId(0), true);
+        desk.want_keyframe(LayerId(0));
         desk
     }
 
@@ -200,7 +208,7 @@ mod tests {
         let again = frames.recv_timeout(PATIENCE).expect("it is refined");
         assert!(first.keyframe && !again.keyframe);
         assert_eq!((again.info.number, again.info.capture_us), (2, 0));
-        desk.want_keyframe();
+        desk.want_keyframe(LayerId(0));
         let frame = std::iter::from_fn(|| frames.recv_timeout(PATIENCE).ok()).find(|f| f.keyframe);
         assert!(frame.is_some(), "a keyframe for whoever asked");
     }
@@ -241,7 +249,8 @@ mod tests {
         let source = capture::test_card(Size::new(64, 48), 100);
         let (_pipeline, frames, _failed) = start(source, &desk);
         assert!(frames.recv_timeout(IDLE * 2).is_err());
-        desk.set_watched(true);
+        desk.set_watched(LayerId(1), true);
+        desk.want_keyframe(LayerId(1));
         assert!(frames.recv_timeout(PATIENCE).is_ok());
     }
 }

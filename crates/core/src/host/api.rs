@@ -73,6 +73,8 @@ pub struct Status {
     pub viewers: Vec<ViewerStatus>,
     /// What it did not take.
     pub counters: Counters,
+    /// Bytes sent to all viewers so far, headers of IP and UDP included.
+    pub sent_bytes: u64,
     /// Its streams, and those that it subscribes to.
     pub streams: streams::Status,
 }

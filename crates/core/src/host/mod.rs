@@ -119,6 +119,7 @@ pub struct Host {
     frames: u64,
     sending: Option<Sending>,
     counters: Counters,
+    sent_bytes: u64,
     /// When the next refusal may be told.
     tell_refusal_at: Instant,
     epoch: Instant,
@@ -160,6 +161,7 @@ impl Host {
             frames: 0,
             sending: None,
             counters: Counters::default(),
+            sent_bytes: 0,
             tell_refusal_at: now,
             epoch: now,
             closed: false,
@@ -444,6 +446,9 @@ impl Host {
         while let Some(transmit) = viewer.poll_transmit() {
             let to = transmit.destination.ip();
             if self.checks.may_go(self.now, to, &transmit.contents) {
+                let bytes = transmit.wire_bytes();
+                viewer.sent_bytes += bytes;
+                self.sent_bytes += bytes;
                 self.outputs.push_back(Output::Transmit(transmit));
             } else {
                 viewer.withheld_checks += 1;
@@ -592,7 +597,7 @@ impl Machine for Host {
         let viewers: Vec<_> = viewers.map(|(id, v)| v.status(*id, self.layers.of(*id))).collect();
         let mut counters = self.counters;
         viewers.iter().for_each(|viewer| counters.ignored += viewer.ignored);
-        Status { viewers, counters, streams: self.streams.status() }
+        Status { viewers, counters, sent_bytes: self.sent_bytes, streams: self.streams.status() }
     }
 
     fn is_closed(&self) -> bool {

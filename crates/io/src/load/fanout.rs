@@ -264,7 +264,7 @@ fn frame(number: u32, keyframe: bool) -> CodedFrame {
     let now = Instant::now();
     let info = FrameInfo { number, ..FrameInfo::default() };
     let data = Arc::new(data);
-    CodedFrame { layer: LayerId(0), data, keyframe, captured_at: now, encoded_at: now, info }
+    CodedFrame { layer: host::LayerId(0), data, keyframe, captured_at: now, encoded_at: now, info }
 }
 
 // --- The host ---

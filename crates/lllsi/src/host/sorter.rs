@@ -1,9 +1,8 @@
 //! Where the machine's events go.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use lllsi_core::host::{self as machine, CloseReason, ViewerId};
+use lllsi_core::host::{self as machine, CloseReason};
 use lllsi_io::peer::{Outbox, Overflow};
 
 use super::HostEvent;
@@ -15,7 +14,6 @@ use crate::streams::{Hub, Told};
 pub(super) struct Sorter {
     pub(super) mailbox: Mailbox<HostEvent, ()>,
     pub(super) desk: Desk,
-    pub(super) connected: HashSet<ViewerId>,
     pub(super) hub: Arc<Hub>,
 }
 
@@ -31,27 +29,28 @@ impl Outbox<machine::Event> for Sorter {
     fn put(&mut self, event: machine::Event) -> Result<(), Overflow> {
         match &event {
             machine::Event::ViewerConnected { id, name, .. } => {
-                self.connected.insert(*id);
                 self.hub.came(*id, name);
             }
             machine::Event::ViewerLeft { id, .. } => {
-                self.connected.remove(id);
                 self.hub.left(*id);
             }
             _ => {}
         }
-        self.desk.set_watched(!self.connected.is_empty());
         let event = match event {
-            machine::Event::KeyframeWanted => {
-                self.desk.want_keyframe();
+            machine::Event::Watched(layer, is_watched) => {
+                self.desk.set_watched(layer, is_watched);
                 return Ok(());
             }
-            machine::Event::Bitrate(bitrate) => {
-                self.desk.set_bitrate(bitrate);
+            machine::Event::KeyframeWanted(layer) => {
+                self.desk.want_keyframe(layer);
                 return Ok(());
             }
-            machine::Event::Hold(is_held) => {
-                self.desk.set_held(is_held);
+            machine::Event::Bitrate(layer, bitrate) => {
+                self.desk.set_bitrate(layer, bitrate);
+                return Ok(());
+            }
+            machine::Event::Hold(layer, is_held) => {
+                self.desk.set_held(layer, is_held);
                 return Ok(());
             }
             machine::Event::Closed(reason) => {

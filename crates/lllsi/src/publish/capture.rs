@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_media::capture::Source;
@@ -11,7 +12,7 @@ use lllsi_media::picture::{BgraView, I420, Size, hull};
 use lllsi_media::{Error, convert};
 
 use super::IDLE;
-use super::desk::{Canvas, Desk, Taken, Times};
+use super::desk::{Canvas, Desk, Times};
 
 /// While nobody watches, a picture is taken only this often: enough for the first viewer not to
 /// be shown the past.
@@ -32,11 +33,11 @@ pub(super) fn run(
 ) -> Result<(), Error> {
     let interval = Duration::from_secs(1) / fps.max(1);
     let mut converter = Converter::new(bounds);
-    let mut canvas = Canvas::default();
+    let mut canvas = Arc::new(Canvas::default());
     let mut due_at = Instant::now();
     loop {
         let orders = desk.lock();
-        let (stop, watched) = (orders.stop, orders.watched);
+        let (stop, watched) = (orders.stop, orders.layers.iter().any(|layer| layer.watched));
         drop(orders);
         if stop {
             return Ok(());
@@ -49,15 +50,19 @@ pub(super) fn run(
         if let Some(grab) = source.next(earliest, deadline)? {
             let read_at = Instant::now();
             let (changed_at, grabbed_at) = (grab.changed_at, grab.grabbed_at);
-            converter.convert(grab.picture, grab.rows, read_at, &mut canvas)?;
+            converter.convert(grab.picture, grab.rows, read_at, ours(&mut canvas))?;
             due_at = due_at.max(grabbed_at) + interval;
             let times = Times { changed_at, grabbed_at, read_at, converted_at: Instant::now() };
-            canvas = desk.put(Taken { canvas, times: Some(times) });
+            canvas = desk.put(canvas, Some(times));
         } else if converter.sharpen_at.is_some_and(|at| Instant::now() >= at) {
-            converter.sharpen(source.last(), &mut canvas)?;
-            canvas = desk.put(Taken { canvas, times: None });
+            converter.sharpen(source.last(), ours(&mut canvas))?;
+            canvas = desk.put(canvas, None);
         }
     }
+}
+
+fn ours(canvas: &mut Arc<Canvas>) -> &mut Canvas {
+    Arc::get_mut(canvas).expect("the desk gives what nobody else holds")
 }
 
 /// Turns into video colours only what a canvas does not show yet.

@@ -3,15 +3,17 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use lllsi_core::host::LayerId;
 use lllsi_media::picture::I420;
 
-use super::IDLE;
+use super::{IDLE, LAYERS};
 use crate::stages::Summary;
 
 /// Figures of the pipeline since they were last taken.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
-    pub(crate) encodes: u64,
+    /// Frames of each layer.
+    pub(crate) frames: [u64; LAYERS],
     pub(crate) bytes: u64,
     pub(crate) summary: Summary,
 }
@@ -23,9 +25,10 @@ pub(super) struct Canvas {
     pub(super) seen: u64,
 }
 
-/// A picture on its way to the encoder.
+/// A picture on its way to the encoders.
+#[derive(Clone)]
 pub(super) struct Taken {
-    pub(super) canvas: Canvas,
+    pub(super) canvas: Arc<Canvas>,
     /// `None`: it is the one before, but finer.
     pub(super) times: Option<Times>,
 }
@@ -42,52 +45,69 @@ pub(super) struct Times {
 /// What is to be done. Each field keeps the newest.
 #[derive(Default)]
 pub(super) struct Orders {
+    pub(super) layers: [LayerOrders; LAYERS],
+    pub(super) stop: bool,
+    /// Why there are no more pictures.
+    pub(super) failure: Option<lllsi_media::Error>,
+    pub(super) figures: Figures,
+    /// Canvases that encoders have, or had.
+    canvases: Vec<Arc<Canvas>>,
+}
+
+/// What one layer's encoder is to do.
+#[derive(Default)]
+pub(super) struct LayerOrders {
     pub(super) taken: Option<Taken>,
-    /// On its way back to the capture thread.
-    pub(super) spare: Option<Canvas>,
     pub(super) keyframe: bool,
     pub(super) bitrate: Option<u32>,
     /// Pictures are to wait: the viewers' paths are full.
     pub(super) held: bool,
     pub(super) watched: bool,
-    pub(super) stop: bool,
-    /// Why there are no more pictures.
-    pub(super) failure: Option<lllsi_media::Error>,
-    pub(super) figures: Figures,
 }
 
 /// The desk on which orders lie; its copies are the same one.
 #[derive(Clone, Default)]
-pub(crate) struct Desk(Arc<(Mutex<Orders>, Condvar)>);
+pub(crate) struct Desk(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    orders: Mutex<Orders>,
+    /// Where each layer's encoder waits.
+    changes: [Condvar; LAYERS],
+}
 
 impl Desk {
     pub(super) fn lock(&self) -> MutexGuard<'_, Orders> {
         // No code that can panic runs under this lock.
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn order(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut self.lock());
-        self.0.1.notify_one();
+    fn order(&self, layer: LayerId, change: impl FnOnce(&mut LayerOrders)) {
+        let at = usize::from(layer.0);
+        let mut orders = self.lock();
+        if let (Some(layer), Some(changed)) = (orders.layers.get_mut(at), self.0.changes.get(at)) {
+            change(layer);
+            changed.notify_one();
+        }
     }
 
-    /// The next frame is to be a keyframe.
-    pub(crate) fn want_keyframe(&self) {
-        self.order(|orders| orders.keyframe = true);
+    /// A layer's next frame is to be a keyframe.
+    pub(crate) fn want_keyframe(&self, layer: LayerId) {
+        self.order(layer, |orders| orders.keyframe = true);
     }
 
-    pub(crate) fn set_bitrate(&self, bitrate: u32) {
-        self.order(|orders| orders.bitrate = Some(bitrate));
+    pub(crate) fn set_bitrate(&self, layer: LayerId, bitrate: u32) {
+        self.order(layer, |orders| orders.bitrate = Some(bitrate));
     }
 
-    /// Whether pictures are to wait before they are coded. The newest counts once they need not.
-    pub(crate) fn set_held(&self, held: bool) {
-        self.order(|orders| orders.held = held);
+    /// Whether a layer's pictures are to wait before they are coded. The newest counts once they need not.
+    pub(crate) fn set_held(&self, layer: LayerId, held: bool) {
+        self.order(layer, |orders| orders.held = held);
     }
 
-    /// Whether anybody watches: without viewers nothing is encoded.
-    pub(crate) fn set_watched(&self, watched: bool) {
-        self.order(|orders| orders.watched = watched);
+    /// Whether anybody is sent a layer: without viewers nothing is encoded.
+    pub(crate) fn set_watched(&self, layer: LayerId, watched: bool) {
+        self.order(layer, |orders| orders.watched = watched);
     }
 
     /// Figures since the last call.
@@ -97,9 +117,7 @@ impl Desk {
 
     /// There are no more pictures. The first reason counts.
     pub(super) fn fail(&self, error: lllsi_media::Error) {
-        self.order(|orders| {
-            orders.failure.get_or_insert(error);
-        });
+        self.lock().failure.get_or_insert(error);
     }
 
     /// Why there are no more pictures, once.
@@ -107,31 +125,47 @@ impl Desk {
         self.lock().failure.take()
     }
 
-    /// Both threads are to end.
+    /// All threads are to end.
     pub(super) fn stop(&self) {
-        self.order(|orders| orders.stop = true);
+        self.lock().stop = true;
+        self.0.changes.iter().for_each(Condvar::notify_one);
     }
 
-    /// Replaces the waiting picture; gives a canvas for the next one.
-    pub(super) fn put(&self, mut taken: Taken) -> Canvas {
+    /// Replaces the waiting picture of all layers; returns a canvas for the next one.
+    pub(super) fn put(&self, canvas: Arc<Canvas>, times: Option<Times>) -> Arc<Canvas> {
         let mut orders = self.lock();
-        let replaced = orders.taken.take();
-        // What makes a waiting picture finer does not make it older.
-        taken.times = taken.times.or(replaced.as_ref().and_then(|replaced| replaced.times));
-        orders.taken = Some(taken);
-        let replaced = replaced.map(|replaced| replaced.canvas);
-        self.0.1.notify_one();
-        replaced.or_else(|| orders.spare.take()).unwrap_or_default()
+        for layer in &mut orders.layers {
+            // What makes a waiting picture finer does not make it older.
+            let times = times.or(layer.taken.take().and_then(|replaced| replaced.times));
+            layer.taken = Some(Taken { canvas: Arc::clone(&canvas), times });
+        }
+        orders.canvases.push(canvas);
+        let canvases = &mut orders.canvases;
+        let free = (0..canvases.len()).filter(|at| Arc::strong_count(&canvases[*at]) == 1);
+        let newest = free.max_by_key(|at| canvases[*at].seen);
+        let free = newest.map(|at| canvases.swap_remove(at)).unwrap_or_default();
+        for (layer, changed) in orders.layers.iter().zip(&self.0.changes) {
+            if layer.watched {
+                changed.notify_one();
+            }
+        }
+        free
     }
 
-    /// Waits for something to encode, until `deadline`, or longer while pictures are to wait. Nothing is to be encoded before
-    /// `earliest`.
-    pub(super) fn wait(&self, earliest: Instant, deadline: Instant) -> MutexGuard<'_, Orders> {
+    /// Waits for something to encode in a layer, until `deadline`, or longer while pictures are to wait. Nothing is to be encoded
+    /// before `earliest`.
+    pub(super) fn wait(
+        &self,
+        layer: usize,
+        earliest: Instant,
+        deadline: Instant,
+    ) -> MutexGuard<'_, Orders> {
         let mut orders = self.lock();
         loop {
             let now = Instant::now();
-            let held = orders.watched && orders.held;
-            let work = orders.watched && !held && (orders.taken.is_some() || orders.keyframe);
+            let LayerOrders { watched, held, taken, keyframe, .. } = &orders.layers[layer];
+            let held = *watched && *held;
+            let work = *watched && !held && (taken.is_some() || *keyframe);
             let left = match (held, work) {
                 (true, _) => IDLE,
                 (_, true) => earliest.saturating_duration_since(now),
@@ -140,7 +174,8 @@ impl Desk {
             if orders.stop || left.is_zero() {
                 return orders;
             }
-            orders = self.0.1.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;
+            let changed = &self.0.changes[layer];
+            orders = changed.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The encode thread: codes the newest picture once for all viewers, and refines it while it rests.
+//! A layer's encode thread: codes the newest picture once for all its viewers, and refines it while it rests.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_core::CodedFrame;
+use lllsi_core::host::LayerId;
 use lllsi_media::Error;
 use lllsi_media::encode::{self, Kind};
 use lllsi_media::picture::{I420, Size};
@@ -21,6 +23,7 @@ const MAX_REFINEMENTS: u32 = 256 + 60;
 
 /// The thread's own.
 pub(super) struct Encoding<S> {
+    layer: LayerId,
     desk: Desk,
     config: Config,
     make: MakeEncoder,
@@ -42,9 +45,16 @@ impl Times {
 
 impl<S: FnMut(CodedFrame)> Encoding<S> {
     /// `send` takes the frames; it may wait.
-    pub(super) fn new(desk: Desk, config: Config, make: MakeEncoder, send: S) -> Self {
+    pub(super) fn new(
+        layer: LayerId,
+        desk: Desk,
+        config: Config,
+        make: MakeEncoder,
+        send: S,
+    ) -> Self {
         let begin = Instant::now();
         Self {
+            layer,
             desk,
             config,
             make,
@@ -59,45 +69,52 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
 
     /// Codes pictures until it is told to stop, or the encoder fails.
     pub(super) fn run(mut self) -> Result<(), Error> {
-        let mut present: Option<Canvas> = None;
+        let layer = usize::from(self.layer.0);
+        let mut present: Option<Arc<Canvas>> = None;
         // How often the picture may still be coded again, and when.
         let (mut refinements, mut refine_at) = (0, Instant::now());
+        let mut keyframe = false;
         // When the path has carried what was sent beyond its due.
         let mut next_at = Instant::now();
         loop {
             let deadline = if refinements > 0 { refine_at } else { Instant::now() + IDLE };
-            let mut orders = self.desk.wait(next_at, deadline);
+            let mut orders = self.desk.wait(layer, next_at, deadline);
             if orders.stop {
                 return Ok(());
             }
-            let watched = orders.watched;
-            let keyframe = watched && std::mem::take(&mut orders.keyframe);
-            if let Some(bitrate) = orders.bitrate.take() {
-                self.config.bitrate = bitrate;
-            }
-            let mut times = None;
-            if let Some(taken) = orders.taken.take() {
-                times = taken.times;
-                refinements = MAX_REFINEMENTS;
-                orders.spare = present.replace(taken.canvas);
-            }
-            drop(orders);
-
-            if !watched {
-                // The first viewer asks for a keyframe.
-                refinements = 0;
+            let orders_here = &mut orders.layers[layer];
+            if !orders_here.watched {
+                drop(orders);
+                // The first viewer asks for a keyframe, and finds the newest picture.
+                (self.encoder, refinements, keyframe) = (None, 0, false);
                 continue;
             }
+            keyframe |= std::mem::take(&mut orders_here.keyframe);
+            if let Some(bitrate) = orders_here.bitrate.take() {
+                self.config.bitrate = bitrate;
+            }
+            let mut times: Option<Times> = None;
+            if let Some(taken) = orders_here.taken.take() {
+                times = taken.times;
+                refinements = MAX_REFINEMENTS;
+                present = Some(taken.canvas);
+            }
+            drop(orders);
             let Some(canvas) = &present else { continue };
             let kind = match (keyframe, times.is_some()) {
                 (true, _) => Kind::Keyframe,
+                // The order for the first keyframe comes with the rate for it.
+                _ if self.encoder.is_none() => continue,
                 (_, true) => Kind::Next,
                 _ if refinements > 0 && Instant::now() >= refine_at => Kind::Again,
                 _ => continue,
             };
+            // What nobody was shown may have lain here for long.
+            let times = times.filter(|_| self.encoder.is_some());
             let times = times.unwrap_or_else(|| Times::again(Instant::now()));
             let begin_at = Instant::now();
             let (next_after, again_after) = self.encode(&canvas.picture, kind, times)?;
+            keyframe = false;
             refinements = match again_after {
                 None => 0,
                 Some(_) if kind == Kind::Again => refinements - 1,
@@ -150,14 +167,15 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         };
         self.note(&info, bytes);
         let (captured_at, keyframe) = (self.captured_at, encoded.keyframe);
-        (self.send)(CodedFrame { data, keyframe, captured_at, encoded_at, info });
+        let layer = self.layer;
+        (self.send)(CodedFrame { layer, data, keyframe, captured_at, encoded_at, info });
         Ok((encoded.next_after, encoded.again_after))
     }
 
     fn note(&self, info: &FrameInfo, bytes: usize) {
         let stages = Stages::of_host(info);
         let figures = &mut self.desk.lock().figures;
-        figures.encodes += 1;
+        figures.frames[usize::from(self.layer.0)] += 1;
         figures.bytes += bytes as u64;
         figures.summary.push(&stages);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lllsi_core::Machine;
-use lllsi_core::host::{self, LayerId};
+use lllsi_core::host::LayerId;
 use lllsi_proto::control::Report;
 use lllsi_sim::{Conditions, Cut, Line, NodeId, Pictures, Setup, World};
 
@@ -146,9 +146,12 @@ fn loss_and_jitter_do_not_make_a_wide_line_narrow() {
     }
 }
 
+/// What a viewer makes of its reports.
+type Lie = Option<fn(&mut Report)>;
+
 /// Twenty viewers on good lines, and others. What is sent to the good ones in the last ten of twenty seconds, and how many pictures a
 /// second the others have.
-fn crowd(seed: u64, others: &[(Line, Option<fn(&mut Report)>)]) -> (Vec<Vec<Duration>>, Vec<f64>) {
+fn crowd(seed: u64, others: &[(Line, Lie)]) -> (Vec<Vec<Duration>>, Vec<f64>) {
     let conditions = Conditions { delay: ms(40), ..Conditions::default() };
     let (pictures, max_viewers) = (Some(PAGE), 32);
     let setup = Setup { seed, pictures, conditions, max_viewers, ..Setup::default() };
@@ -162,10 +165,6 @@ fn crowd(seed: u64, others: &[(Line, Option<fn(&mut Report)>)]) -> (Vec<Vec<Dura
     });
     let others: Vec<_> = others.collect();
     world.run_for(secs(20));
-    for v in world.host_machine().status().viewers.iter().rev().take(4) {
-            println!("{} {:?} {} {:?}", v.name, v.layer, v.bitrate, v.report);
-        }
-    println!("{:?}", world.host().events.iter().filter(|e| !matches!(e, host::Event::ViewerConnected{..})).rev().take(60).collect::<Vec<_>>());
     let from = secs(10);
     let sent = |id: &NodeId| {
         let sent = world.sent_to(*id).iter();

@@ -1,3 +1,4 @@
+#![allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 //! Viewers that come, need keyframes, and have narrow paths.
 
 use super::*;

@@ -72,6 +72,8 @@ pub struct ViewerStatus {
     pub bitrate: f64,
     /// The layer that it is sent.
     pub layer: LayerId,
+    /// Bytes sent to it so far, headers of IP and UDP included.
+    pub sent_bytes: u64,
     /// Connectivity checks that were not sent, since nobody answers where it says that it is.
     pub withheld_checks: u64,
     /// What its link did not take.
@@ -128,6 +130,7 @@ pub(super) struct Viewer {
     pub(super) hasty: u64,
     /// Checks that were not sent on its behalf.
     pub(super) withheld_checks: u64,
+    pub(super) sent_bytes: u64,
     events: VecDeque<Event>,
 }
 
@@ -193,6 +196,7 @@ impl Viewer {
             garbled: 0,
             hasty: 0,
             withheld_checks: 0,
+            sent_bytes: 0,
             events: VecDeque::new(),
         };
         (viewer, step)
@@ -296,6 +300,7 @@ impl Viewer {
             report: self.report.0,
             bitrate: self.estimate.as_ref().map_or(0.0, Estimate::bitrate),
             layer,
+            sent_bytes: self.sent_bytes,
             withheld_checks: self.withheld_checks,
             ignored: self.ignored(),
         }
