@@ -57,6 +57,12 @@ const AGREE: f64 = 0.85;
 const SHOWN_SURELY: f64 = 0.9;
 /// What a cut leaves of what the path carries, so that its queue drains.
 const DRAIN: f64 = 0.85;
+/// Less than this share of what spreads show arrives of a full path if others use it too. Then it is shared by trial, for so long.
+const DOUBTFUL: f64 = 0.7;
+const DOUBTED_FOR: Duration = Duration::from_secs(10);
+/// Then so much of it is ours though there is a queue, while no more is lost than that.
+const OUR_SHARE: f64 = 0.45;
+const MOST_LOSS_BESIDE: f64 = 0.05;
 /// The share of packets missing that a path may have by itself.
 const LOSS_TARGET: f64 = 0.2;
 /// How long after a cut loss may be that of a full path.
@@ -67,6 +73,8 @@ const FEW: f64 = 20.0;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// What may be under way: as much as the path takes in the shortest round trip and this, and a bit.
 const SLACK: Duration = Duration::from_millis(50);
+/// The longest queue of others.
+const MOST_QUEUE: Duration = Duration::from_millis(400);
 const WINDOW_SHARE: f64 = 1.15;
 /// And always so many packets.
 const LEAST_WINDOW: u64 = 8;
@@ -159,6 +167,9 @@ pub(crate) struct Estimate {
     was_full: bool,
     losses: Losses,
     cut_at: Option<Instant>,
+    congested_at: Option<Instant>,
+    /// Until when the spreads of frames are not believed: others' packets are on the path, and not between ours.
+    doubted_until: Instant,
 }
 
 impl Estimate {
@@ -188,12 +199,24 @@ impl Estimate {
             was_full: false,
             losses: Losses::default(),
             cut_at: None,
+            congested_at: None,
+            doubted_until: now,
         }
     }
 
     /// What may be sent, bit/s, besides parity and repairs.
     pub(crate) fn bitrate(&self) -> f64 {
         (self.bitrate / (1.0 + self.losses.share())).max(self.limits.min)
+    }
+
+    /// When the path was last found to be full.
+    pub(crate) fn congested_at(&self) -> Option<Instant> {
+        self.congested_at
+    }
+
+    /// What arrives, bit/s.
+    pub(crate) fn received(&self) -> f64 {
+        self.received
     }
 
     /// How many packets of parity should go with a frame of so many packets, so that it is seldom to be repaired: none where asking
@@ -229,12 +252,18 @@ impl Estimate {
         if let Some(gone) = gone.checked_sub(1).and_then(|at| self.sent.get(at)) {
             self.seen = self.seen.max(gone.through).min(self.packets);
         }
-        self.packets.saturating_sub(self.seen) < self.window()
+        self.packets.saturating_sub(self.seen) < self.window(now)
     }
 
     /// Packets that may be under way.
-    fn window(&self) -> u64 {
-        let time = (self.shortest_round_trip() + 2 * self.mean + SLACK).as_secs_f64();
+    fn window(&self, now: Instant) -> u64 {
+        let shortest = self.shortest_round_trip();
+        // A queue of others is nothing that we could wait for.
+        let queue = match now < self.doubted_until {
+            true => self.last_round_trip.saturating_sub(shortest).min(MOST_QUEUE),
+            false => 2 * self.mean,
+        };
+        let time = (shortest + queue + SLACK).as_secs_f64();
         let window = WINDOW_SHARE * self.bitrate / 8.0 * time / self.each.max(100.0);
         (window as u64).max(LEAST_WINDOW)
     }
@@ -325,6 +354,7 @@ impl Estimate {
         self.losses.learn(self.loss, was_full);
         // Where most frames lose packets none may arrive whole.
         if self.loss > LOSS_TARGET {
+            self.congested_at = Some(now);
             self.cut_if_due(now, false);
         }
     }
@@ -373,6 +403,10 @@ impl Estimate {
             (self.usual, self.mean) = (learn(self.usual, low), learn(self.mean, mean));
         }
         if is_congested {
+            self.congested_at = Some(now);
+            self.doubt(now);
+        }
+        if is_congested && !self.holds_its_own(now) {
             self.cut_if_due(now, true);
         } else if self.loss <= LOSS_TARGET {
             self.grow(now, passed);
@@ -391,6 +425,7 @@ impl Estimate {
             return;
         }
         self.bitrate = match self.is_used(now) {
+            true if now < self.doubted_until => self.bitrate.min(self.received) * DRAIN,
             true => self.bitrate.min(shown) * DRAIN,
             // It carries more than is sent.
             false => self.bitrate.min(shown.max(self.received)).max(self.bitrate / 2.0),
@@ -399,10 +434,26 @@ impl Estimate {
         self.queues.clear();
     }
 
+    /// A path that is full though less arrives than it carries is shared with others.
+    fn doubt(&mut self, now: Instant) {
+        let newest = self.trains.iter().rev().take(2).map(|(_, rate)| *rate).reduce(f64::min);
+        let is_shared = newest.is_some_and(|newest| self.received < DOUBTFUL * newest);
+        if is_shared && self.is_used(now) {
+            self.doubted_until = now + DOUBTED_FOR;
+        }
+    }
+
+    /// Whether others make the queue, and would take all: some of the path is ours whatever they do, unless it loses too much.
+    fn holds_its_own(&self, now: Instant) -> bool {
+        let carried = self.shown(now).unwrap_or_default();
+        let loses = self.loss - self.losses.lost() > MOST_LOSS_BESIDE;
+        now < self.doubted_until && self.bitrate < OUR_SHARE * carried && !loses
+    }
+
     fn grow(&mut self, now: Instant, passed: Duration) {
         let (shown, most) = (self.shown(now).unwrap_or_default(), self.most(now));
         let shown = shown * if most.is_some() { SHOWN_SURELY } else { DRAIN };
-        if shown > self.bitrate {
+        if shown > self.bitrate && now >= self.doubted_until {
             let round_trip = self.shortest_round_trip().max(Duration::from_millis(10));
             let trips = passed.as_secs_f64() / round_trip.as_secs_f64();
             self.bitrate = shown.min(self.bitrate * GROWTH_SHOWN.powf(trips.min(4.0)));

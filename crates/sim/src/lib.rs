@@ -14,12 +14,14 @@
 //! assert!(world.run_until(Duration::from_secs(5), |w| w.client(viewer).frames > 30));
 //! ```
 
+mod cubic;
 pub mod line;
 pub mod nat;
 pub mod net;
 mod view;
 mod world;
 
+pub use cubic::Cubic;
 pub use line::{Cut, Line, LineState};
 pub use nat::NatKind;
 pub use net::{Conditions, Rng};

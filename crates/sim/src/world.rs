@@ -22,6 +22,7 @@ use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::invite::Invite;
 use lllsi_proto::rendezvous::ClientId;
 
+use crate::cubic::Cubic;
 use crate::line::{Line, LineState};
 use crate::nat::{Nat, NatKind};
 use crate::net::{Conditions, Rng};
@@ -173,6 +174,8 @@ pub struct World {
     pub is_at_rest: bool,
     /// The host's first datagrams, as somebody on the way would keep them.
     overheard: Vec<Vec<u8>>,
+    /// TCP connections over the host's line.
+    downloads: Vec<Cubic>,
 }
 
 impl World {
@@ -203,6 +206,7 @@ impl World {
             sent_bytes: 0,
             is_at_rest: false,
             overheard: Vec::new(),
+            downloads: Vec::new(),
             identity,
             rng,
             setup,
@@ -419,6 +423,23 @@ impl World {
         self.nodes[id.0].lines = Some(states);
     }
 
+    /// A TCP connection begins to fill the host's line, from the host. Its acknowledgements take so long.
+    pub fn download(&mut self, way_back: Duration) {
+        self.downloads.push(Cubic::new(self.now, way_back));
+    }
+
+    /// Bytes that such connections have carried so far.
+    pub fn downloaded(&self) -> u64 {
+        self.downloads.iter().map(Cubic::acknowledged).sum()
+    }
+
+    fn serve_downloads(&mut self) {
+        let Some((up, _)) = &mut self.nodes[0].lines else { return };
+        for download in &mut self.downloads {
+            download.turn(self.now, |bytes| up.pass(self.now, bytes, &mut self.rng));
+        }
+    }
+
     /// Lets time pass.
     pub fn run_for(&mut self, time: Duration) {
         self.run_until(time, |_| false);
@@ -430,7 +451,8 @@ impl World {
         while !done(self) {
             let next_wake = self.nodes.iter().filter(|n| n.alive).map(|n| n.wake).min();
             let next_event = self.schedule.peek().map(|Reverse((at, _))| *at);
-            let times = [next_wake, next_event, Some(self.server_wake)];
+            let next_packet = self.downloads.iter().map(Cubic::timeout).min();
+            let times = [next_wake, next_event, next_packet, Some(self.server_wake)];
             let next =
                 times.into_iter().flatten().min().expect("the server's wake is always there");
             if next > end {
@@ -465,6 +487,7 @@ impl World {
             let happening = self.happenings.remove(&id).expect("scheduled once");
             return self.happen(happening);
         }
+        self.serve_downloads();
         if self.server_wake <= self.now {
             self.server_input(rendezvous::Input::Timeout);
         }

@@ -119,9 +119,12 @@ fn a_screen_at_rest_becomes_sharp_and_costs_nearly_nothing() {
     viewer.ends_well();
     let psnr = psnr(&luma(&snapshot), &screen);
     eprintln!(
-        "at rest: {cpu:.1} % of a core at the host, {bytes} bit/s of video, PSNR-Y {psnr:.1} dB"
+        "at rest: {cpu:.1} % of a core at the host, {bytes} bit/s of signs of life, PSNR-Y {psnr:.1} dB"
     );
-    assert!(psnr >= LEAST_PSNR && bytes == 0.0 && cpu < 15.0, "{psnr} dB, {cpu} %");
+    assert!(
+        psnr >= LEAST_PSNR && bytes < 4000.0 && cpu < 15.0,
+        "{psnr} dB, {bytes} bit/s, {cpu} %"
+    );
 }
 
 #[test]

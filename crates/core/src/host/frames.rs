@@ -31,11 +31,13 @@ impl Host {
         info.send_queue_us =
             self.now.saturating_duration_since(frame.encoded_at).as_micros() as u32;
         let payloads: Vec<_> = packetize(&frame.data, MAX_PAYLOAD);
-        let left = self.layers.send(self.now, frame.layer, frame.keyframe);
+        let mut left = self.layers.send(self.now, frame.layer, frame.keyframe);
         let viewers = left.iter().filter_map(|id| self.viewers.get(id));
         let parity = viewers.map(|viewer| viewer.wants_parity(payloads.len())).max();
         let packets = Frame::new(payloads, info.to_prefix().into());
         let packets = packets.with_parity(parity.unwrap_or_default());
+        // Nobody is always the last in the queue of the host's line.
+        left.rotate_left(self.frames as usize % left.len().max(1));
         self.sending = Some(Sending { frame, info, packets, left });
     }
 

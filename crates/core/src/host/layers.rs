@@ -310,7 +310,10 @@ impl Layers {
 
     /// Those on whose paths the frames of a layer only wait, while they come through to others, need a layer of their own.
     fn part_with_the_full(&mut self, now: Instant, layer: usize) {
-        if self.layers.len() == 1 || self.members(layer).all(|w| w.full_since.is_some()) {
+        let is_full = |w: &&Watcher| w.full_since.is_some();
+        // Where most are full it is the host's own line that is.
+        let most_are = 2 * self.watchers.values().filter(is_full).count() > self.watchers.len();
+        if self.layers.len() == 1 || most_are || self.members(layer).all(|w| is_full(&w)) {
             return;
         }
         let patience = if self.layers[layer].is_held { FULL_WHILE_HELD } else { FULL_FOR };

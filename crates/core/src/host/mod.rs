@@ -35,6 +35,7 @@ mod signalling;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -58,6 +59,7 @@ use door::Door;
 use frames::Sending;
 use layers::Layers;
 use rest::Rest;
+use uplink::Uplink;
 use viewer::{Renamed, Step, Viewer};
 
 pub use api::{
@@ -112,8 +114,7 @@ pub struct Host {
     /// Clients that have arrived, and until when they must have said something.
     arrivals: VecDeque<(Instant, ClientId)>,
     layers: Layers,
-    /// What all viewers together may be sent, bit/s without headers.
-    uplink: Option<f64>,
+    uplink: Uplink,
     rate_at: Instant,
     rest: Rest,
     frames: u64,
@@ -141,7 +142,7 @@ impl Host {
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
             layers: Layers::new(now, config.layers, max as u32),
-            uplink: config.max_uplink.map(|uplink| f64::from(uplink) * PAYLOAD_SHARE),
+            uplink: Uplink::new(now, config.max_uplink.map(|up| f64::from(up) * PAYLOAD_SHARE)),
             server: Server::connect(now, &seed),
             place: Arc::new(place),
             seed,
@@ -213,6 +214,8 @@ impl Host {
         }
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
+            let signs = self.viewers.values().filter_map(Viewer::signs).collect::<Vec<_>>();
+            self.uplink.look(self.now, &signs);
             self.reconsider_room();
             self.reconsider_bitrates();
             self.ping_those_at_rest();
@@ -347,10 +350,8 @@ impl Host {
         let viewers = self.viewers.iter();
         let rates = viewers.filter_map(|(id, v)| Some((*id, v.allowed_bitrate(self.now)?)));
         let mut rates: BTreeMap<_, _> = rates.collect();
-        if let Some(uplink) = self.uplink {
-            let mut all: Vec<_> = rates.values_mut().map(|(rate, _)| rate).collect();
-            layers::shares(&mut all, uplink);
-        }
+        let mut all: Vec<_> = rates.values_mut().map(|(rate, _)| rate).collect();
+        layers::shares(&mut all, self.uplink.limit());
         self.layers.reconsider(self.now, &rates);
     }
 

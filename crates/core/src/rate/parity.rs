@@ -36,6 +36,11 @@ impl Losses {
         self.share += (f64::from(parity) / f64::from(packets.max(1)) - self.share) / 8.0;
     }
 
+    /// The share of packets that the path loses by itself.
+    pub(super) fn lost(&self) -> f64 {
+        self.lost
+    }
+
     /// Packets of parity and repairs for each packet, lately.
     pub(super) fn share(&self) -> f64 {
         self.share.max(self.lost)

@@ -232,3 +232,46 @@ fn a_viewer_behind_a_narrow_line_holds_up_no_other() {
         assert!(seen.fps > 29.0 && seen.p95 <= 60 && seen.frozen == 0.0, "{seen:?}");
     });
 }
+
+#[test]
+fn four_viewers_behind_one_uplink_share_it() {
+    for_some_seeds(SEEDS, |seed| {
+        let mut session = Session::start(seed, PAGE, Line::of_rate(6e6, 56_000, ms(40)));
+        let others: Vec<_> = ["Bob", "Cyd", "Dan"].map(|name| session.world.join(name)).into();
+        let first = session.viewer;
+        let all: Vec<_> = std::iter::once(first).chain(others).collect();
+        session.world.run_for(secs(4));
+        let (from, before) =
+            (session.world.elapsed(), all.iter().map(|id| session.world.client(*id).shown.len()));
+        let before: Vec<_> = before.collect();
+        session.world.run_for(secs(20));
+        for (id, before) in all.iter().zip(before) {
+            let fps = (session.world.client(*id).shown.len() - before) as f64 / 20.0;
+            let bytes = session.world.sent_to(*id).iter().filter(|(at, _)| *at >= from);
+            let share = bytes.map(|(_, bytes)| *bytes).sum::<usize>() as f64 * 8.0 / 20.0 / 6e6;
+            println!("{id:?}: {fps} pictures a second, {:.0} % of the uplink", share * 100.0);
+            assert!(fps >= 20.0 && share >= 0.15, "{fps}, {share}");
+        }
+    });
+}
+
+#[test]
+fn beside_a_download_it_keeps_its_share() {
+    for queue in [50_000, 200_000] {
+        for_some_seeds(SEEDS, |seed| {
+            let mut session = Session::start(seed, FILM, Line::of_rate(8e6, queue, ms(20)));
+            session.seen(secs(0), secs(5));
+            session.world.download(ms(20));
+            let (from, down) = (session.world.elapsed(), session.world.downloaded());
+            let seen = session.seen(secs(5), secs(65));
+            let bytes = session.world.sent_to(session.viewer).iter().filter(|(at, _)| *at >= from);
+            let share = bytes.map(|(_, bytes)| *bytes).sum::<usize>() as f64 * 8.0 / 60.0 / 8e6;
+            let other = (session.world.downloaded() - down) as f64 * 8.0 / 60.0 / 8e6;
+            println!(
+                "beside, {queue}: {:.0} % and {:.0} %, {seen:?}",
+                share * 100.0,
+                other * 100.0
+            );
+        });
+    }
+}

@@ -14,6 +14,7 @@ use lllsi_proto::sealed::{
 };
 
 use super::door::Opened;
+use super::uplink::Signs;
 use super::{Event, LayerId, LeftReason, Place, ViewerId};
 use crate::client::truncate;
 use crate::link::Link;
@@ -320,6 +321,12 @@ impl Viewer {
         let fresh = now < self.report.1 + REPORT_STALE;
         let estimate = self.estimate.as_ref().filter(|_| self.is_up() && fresh)?;
         Some((estimate.bitrate(), estimate.is_known()))
+    }
+
+    /// What its path tells about the host's line, if it is sent pictures.
+    pub(super) fn signs(&self) -> Option<Signs> {
+        let estimate = self.estimate.as_ref().filter(|_| self.watches())?;
+        Some(Signs { congested_at: estimate.congested_at(), received: estimate.received() })
     }
 
     // --- Admission ---
