@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -12,6 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
+
+use crate::network::{Network, Side};
 
 /// Generous: what takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,6 +25,8 @@ const TURN: Duration = Duration::from_millis(50);
 pub struct Chromium {
     child: Child,
     profile: TempDir,
+    /// The machine that it runs on.
+    machine: Option<(Arc<Network>, Side)>,
 }
 
 /// One of its tabs. Closed with the browser.
@@ -38,12 +43,48 @@ impl Chromium {
     /// If it does not start.
     #[must_use]
     pub fn start() -> Self {
+        let mut command = Command::new("chromium");
+        command.arg("--headless=new");
+        // A machine that is reached by its name in a network.
+        command.arg("--host-resolver-rules=MAP lan.example 127.0.0.1");
+        Self::launch(command, None)
+    }
+
+    /// Starts it on one of two machines, with a window over the whole of a display, or out of sight.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    #[must_use]
+    pub fn on(
+        network: &Arc<Network>,
+        side: Side,
+        display: &str,
+        place: Option<(u16, u16)>,
+    ) -> Self {
+        let mut command = network.command(side, "chromium");
+        command.env("DISPLAY", display);
+        match place {
+            Some((width, height)) => {
+                command.args(["--kiosk", "--window-position=0,0"]);
+                // Without a window manager a pixel is missing at the edges.
+                command.arg(format!("--window-size={},{}", width, height))
+            }
+            None => command.args(["--window-position=9000,9000", "--window-size=300,200"]),
+        };
+        // Screens are picked without a question, and addresses told as they are.
+        command.args(["--auto-select-desktop-capture-source=Entire screen", "--no-pings"]);
+        command.args(["--disable-features=WebRtcHideLocalIpsWithMdns", "--noerrdialogs"]);
+        command.args(["--disable-backgrounding-occluded-windows", "--disable-infobars"]);
+        command.args(["--disable-renderer-backgrounding", "--disable-background-timer-throttling"]);
+        Self::launch(command, Some((Arc::clone(network), side)))
+    }
+
+    fn launch(mut command: Command, machine: Option<(Arc<Network>, Side)>) -> Self {
         let profile = tempfile::tempdir().expect("a temporary directory");
-        let child = Command::new("chromium")
-            .args(["--headless=new", "--no-sandbox", "--no-first-run", "--disable-gpu"])
+        let child = command
+            .args(["--no-sandbox", "--no-first-run", "--disable-gpu"])
             .args(["--remote-debugging-port=0", "--ignore-certificate-errors"])
-            // A machine that is reached by its name in a network.
-            .arg("--host-resolver-rules=MAP lan.example 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
             .stdin(Stdio::null())
@@ -53,7 +94,7 @@ impl Chromium {
             .unwrap_or_else(|error| {
                 panic!("Chromium does not start: {error}; `.ci/e2e` installs what is needed")
             });
-        Self { child, profile }
+        Self { child, profile, machine }
     }
 
     /// Opens a page in a tab of its own; does not wait until it is loaded.
@@ -64,17 +105,49 @@ impl Chromium {
     #[must_use]
     pub fn open(&self, url: &str) -> Tab {
         let (port, path) = self.endpoint();
-        let socket = connect(port, &path);
+        let socket = self.connect(port, &path);
         let browser = Tab { socket: RefCell::new(socket), calls: Cell::new(0) };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
         let id = target["targetId"].as_str().expect("a new tab has a name").to_owned();
         let tab = Tab {
-            socket: RefCell::new(connect(port, &format!("/devtools/page/{id}"))),
+            socket: RefCell::new(self.connect(port, &format!("/devtools/page/{id}"))),
             calls: Cell::new(0),
         };
         tab.call("Page.enable", json!({}));
         tab.navigate(url);
         tab
+    }
+
+    /// The tab that it began with.
+    ///
+    /// # Panics
+    ///
+    /// If the browser does not answer.
+    #[must_use]
+    pub fn first(&self) -> Tab {
+        let (port, path) = self.endpoint();
+        let browser = Tab { socket: RefCell::new(self.connect(port, &path)), calls: Cell::new(0) };
+        let id = wait("a tab", || {
+            let targets = browser.call("Target.getTargets", json!({}));
+            let pages = targets["targetInfos"].as_array()?.clone();
+            let page = pages.into_iter().find(|target| target["type"] == "page")?;
+            page["targetId"].as_str().map(str::to_owned)
+        });
+        let socket = self.connect(port, &format!("/devtools/page/{id}"));
+        let tab = Tab { socket: RefCell::new(socket), calls: Cell::new(0) };
+        tab.call("Page.enable", json!({}));
+        tab
+    }
+
+    fn connect(&self, port: u16, path: &str) -> WebSocket<TcpStream> {
+        let stream = match &self.machine {
+            Some((network, side)) => network.connect(*side, port),
+            None => TcpStream::connect(("127.0.0.1", port)),
+        };
+        let stream = stream.expect("the browser listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let url = format!("ws://127.0.0.1:{port}{path}");
+        tungstenite::client(url, stream).expect("the browser speaks WebSocket").0
     }
 
     /// Where it listens: it says so in a file.
@@ -114,8 +187,25 @@ impl Tab {
     /// If it throws.
     #[must_use]
     pub fn evaluate(&self, expression: &str) -> Value {
-        let arguments =
-            json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        self.run(expression, false)
+    }
+
+    /// The same, as if somebody had clicked for it.
+    ///
+    /// # Panics
+    ///
+    /// If it throws.
+    pub fn click(&self, expression: &str) -> Value {
+        self.run(expression, true)
+    }
+
+    fn run(&self, expression: &str, is_clicked: bool) -> Value {
+        let arguments = json!({
+            "expression": expression,
+            "awaitPromise": true,
+            "returnByValue": true,
+            "userGesture": is_clicked,
+        });
         let answer = self.call("Runtime.evaluate", arguments);
         if let Some(thrown) = answer.get("exceptionDetails") {
             panic!("`{expression}` throws {thrown}");
@@ -188,13 +278,6 @@ impl Tab {
             }
         }
     }
-}
-
-fn connect(port: u16, path: &str) -> WebSocket<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the browser listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    let url = format!("ws://127.0.0.1:{port}{path}");
-    tungstenite::client(url, stream).expect("the browser speaks WebSocket").0
 }
 
 fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

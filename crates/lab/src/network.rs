@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use lllsi_sim::{Line, LineState, Rng};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::ioctl::{Setter, ioctl};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// How soon a dropped network ends.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -76,6 +78,8 @@ impl Network {
                 format!("-n {space} address add {address} dev {device}"),
                 format!("-n {space} link set lo up"),
                 format!("-n {space} link set {device} mtu {MTU} up"),
+                // A browser tells the address with the default route alone.
+                format!("-n {space} route add default dev {device}"),
             ] {
                 ip(&words);
             }
@@ -102,6 +106,22 @@ impl Network {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &space(&self.name, side)]).arg(program);
         command
+    }
+
+    /// A connection from one of the machines to a port of its own.
+    ///
+    /// # Errors
+    ///
+    /// If nobody listens there.
+    pub fn connect(&self, side: Side, port: u16) -> std::io::Result<TcpStream> {
+        let space = format!("/run/netns/{}", space(&self.name, side));
+        // A socket stays in the namespace of the thread that made it.
+        let connecting = std::thread::spawn(move || {
+            let space = File::open(space)?;
+            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        });
+        connecting.join().unwrap_or_else(|_| Err(ErrorKind::Other.into()))
     }
 
     /// Bytes that have entered the line from this side, whether they arrived or not.

@@ -1,6 +1,7 @@
 //! Something to look at: a screen of coloured text that scrolls, with a [clock code](crate::clock_code) on it.
 
 mod canvas;
+mod motion;
 mod prose;
 
 use canvas::Canvas;
@@ -33,12 +34,31 @@ pub enum Scene {
     },
     /// The same screen, painted once.
     Still,
+    /// Another page of text with each frame.
+    Pages {
+        /// Frames a second.
+        fps: f64,
+    },
+    /// A film below the bar.
+    Film {
+        /// Frames a second.
+        fps: f64,
+    },
+    /// Noise below the bar.
+    Noise {
+        /// Frames a second.
+        fps: f64,
+    },
 }
 
 impl Scene {
     fn period(self) -> Option<Duration> {
         match self {
-            Self::Scroll { fps } | Self::Tick { fps } => Some(Duration::from_secs_f64(1.0 / fps)),
+            Self::Scroll { fps }
+            | Self::Tick { fps }
+            | Self::Pages { fps }
+            | Self::Film { fps }
+            | Self::Noise { fps } => Some(Duration::from_secs_f64(1.0 / fps)),
             Self::Still => None,
         }
     }
@@ -164,8 +184,12 @@ impl Work {
     }
 
     fn paint(&mut self) -> Result<(), canvas::Lost> {
-        if matches!(self.scene, Scene::Scroll { .. }) {
-            self.canvas.scroll()?;
+        match self.scene {
+            Scene::Scroll { .. } => self.canvas.scroll()?,
+            Scene::Pages { .. } => self.canvas.fill()?,
+            Scene::Film { .. } => self.canvas.film()?,
+            Scene::Noise { .. } => self.canvas.noise()?,
+            Scene::Tick { .. } | Scene::Still => {}
         }
         self.canvas.stamp()?;
         self.frames.fetch_add(1, Ordering::Relaxed);

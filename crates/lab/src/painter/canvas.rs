@@ -1,14 +1,15 @@
 //! The window that is painted, over the whole screen.
 
 use super::CODE_AT;
+use super::motion::Motion;
 use super::prose::{COLOURS, Prose};
 use crate::clock_code;
 use crate::connect::connect;
-use x11rb::connection::Connection as _;
+use x11rb::connection::{Connection as _, RequestConnection as _};
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::xproto::{
-    ConnectionExt as _, CreateGCAux, CreateWindowAux, Cursor, Gcontext, Rectangle, Screen, Window,
-    WindowClass,
+    ConnectionExt as _, CreateGCAux, CreateWindowAux, Cursor, Gcontext, ImageFormat, Rectangle,
+    Screen, Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -38,6 +39,8 @@ pub(super) struct Canvas {
     prose: Prose,
     black: Gcontext,
     white: Gcontext,
+    motion: Motion,
+    pixels: Vec<u8>,
 }
 
 impl Canvas {
@@ -54,12 +57,45 @@ impl Canvas {
         };
         let (window, [paper, black, white], inks) =
             set_up().unwrap_or_else(|error| panic!("display {display} cannot be painted: {error}"));
-        Self { connection, window, size, paper, black, white, inks, prose: Prose::new() }
+        let (prose, motion, pixels) = (Prose::new(), Motion::new(), Vec::new());
+        Self { connection, window, size, paper, black, white, inks, prose, motion, pixels }
     }
 
     /// Text everywhere below the bar.
     pub(super) fn fill(&mut self) -> Result<(), Lost> {
         (0..self.lines()).try_for_each(|line| self.write(BAR + line * LETTER.1))
+    }
+
+    /// The next picture of a film below the bar.
+    pub(super) fn film(&mut self) -> Result<(), Lost> {
+        self.motion.film(self.below(), &mut self.pixels);
+        self.put()
+    }
+
+    /// Noise below the bar.
+    pub(super) fn noise(&mut self) -> Result<(), Lost> {
+        self.motion.noise(self.below(), &mut self.pixels);
+        self.put()
+    }
+
+    /// What is below the bar, in pixels.
+    fn below(&self) -> (usize, usize) {
+        (self.size.0.into(), (self.size.1 - BAR).into())
+    }
+
+    /// Shows the pixels: as many rows in a request as it may hold.
+    fn put(&self) -> Result<(), Lost> {
+        let row = usize::from(self.size.0) * 4;
+        let rows = (self.connection.maximum_request_bytes() - 64) / row;
+        for (part, pixels) in self.pixels.chunks(rows * row).enumerate() {
+            let (top, height) = (usize::from(BAR) + part * rows, pixels.len() / row);
+            let (window, paper) = (self.window, self.paper);
+            let (width, height, top) = (self.size.0, height as u16, top as i16);
+            let format = ImageFormat::Z_PIXMAP;
+            self.connection
+                .put_image(format, window, paper, width, height, 0, top, 0, 24, pixels)?;
+        }
+        Ok(())
     }
 
     /// Moves the text up by a line, and writes a new one below.

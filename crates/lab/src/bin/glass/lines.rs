@@ -1,13 +1,16 @@
 //! The same pictures over the lines people have.
 
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use lllsi_lab::clock_code::{between, now_micros};
 use lllsi_lab::screen::{grab, psnr};
-use lllsi_lab::{CODE_AT, Network, Painter, Probe, Sample, Scene, Side, USUAL_FPS, XServer};
+use lllsi_lab::{CODE_AT, Network, Painter, Probe, Sample, Side, XServer};
 use lllsi_sim::{Cut, Line};
 use serde_json::{Value, json};
 
+use crate::browsers::{self, Browsers};
 use crate::options::Options;
 use crate::peers::Peers;
 
@@ -15,6 +18,9 @@ use crate::peers::Peers;
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Without a new picture for longer than this, it is frozen.
 const FROZEN: Duration = Duration::from_millis(200);
+/// What was sent is looked at this often; so many are a second.
+const STEP: Duration = Duration::from_millis(200);
+const STEPS: usize = 5;
 /// How long a line is watched.
 const TIME: Duration = Duration::from_secs(20);
 /// How sharp text at rest has to become, and a turned page: first readable, then sharp. In decibels.
@@ -24,6 +30,11 @@ const TURNED: [f64; 2] = [30.0, 40.0];
 const SHARP_WITHIN: Duration = Duration::from_secs(12);
 /// From the start of the viewer to its first picture, at most.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// When the line `dip` becomes narrow, and wide again.
+const DIP: (Duration, Duration) = (Duration::from_secs(12), Duration::from_secs(20));
+/// Phases are looked at from a second after a change of the line.
+const CHANGE: Duration = Duration::from_secs(1);
 
 /// A line by its name: from the host to the viewer, and back.
 pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
@@ -42,6 +53,10 @@ pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
         }
         "jitter" => both(Line { jitter: ms(30), ..usual }),
         "far" => both(Line { delay: ms(150), loss: 0.01, ..usual }),
+        "dip" => {
+            let rates = vec![(Duration::ZERO, 8e6), (DIP.0, 2e6), (DIP.1, 8e6)];
+            (Line { rates, queue: 100_000, ..usual.clone() }, usual)
+        }
         "8M" => narrow(8e6, 100_000),
         "4M" => {
             let near = Line { delay: ms(20), ..Line::default() };
@@ -56,15 +71,39 @@ pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
 }
 
 /// All of [`named`].
-pub(crate) const NAMES: [&str; 13] = [
-    "clean", "loss1", "loss5", "loss10", "cuts", "jitter", "far", "8M", "4M", "3M", "2M", "1M",
-    "300k",
+pub(crate) const NAMES: [&str; 14] = [
+    "clean", "loss1", "loss5", "loss10", "cuts", "jitter", "far", "dip", "8M", "4M", "3M", "2M",
+    "1M", "300k",
 ];
 
+/// What brings pictures from one screen to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum System {
+    /// LLLSI, from program to program.
+    Program,
+    /// LLLSI, and its page in Chromium.
+    Page,
+    /// Chromium's screen share.
+    Chromium,
+}
+
+impl System {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Page => "page",
+            Self::Chromium => "Chromium",
+        }
+    }
+}
+
 /// What was seen over one line.
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    system: System,
     pub(crate) line: String,
     pub(crate) size: (u16, u16),
+    is_blind: bool,
     /// From the start of the viewer to its first picture.
     first: Option<Duration>,
     p50_ms: f64,
@@ -73,6 +112,8 @@ pub(crate) struct Seen {
     frozen_s: f64,
     /// Into the line from the host.
     mbps: f64,
+    /// In the worst second.
+    most_mbps: f64,
     /// After the motion stopped, and after another page was turned to: how long until the viewer showed it so well as
     /// [`AT_REST`] and [`TURNED`] want.
     rest: Vec<Option<Duration>>,
@@ -80,24 +121,64 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn run(options: &Options) -> Vec<Seen> {
+    let systems = match options.chromium {
+        true => &[System::Program, System::Page, System::Chromium][..],
+        false => &[System::Program],
+    };
     let mut all = Vec::new();
     for size in &options.sizes {
         for name in &options.lines {
-            let seen = measure(options, *size, name);
-            eprintln!("{}", seen.row());
-            all.push(seen);
+            // One after the other and from the beginning, so that a busy minute does not fall on one of them.
+            let mut runs: Vec<Vec<Vec<Seen>>> = vec![Vec::new(); systems.len()];
+            for _ in 0..options.runs {
+                for (system, runs) in systems.iter().zip(&mut runs) {
+                    let seen = measure(options, *size, name, *system);
+                    seen.iter().for_each(|seen| eprintln!("{}", seen.row()));
+                    runs.push(seen);
+                }
+            }
+            for runs in &runs {
+                let phase = |at: usize| runs.iter().map(|run| run[at].clone()).collect::<Vec<_>>();
+                all.extend((0..runs[0].len()).map(|at| Seen::median(&phase(at))));
+            }
         }
     }
     all
 }
 
-fn measure(options: &Options, size: (u16, u16), name: &str) -> Seen {
+/// Programs that show one screen on another.
+enum Running {
+    Programs(Peers),
+    Browsers { _held: Browsers },
+}
+
+fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> Vec<Seen> {
     let (up, down) = named(name).expect("names were checked");
     let (source, target) = (XServer::start(size, 24), XServer::start(size, 24));
-    let painter = Painter::start(source.display(), Scene::Scroll { fps: USUAL_FPS });
-    let network = Network::start(up, down);
+    let scroll = || Painter::start(source.display(), options.scene);
+    let (network, begin_us) = (Arc::new(Network::start(up, down)), now_micros());
     let limit = WARM_UP + TIME + PATIENCE + Duration::from_secs(60);
-    let mut peers = Peers::over(&network, &options.lllsi, &source, &target, limit);
+    let (mut running, painter) = match system {
+        System::Program => {
+            let painter = scroll();
+            (Running::Programs(Peers::over(&network, options, &source, &target, limit)), painter)
+        }
+        System::Page => {
+            let painter = scroll();
+            let held = browsers::page(&network, options, &source, &target, size, limit);
+            (Running::Browsers { _held: held }, painter)
+        }
+        System::Chromium => {
+            // What it shows on the screen that it shares is painted over.
+            let held = browsers::chromium(&network, &source, &target, size);
+            (Running::Browsers { _held: held }, scroll())
+        }
+    };
+    let mut assert_running = || {
+        if let Running::Programs(peers) = &mut running {
+            peers.assert_running();
+        }
+    };
     let probe = Probe::start(target.display(), CODE_AT);
     let began = Instant::now();
     let mut samples = Vec::new();
@@ -105,23 +186,50 @@ fn measure(options: &Options, size: (u16, u16), name: &str) -> Seen {
         sleep(Duration::from_millis(5));
         samples = probe.take();
     }
-    let first = (!samples.is_empty()).then(|| began.elapsed());
+    // A browser had begun before.
+    let is_known = !samples.is_empty() && system == System::Program;
+    let (first, is_blind) = (is_known.then(|| began.elapsed()), samples.is_empty());
     sleep(WARM_UP);
-    let (from, sent) = (Instant::now(), network.sent(Side::Near));
     let _ = probe.take();
-    sleep(TIME);
+    let sent = watch(&network);
     let samples = probe.take();
-    let seconds = from.elapsed().as_secs_f64();
-    peers.assert_running();
-    let mbps = (network.sent(Side::Near) - sent) as f64 * 8.0 / 1e6 / seconds;
+    assert_running();
     drop(probe);
     painter.rest();
     let rest = sharp_after(&source, &target, &AT_REST);
     sleep(SHARP_WITHIN / 4); // for what is not as sharp as it gets
     painter.turn();
     let turn = sharp_after(&source, &target, &TURNED);
-    peers.assert_running();
-    Seen { rest, turn, ..Seen::of(name, size, first, &samples, seconds, mbps) }
+    assert_running();
+    let of = |name: &str, from: Duration, to: Duration| {
+        let within = |us: &u64| {
+            let at = between(begin_us, *us);
+            from <= at && at < to
+        };
+        let samples: Vec<_> = samples.iter().filter(|sample| within(&sample.seen_us)).collect();
+        let sent: Vec<_> = sent.iter().filter(|(us, _)| within(us)).copied().collect();
+        let seen = Seen::of(name, size, first, &samples, &sent);
+        Seen { system, is_blind, rest: rest.clone(), turn: turn.clone(), ..seen }
+    };
+    let end = between(begin_us, now_micros());
+    match name {
+        "dip" => vec![
+            of("dip: 8M", Duration::ZERO, DIP.0),
+            of("dip: 2M", DIP.0, DIP.1),
+            of("dip: 8M", DIP.1 + CHANGE, end),
+        ],
+        name => vec![of(name, Duration::ZERO, end)],
+    }
+}
+
+/// Watches for a while; returns what had been sent into the line, and when, every fifth of a second.
+fn watch(network: &Network) -> Vec<(u64, u64)> {
+    let (begin, mut sent) = (Instant::now(), Vec::new());
+    while begin.elapsed() <= TIME {
+        sent.push((now_micros(), network.sent(Side::Near)));
+        sleep(STEP);
+    }
+    sent
 }
 
 /// How long it takes from now until the target shows the source as well as each of these, which grow.
@@ -143,10 +251,17 @@ impl Seen {
         line: &str,
         size: (u16, u16),
         first: Option<Duration>,
-        samples: &[Sample],
-        seconds: f64,
-        mbps: f64,
+        samples: &[&Sample],
+        sent: &[(u64, u64)],
     ) -> Self {
+        let rate = |from: &(u64, u64), to: &(u64, u64)| {
+            let seconds = between(from.0, to.0).as_secs_f64();
+            (to.1 - from.1) as f64 * 8.0 / 1e6 / seconds.max(1e-3)
+        };
+        let ends = sent.first().zip(sent.last());
+        let seconds = ends.map_or(0.0, |(a, b)| between(a.0, b.0).as_secs_f64());
+        let mbps = ends.map_or(0.0, |(from, to)| rate(from, to));
+        let worst = sent.windows(STEPS + 1).map(|steps| rate(&steps[0], &steps[STEPS]));
         let mut ms: Vec<f64> =
             samples.iter().map(|sample| sample.latency().as_secs_f64() * 1000.0).collect();
         ms.sort_by(f64::total_cmp);
@@ -155,6 +270,8 @@ impl Seen {
         let long = gaps.filter(|gap| u128::from(*gap) > FROZEN.as_micros());
         let frozen_s = if samples.is_empty() { seconds } else { long.sum::<u64>() as f64 / 1e6 };
         Self {
+            system: System::Program,
+            is_blind: false,
             line: line.into(),
             size,
             first,
@@ -163,14 +280,46 @@ impl Seen {
             fps: samples.len() as f64 / seconds,
             frozen_s,
             mbps,
+            most_mbps: worst.reduce(f64::max).unwrap_or(mbps),
             rest: Vec::new(),
             turn: Vec::new(),
         }
     }
 
+    /// Of several runs, figure by figure.
+    fn median(runs: &[Self]) -> Self {
+        let middle = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let of = |figure: fn(&Self) -> f64| middle(runs.iter().map(figure).collect());
+        // Never is later than any time.
+        let time = |of: &dyn Fn(&Self) -> Option<Duration>| {
+            let never = Duration::MAX;
+            let mut times: Vec<_> = runs.iter().map(|run| of(run).unwrap_or(never)).collect();
+            times.sort();
+            Some(times[times.len() / 2]).filter(|time| *time < never)
+        };
+        let times = |of: fn(&Self) -> &[Option<Duration>]| {
+            (0..of(&runs[0]).len()).map(|at| time(&|run| of(run)[at])).collect()
+        };
+        Self {
+            is_blind: runs.iter().any(|run| run.is_blind),
+            first: time(&|run| run.first),
+            p50_ms: of(|run| run.p50_ms),
+            p95_ms: of(|run| run.p95_ms),
+            fps: of(|run| run.fps),
+            frozen_s: of(|run| run.frozen_s),
+            mbps: of(|run| run.mbps),
+            most_mbps: of(|run| run.most_mbps),
+            rest: times(|run| &run.rest),
+            turn: times(|run| &run.turn),
+            ..runs[0].clone()
+        }
+    }
+
     pub(crate) fn row(&self) -> String {
-        let first =
-            self.first.map_or("never".into(), |first| format!("{:.2}", first.as_secs_f64()));
+        let first = self.first.map_or("-".into(), |first| format!("{:.2}", first.as_secs_f64()));
         let seconds = |after: &[Option<Duration>]| {
             let each = |after: &Option<Duration>| {
                 after.map_or("never".into(), |after| format!("{:.2}", after.as_secs_f64()))
@@ -179,15 +328,17 @@ impl Seen {
         };
         let (rest, turn) = (seconds(&self.rest), seconds(&self.turn));
         format!(
-            "{:>9} {:>7}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2} Mbit/s  \
+            "{:>9} {:>7} {:>8}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2}, at most {:>5.2} Mbit/s  \
              rest 38 dB {rest} s  turn 30 / 40 dB {turn} s",
             format!("{}x{}", self.size.0, self.size.1),
             self.line,
+            self.system.name(),
             self.p50_ms,
             self.p95_ms,
             self.fps,
             self.frozen_s,
             self.mbps,
+            self.most_mbps,
         )
     }
 
@@ -198,18 +349,20 @@ impl Seen {
         json!({
             "size": [self.size.0, self.size.1],
             "line": self.line,
+            "system": self.system.name(),
             "first_s": self.first.map(|first| first.as_secs_f64()),
             "p50_ms": self.p50_ms,
             "p95_ms": self.p95_ms,
             "fps": self.fps,
             "frozen_s": self.frozen_s,
             "mbps": self.mbps,
+            "worst_second_mbps": self.most_mbps,
             "rest_38_db_s": seconds(&self.rest),
             "turn_30_40_db_s": seconds(&self.turn),
         })
     }
 
     pub(crate) fn is_blind(&self) -> bool {
-        self.first.is_none()
+        self.is_blind
     }
 }

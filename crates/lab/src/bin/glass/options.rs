@@ -1,13 +1,16 @@
 //! The command line.
 
 use crate::lines;
+use lllsi_lab::{Scene, USUAL_FPS};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
 Glass to glass: how long a picture takes from paint to paint, between two displays of its own.
 
-Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc | --line NAME…] [--json]
+Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc] [--json]
+       glass [--size WxH]… [--lllsi PATH] --line NAME… [--peer chromium] [--runs N]
+             [--scene NAME] [--bitrate RATE] [--json]
 
   --size WxH    Size of both screens; may be repeated [default: 1280x720 and 1920x1080]
   --seconds N   How long to measure while the screen scrolls, and half as long the other times [default: 15]
@@ -15,7 +18,12 @@ Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc | --line N
   --peer vnc    Measure TigerVNC too: packages tigervnc-scraping-server and tigervnc-viewer
   --line NAME…  Over a line of this name instead, or `all`; needs root. 80 ms there and back unless told:
                 clean, loss1, loss5, loss10 (% lost), cuts (80 ms every 3 s), jitter (30 ms more or less),
-                far (300 ms, 1 % lost), 8M, 4M (40 ms), 3M, 2M, 1M, 300k (bit/s from the host)
+                far (300 ms, 1 % lost), dip (8 Mbit/s, 8 s of 2), 8M, 4M (40 ms), 3M, 2M, 1M, 300k (bit/s from the host)
+  --peer chromium  Over the same lines LLLSI's page in Chromium too, and Chromium's own screen share
+  --runs N      Over each line so many times, one program after the other; medians are told [default: 1]
+  --scene NAME  What is painted while a line is watched: scroll, pages (another page of text each time), film, noise
+                [default: scroll]
+  --bitrate RATE  What the host is told
   --json        One JSON object for each size and program instead of a table";
 
 #[derive(Debug, PartialEq)]
@@ -24,6 +32,10 @@ pub(crate) struct Options {
     pub(crate) time: Duration,
     pub(crate) lllsi: PathBuf,
     pub(crate) vnc: bool,
+    pub(crate) chromium: bool,
+    pub(crate) runs: usize,
+    pub(crate) scene: Scene,
+    pub(crate) bitrate: Option<String>,
     pub(crate) lines: Vec<String>,
     pub(crate) json: bool,
 }
@@ -34,15 +46,24 @@ impl Options {
         let beside = std::env::current_exe().unwrap_or_default().with_file_name("lllsi");
         let time = Duration::from_secs(15);
         let (sizes, lines) = (vec![], vec![]);
-        let mut options = Self { sizes, time, lllsi: beside, vnc: false, lines, json: false };
+        let (vnc, chromium, json) = (false, false, false);
+        let lllsi = beside;
+        let (scene, bitrate) = (Scene::Scroll { fps: USUAL_FPS }, None);
+        let runs = 1;
+        let mut options =
+            Self { sizes, time, lllsi, vnc, chromium, runs, scene, bitrate, lines, json };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
                 "--size" => options.sizes.push(size(&value()?)?),
                 "--seconds" => options.time = seconds(&value()?)?,
+                "--runs" => options.runs = number(&value()?)?,
+                "--scene" => options.scene = scene_named(&value()?)?,
+                "--bitrate" => options.bitrate = Some(value()?),
                 "--lllsi" => options.lllsi = value()?.into(),
                 "--peer" => match value()?.as_str() {
                     "vnc" => options.vnc = true,
+                    "chromium" => options.chromium = true,
                     other => return Err(format!("peer `{other}` is unknown")),
                 },
                 "--line" => match value()?.as_str() {
@@ -55,6 +76,12 @@ impl Options {
                 _ => return Err(format!("`{word}` is unknown")),
             }
         }
+        if options.lines.is_empty() && (options.chromium || options.runs > 1) {
+            return Err("`--peer chromium` and `--runs` are for `--line`".into());
+        }
+        if options.vnc && !options.lines.is_empty() {
+            return Err("`--peer vnc` is not for `--line`".into());
+        }
         if options.sizes.is_empty() {
             options.sizes = vec![(1280, 720), (1920, 1080)];
         }
@@ -66,6 +93,22 @@ fn size(text: &str) -> Result<(u16, u16), String> {
     let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     size.filter(|(w, h)| (640..=7680).contains(w) && (360..=4320).contains(h))
         .ok_or(format!("`{text}` is no size between 640x360 and 7680x4320"))
+}
+
+fn scene_named(text: &str) -> Result<Scene, String> {
+    let fps = USUAL_FPS;
+    Ok(match text {
+        "scroll" => Scene::Scroll { fps },
+        "pages" => Scene::Pages { fps },
+        "film" => Scene::Film { fps },
+        "noise" => Scene::Noise { fps },
+        _ => return Err(format!("scene `{text}` is unknown")),
+    })
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    let runs = text.parse().ok().filter(|runs| (1..=99).contains(runs));
+    runs.ok_or(format!("`{text}` is no number from 1 to 99"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
