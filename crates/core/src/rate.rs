@@ -52,15 +52,17 @@ const GROWTH_SHOWN: f64 = 1.5;
 const GROWTH_TRIED: f64 = 0.25;
 /// The path is used if so much of what may be sent is sent.
 const USED: f64 = 0.75;
+/// So many times what was sent lately may arrive at a moment.
+const MOST_ARRIVES: f64 = 1.5;
 /// Spreads of which the least shows this share of the most agree, and so much of what they show may be used.
 const AGREE: f64 = 0.85;
 const SHOWN_SURELY: f64 = 0.9;
 /// What a cut leaves of what the path carries, so that its queue drains.
 const DRAIN: f64 = 0.85;
-/// Less than this share of what spreads show arrives of a full path if others use it too. Then it is shared by trial, for so long.
+/// If less than this share of what spreads show arrives over a full path, others use it too: for so long the rate grows by trial alone.
 const DOUBTFUL: f64 = 0.7;
 const DOUBTED_FOR: Duration = Duration::from_secs(10);
-/// Then so much of it is ours though there is a queue, while no more is lost than that.
+/// Meanwhile the stream keeps up to this share of the path in spite of a queue, unless more is lost than that.
 const OUR_SHARE: f64 = 0.45;
 const MOST_LOSS_BESIDE: f64 = 0.05;
 /// The share of packets missing that a path may have by itself.
@@ -214,9 +216,9 @@ impl Estimate {
         self.congested_at
     }
 
-    /// What arrives, bit/s.
-    pub(crate) fn received(&self) -> f64 {
-        self.received
+    /// What arrives, bit/s: no more than was sent, whatever the viewer says.
+    pub(crate) fn received(&self, now: Instant) -> f64 {
+        self.received.min(MOST_ARRIVES * self.sent_lately(now))
     }
 
     /// How many packets of parity should go with a frame of so many packets, so that it is seldom to be repaired: none where asking
@@ -258,7 +260,7 @@ impl Estimate {
     /// Packets that may be under way.
     fn window(&self, now: Instant) -> u64 {
         let shortest = self.shortest_round_trip();
-        // A queue of others is nothing that we could wait for.
+        // Waiting does not shorten a queue that others make.
         let queue = match now < self.doubted_until {
             true => self.last_round_trip.saturating_sub(shortest).min(MOST_QUEUE),
             false => 2 * self.mean,
@@ -324,10 +326,13 @@ impl Estimate {
             self.went_round(now, round_trip);
             // Repairs, and frames of which feedback names a part, show less.
             let frame = self.sent.iter().rev().find(|sent| sent.at == sent_at).copied();
+            // Of all of them it is known whether they have arrived.
+            if let Some(frame) = frame.filter(|frame| packets.len() >= frame.packets as usize) {
+                self.seen = self.seen.max(frame.through).min(self.packets);
+            }
             let Some(frame) = frame.filter(|frame| frame.packets as usize == count) else {
                 continue;
             };
-            self.seen = frame.through.min(self.packets);
             let bytes = packets.iter().map(|packet| packet.bytes).sum();
             let (first_us, packets) = (first.as_micros() as i64, frame.packets);
             let is_whole = true;
@@ -354,7 +359,7 @@ impl Estimate {
         self.losses.learn(self.loss, was_full);
         // Where most frames lose packets none may arrive whole.
         if self.loss > LOSS_TARGET {
-            self.congested_at = Some(now);
+            self.note_congestion(now);
             self.cut_if_due(now, false);
         }
     }
@@ -403,7 +408,7 @@ impl Estimate {
             (self.usual, self.mean) = (learn(self.usual, low), learn(self.mean, mean));
         }
         if is_congested {
-            self.congested_at = Some(now);
+            self.note_congestion(now);
             self.doubt(now);
         }
         if is_congested && !self.holds_its_own(now) {
@@ -432,6 +437,13 @@ impl Estimate {
         }
         .clamp(self.limits.min, self.limits.max);
         self.queues.clear();
+    }
+
+    /// What a path that is hardly used finds says nothing of what it carries.
+    fn note_congestion(&mut self, now: Instant) {
+        if self.sent_lately(now) > self.limits.min {
+            self.congested_at = Some(now);
+        }
     }
 
     /// A path that is full though less arrives than it carries is shared with others.
@@ -481,8 +493,13 @@ impl Estimate {
 
     /// Whether about as much is sent as may be.
     fn is_used(&self, now: Instant) -> bool {
+        self.sent_lately(now) > USED * self.bitrate
+    }
+
+    /// What was sent, bit/s.
+    fn sent_lately(&self, now: Instant) -> f64 {
         let new = self.sent.iter().rev().take_while(|sent| now <= sent.at + 2 * INTERVAL);
         let bytes: u64 = new.map(|sent| u64::from(sent.takes)).sum();
-        bytes as f64 * 8.0 / (2 * INTERVAL).as_secs_f64() > USED * self.bitrate
+        bytes as f64 * 8.0 / (2 * INTERVAL).as_secs_f64()
     }
 }

@@ -26,6 +26,8 @@ const LAYERS: usize = MAX_LAYERS as usize;
 const ENCODE: [&str; LAYERS] = ["encode", "encode 1", "encode 2"];
 /// How often a thread without work looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(200);
+/// And one whose layer nobody is sent: it is woken when that changes.
+const REST: Duration = Duration::from_secs(10);
 
 /// Makes an encoder whenever the pictures have another size.
 pub(crate) type MakeEncoder =
@@ -251,6 +253,32 @@ mod tests {
         assert!(frames.recv_timeout(IDLE * 2).is_err());
         desk.set_watched(LayerId(1), true);
         desk.want_keyframe(LayerId(1));
-        assert!(frames.recv_timeout(PATIENCE).is_ok());
+        let first = frames.recv_timeout(PATIENCE).expect("a picture");
+        assert!(first.keyframe && first.layer == LayerId(1));
+    }
+
+    #[test]
+    fn layers_are_coded_side_by_side_and_one_that_waits_holds_up_no_other() {
+        let desk = Desk::default();
+        let source = capture::test_card(Size::new(64, 48), 100);
+        let (_pipeline, frames, _failed) = start(source, &desk);
+        for layer in [LayerId(0), LayerId(2)] {
+            desk.set_watched(layer, true);
+            desk.set_bitrate(layer, 1_000_000);
+        }
+        let mut began = std::collections::BTreeSet::new();
+        while began.len() < 2 {
+            let frame = frames.recv_timeout(PATIENCE).expect("both begin");
+            assert!(!began.insert(frame.layer) || frame.keyframe, "with a keyframe");
+        }
+        desk.set_held(LayerId(2), true);
+        // What was under way when it was to wait.
+        let of_both = (0..8).map(|_| frames.recv_timeout(PATIENCE).expect("pictures go on"));
+        drop(of_both.collect::<Vec<_>>());
+        let later = (0..8).map(|_| frames.recv_timeout(PATIENCE).expect("pictures go on").layer);
+        assert!(later.collect::<Vec<_>>().iter().all(|layer| *layer == LayerId(0)));
+        desk.set_held(LayerId(2), false);
+        let goes_on = |frame: CodedFrame| frame.layer == LayerId(2);
+        assert!(frames.iter().take(100).any(goes_on));
     }
 }

@@ -70,8 +70,9 @@ impl FrameInfo {
 
     /// How many frames of the same layer came between an earlier frame and this one; 0 if that one is of another layer.
     pub fn frames_since(&self, number: u32) -> u32 {
-        let between = self.number.wrapping_sub(number).saturating_sub(1);
-        if self.number >> 28 == number >> 28 { between } else { 0 }
+        let steps = self.number.wrapping_sub(number) & Self::MAX_NUMBER;
+        let is_same = self.number >> 28 == number >> 28;
+        if is_same { steps.saturating_sub(1) } else { 0 }
     }
 
     /// From the grab to the host's socket, microseconds.

@@ -2,7 +2,7 @@
 //!
 //! Viewers whose paths carry about the same share a layer, so nobody gets what the slowest of all can take. Whoever comes late, or
 //! needs a keyframe, gets it in a layer where it disturbs nobody, and joins the others some time later. A viewer changes layers at a
-//! keyframe of the new one, and is sent the old one until then. This is a pure policy: it knows viewers by what is said of them.
+//! keyframe of the new one, and is sent the old one until then if it still can be. This is a pure policy: it knows viewers by what is said of them.
 
 mod split;
 #[cfg(test)]
@@ -18,19 +18,26 @@ pub(super) use split::shares;
 pub const MAX_LAYERS: u8 = 3;
 /// Keyframes of a layer made at the viewers' request, at most one in this time.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(200);
-/// How long a viewer's path may be full while its layer goes on for others, and while it waits for the full ones.
+/// How long a viewer's path may be full while its layer goes on for others, while the layer waits, and while most paths are full.
 const FULL_FOR: Duration = Duration::from_millis(100);
 const FULL_WHILE_HELD: Duration = Duration::from_millis(300);
+const FULL_LIKE_MOST: Duration = Duration::from_secs(1);
 /// After a change the next one has so long to wait.
 const CHANGE_PAUSE: Duration = Duration::from_secs(1);
-/// How long a path must seem to be of another kind than those for which a layer is.
+/// A viewer leaves its layer once its path has differed from those of the others for this long.
 const LEAVES_AFTER: Duration = Duration::from_millis(500);
-/// A layer that another could replace costs processor time: how long, and how many frames, before its viewers go over.
+/// A layer that another could replace costs processor time: its viewers go over after this time and this many frames.
 const MERGE_AFTER: Duration = Duration::from_secs(5);
 const MERGE_AFTER_FRAMES: u64 = 150;
-/// Whoever needed a keyframe joins no others for so long, and twice as long each time that it has left them, up to the longest.
+/// A viewer that needed a keyframe, or left others for a slower layer, joins no others for so long: twice as long each time that it
+/// has left, up to so many times. In a layer that is slower than its path it stays a sixth of that.
 const BARRED: Duration = Duration::from_secs(60);
 const MOST_BARRED: u32 = 5;
+const BARRED_BELOW: u32 = 6;
+/// What a viewer has done is forgotten when it has done nothing for so long after.
+const FORGIVEN: Duration = Duration::from_secs(300);
+/// So many times a viewer gets a keyframe with the others where there is only a layer far below its path.
+const PARDONS: u32 = 2;
 /// The rate of a layer whose viewers say nothing, bit/s.
 const FIRST: u32 = 1_000_000;
 /// Viewers that came within this time share the layer in which they begin.
@@ -46,6 +53,13 @@ struct Layer {
     frames: u64,
 }
 
+impl Layer {
+    /// Whether its encoder knows how much it may make.
+    fn is_rated(&self) -> bool {
+        self.bitrate > 0
+    }
+}
+
 /// A viewer that is sent pictures.
 #[derive(Debug)]
 struct Watcher {
@@ -57,6 +71,8 @@ struct Watcher {
     next: Option<usize>,
     /// It cannot go on without a keyframe.
     is_lost: bool,
+    /// It has asked for one, and others of its layer have not.
+    asks: bool,
     full_since: Option<Instant>,
     wish: Option<Wish>,
     changed_at: Instant,
@@ -68,9 +84,9 @@ struct Watcher {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Wish {
     layer: usize,
-    /// Its own is for viewers of other paths, …
+    /// The layer that it has is for viewers of other paths.
     is_misplaced: bool,
-    /// … wider ones.
+    /// Those are wider.
     is_too_slow: bool,
     since: Instant,
     /// Frames of its present layer by then.
@@ -89,6 +105,9 @@ impl Watcher {
 
     /// It joins no others for a while.
     fn bar(&mut self, now: Instant) {
+        if now >= self.barred_until + FORGIVEN {
+            self.falls = self.falls.min(1);
+        }
         let times = self.falls.saturating_sub(1).min(MOST_BARRED);
         self.barred_until = now + BARRED * 2_u32.pow(times);
     }
@@ -130,15 +149,14 @@ impl Layers {
 
     /// When a keyframe is asked for next.
     pub(super) fn timeout(&self) -> Option<Instant> {
-        let wanted = self.layers.iter().filter(|layer| layer.keyframe_wanted);
+        let wanted = self.layers.iter().filter(|layer| layer.keyframe_wanted && layer.is_rated());
         wanted.map(|layer| layer.keyframe_at).min()
     }
 
     /// Asks for keyframes that are due.
     pub(super) fn ask_for_keyframes(&mut self, now: Instant) {
         for (at, layer) in self.layers.iter_mut().enumerate() {
-            let is_rated = !layer.is_watched || layer.bitrate > 0;
-            if layer.keyframe_wanted && now >= layer.keyframe_at && is_rated {
+            if layer.keyframe_wanted && now >= layer.keyframe_at && layer.is_rated() {
                 layer.keyframe_wanted = false;
                 layer.keyframe_at = now + KEYFRAME_EVERY;
                 self.events.push_back(Event::KeyframeWanted(LayerId(at as u8)));
@@ -147,6 +165,12 @@ impl Layers {
     }
 
     // --- Who watches ---
+
+    /// What a viewer's layer is coded at, bit/s.
+    pub(super) fn bitrate_of(&self, id: ViewerId) -> f64 {
+        let layer = self.watchers.get(&id).map(|watcher| &self.layers[watcher.layer]);
+        layer.map_or(0.0, |layer| f64::from(layer.bitrate))
+    }
 
     /// Viewers on whose paths another frame would only wait.
     pub(super) fn full(&self) -> Vec<ViewerId> {
@@ -178,6 +202,7 @@ impl Layers {
             layer,
             next: None,
             is_lost: true,
+            asks: false,
             full_since: None,
             wish: None,
             changed_at: now,
@@ -235,35 +260,51 @@ impl Layers {
 
     // --- Who is sent what ---
 
-    /// A viewer needs a keyframe: in its layer, or in another where that disturbs nobody.
+    /// A viewer needs a keyframe: in its layer, or soon in another where that disturbs nobody.
     pub(super) fn want_keyframe(&mut self, now: Instant, id: ViewerId) {
-        let Some(watcher) = self.watchers.get_mut(&id) else {
-            let main = self.main();
-            self.layers[main].keyframe_wanted = true;
-            return;
-        };
+        let Some(watcher) = self.watchers.get_mut(&id) else { return };
         if !std::mem::replace(&mut watcher.is_lost, true) {
             watcher.bar(now);
         }
         let (home, is_on_its_way) = (watcher.home(), watcher.next.is_some());
-        let all = self.members(home).count();
-        let lost = self.members(home).filter(|member| member.is_lost).count();
-        let is_fair = 2 * lost >= all || self.members(home).all(|member| member.is_new(now));
-        if is_on_its_way || is_fair || !self.fall(now, id) {
+        let are_new = self.members(home).all(|member| member.is_new(now));
+        if is_on_its_way || are_new || self.members(home).count() == 1 || self.layers.len() == 1 {
             self.layers[home].keyframe_wanted = true;
+        } else if let Some(watcher) = self.watchers.get_mut(&id) {
+            watcher.asks = true;
+        }
+    }
+
+    /// Viewers that need a keyframe get one where they are if most there do, and else each somewhere else.
+    fn help_those_who_ask(&mut self, now: Instant) {
+        for at in 0..self.layers.len() {
+            let all = self.members(at).count();
+            let lost = self.members(at).filter(|member| member.is_lost).count();
+            let here = self.watchers.iter_mut().filter(|(_, watcher)| watcher.home() == at);
+            let ask = here.filter_map(|(id, w)| std::mem::take(&mut w.asks).then_some(*id));
+            for id in ask.collect::<Vec<_>>() {
+                if 2 * lost > all || !self.fall(now, id) {
+                    self.layers[at].keyframe_wanted = true;
+                }
+            }
         }
     }
 
     /// A viewer leaves those with whom it shares its layer, if there is another for it.
     fn fall(&mut self, now: Instant, id: ViewerId) -> bool {
-        let Some((home, rate)) = self.watchers.get(&id).map(|w| (w.home(), w.rate)) else {
-            return false;
-        };
-        let Some(layer) = self.beside(home, rate) else { return false };
         let Some(watcher) = self.watchers.get_mut(&id) else { return false };
-        watcher.is_lost = true;
         watcher.falls += 1;
-        watcher.bar(now);
+        let (home, rate, falls) = (watcher.home(), watcher.rate, watcher.falls);
+        let Some(layer) = self.beside(home, rate) else { return false };
+        let Layer { is_watched, bitrate, .. } = self.layers[layer];
+        let is_far_below = is_watched && f64::from(bitrate) * split::PARTS < rate;
+        if is_far_below && falls <= PARDONS {
+            return false;
+        }
+        if let Some(watcher) = self.watchers.get_mut(&id) {
+            watcher.is_lost = true;
+            watcher.bar(now);
+        }
         self.send_to(now, id, layer);
         true
     }
@@ -298,6 +339,8 @@ impl Layers {
                 watcher.wish = None;
             }
             let is_here = watcher.layer == at;
+            // What it could not take only fills its path before the keyframe that it waits for.
+            watcher.is_lost |= is_here && watcher.next.is_some() && watcher.full_since.is_some();
             watcher.is_lost &= !(is_keyframe && is_here);
             is_here && !watcher.is_lost
         };
@@ -311,12 +354,16 @@ impl Layers {
     /// Those on whose paths the frames of a layer only wait, while they come through to others, need a layer of their own.
     fn part_with_the_full(&mut self, now: Instant, layer: usize) {
         let is_full = |w: &&Watcher| w.full_since.is_some();
-        // Where most are full it is the host's own line that is.
-        let most_are = 2 * self.watchers.values().filter(is_full).count() > self.watchers.len();
-        if self.layers.len() == 1 || most_are || self.members(layer).all(|w| is_full(&w)) {
+        if self.layers.len() == 1 || self.members(layer).all(|w| is_full(&w)) {
             return;
         }
-        let patience = if self.layers[layer].is_held { FULL_WHILE_HELD } else { FULL_FOR };
+        // Where most are full the host's own line may be, and is then shared soon.
+        let most_are = 2 * self.watchers.values().filter(is_full).count() > self.watchers.len();
+        let patience = match self.layers[layer].is_held {
+            _ if most_are => FULL_LIKE_MOST,
+            true => FULL_WHILE_HELD,
+            false => FULL_FOR,
+        };
         let is_over = |w: &Watcher| w.full_since.is_some_and(|since| now >= since + patience);
         let may = |w: &Watcher| w.home() == layer && now >= w.changed_at + CHANGE_PAUSE;
         let full = self.watchers.iter().filter(|(_, w)| may(w) && is_over(w));
@@ -326,11 +373,11 @@ impl Layers {
         }
     }
 
-    /// A layer waits while more than half of its viewers' paths are full.
+    /// A layer waits while half of its viewers' paths are full.
     fn decide_holds(&mut self) {
         for at in 0..self.layers.len() {
             let full = self.members(at).filter(|w| w.full_since.is_some()).count();
-            let is_held = 2 * full > self.members(at).count();
+            let is_held = full > 0 && 2 * full >= self.members(at).count();
             if std::mem::replace(&mut self.layers[at].is_held, is_held) != is_held {
                 self.events.push_back(Event::Hold(LayerId(at as u8), is_held));
             }
@@ -341,7 +388,7 @@ impl Layers {
 
     /// Whether a layer has no rate yet: it begins with one.
     pub(super) fn is_unrated(&self) -> bool {
-        self.layers.iter().any(|layer| layer.is_watched && layer.bitrate == 0)
+        self.layers.iter().any(|layer| layer.is_watched && !layer.is_rated())
     }
 
     /// Takes what each viewer's path carries, bit/s, and whether that is known; viewers that do not report have no say.
@@ -371,6 +418,7 @@ impl Layers {
                 self.wish(member.id, wish);
             }
         }
+        self.help_those_who_ask(now);
         self.grant(now);
         for at in 0..self.layers.len() {
             self.set_bitrate(at, rates);
@@ -396,16 +444,25 @@ impl Layers {
         let lasts = |watcher: &Watcher| {
             let wish = watcher.wish?;
             let frames = self.layers[watcher.layer].frames.saturating_sub(wish.frames);
-            let may = wish.is_too_slow || watcher.next.is_none() && now >= watcher.barred_until;
+            let bar = watcher.barred_until.saturating_duration_since(watcher.changed_at);
+            let bar = if wish.is_misplaced { bar / BARRED_BELOW } else { bar };
+            let is_free = now >= watcher.changed_at + bar;
+            let may = wish.is_too_slow || watcher.next.is_none() && is_free;
             let is_due = match wish.is_misplaced {
                 true => now >= wish.since + LEAVES_AFTER,
                 false => now >= wish.since + MERGE_AFTER && frames >= MERGE_AFTER_FRAMES,
             };
-            (may && is_due).then_some(wish.layer)
+            (may && is_due).then_some(wish)
         };
         let due = self.watchers.iter().filter_map(|(id, watcher)| Some((*id, lasts(watcher)?)));
         let due: Vec<_> = due.collect();
-        due.into_iter().for_each(|(id, layer)| self.send_to(now, id, layer));
+        for (id, wish) in due {
+            self.send_to(now, id, wish.layer);
+            if let Some(watcher) = self.watchers.get_mut(&id).filter(|_| wish.is_too_slow) {
+                watcher.falls += 1;
+                watcher.bar(now);
+            }
+        }
     }
 
     /// The narrowest path of a layer decides. One of which nothing is known has a say only where there is no other, and one that
@@ -426,7 +483,7 @@ impl Layers {
         let (layer, most) = (&mut self.layers[at], self.most);
         let had = layer.bitrate;
         let first = (layer.is_watched && had == 0).then_some(FIRST.min(most));
-        let Some(bitrate) = least.map(|least| least as u32).or(first) else { return };
+        let Some(bitrate) = least.map(|least| (least as u32).max(1)).or(first) else { return };
         if bitrate != had && (bitrate.abs_diff(had) > had / 20 || bitrate == most) {
             layer.bitrate = bitrate;
             self.events.push_back(Event::Bitrate(LayerId(at as u8), bitrate));

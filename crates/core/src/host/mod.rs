@@ -1,4 +1,4 @@
-//! The host's machine: keeps a room open, lets clients in, sends every frame to all of them.
+//! The host's machine: keeps a room open, lets clients in, sends each the frames of a layer.
 //!
 //! ```
 //! use lllsi_core::host::{Config, Host};
@@ -80,7 +80,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
 const PAYLOAD_SHARE: f64 = 0.945;
 /// Refusals are told the application at most one in this time.
 const REFUSAL_EVERY: Duration = Duration::from_secs(1);
-/// How often the common bitrate is reconsidered.
+/// How often bit rates are reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
 /// What every link begins with.
 struct Place {
@@ -142,7 +142,11 @@ impl Host {
         let mut host = Self {
             limits: Limits { min: MIN_BITRATE.min(max), max },
             layers: Layers::new(now, config.layers, max as u32),
-            uplink: Uplink::new(now, config.max_uplink.map(|up| f64::from(up) * PAYLOAD_SHARE)),
+            uplink: Uplink::new(
+                now,
+                config.max_uplink.map(|up| f64::from(up) * PAYLOAD_SHARE),
+                MIN_BITRATE.min(max),
+            ),
             server: Server::connect(now, &seed),
             place: Arc::new(place),
             seed,
@@ -214,7 +218,8 @@ impl Host {
         }
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
-            let signs = self.viewers.values().filter_map(Viewer::signs).collect::<Vec<_>>();
+            let signs = self.viewers.values().filter_map(|viewer| viewer.signs(now));
+            let signs: Vec<_> = signs.collect();
             self.uplink.look(self.now, &signs);
             self.reconsider_room();
             self.reconsider_bitrates();
@@ -347,11 +352,16 @@ impl Host {
 
     /// What each viewer's path carries, and all of them together.
     fn reconsider_bitrates(&mut self) {
-        let viewers = self.viewers.iter();
-        let rates = viewers.filter_map(|(id, v)| Some((*id, v.allowed_bitrate(self.now)?)));
-        let mut rates: BTreeMap<_, _> = rates.collect();
+        let (mut rates, mut taken) = (BTreeMap::new(), 0.0);
+        for (id, viewer) in self.viewers.iter().filter(|(_, viewer)| viewer.watches()) {
+            match viewer.allowed_bitrate(self.now) {
+                Some(allowed) => drop(rates.insert(*id, allowed)),
+                // One that says nothing is still sent its layer.
+                None => taken += self.layers.bitrate_of(*id),
+            }
+        }
         let mut all: Vec<_> = rates.values_mut().map(|(rate, _)| rate).collect();
-        layers::shares(&mut all, self.uplink.limit());
+        layers::shares(&mut all, (self.uplink.limit() - taken).max(0.0));
         self.layers.reconsider(self.now, &rates);
     }
 

@@ -11,21 +11,26 @@ use std::time::{Duration, Instant};
 const TOGETHER: Duration = Duration::from_millis(400);
 /// After a change, how long to wait for its effect.
 const PAUSE: Duration = Duration::from_millis(800);
-/// What a queue leaves of what arrives, so that it drains.
+/// After a queue, the limit is this share of what arrives, so that the queue drains.
 const DRAIN: f64 = 0.85;
-/// Growth in a second by trial, while the line is used and has no queue.
+/// Growth in a second by trial, while the line is used and has no queue: at first, and from so long after a change on.
 const GROWTH: f64 = 0.08;
+const LATER_GROWTH: f64 = 0.2;
+const LATER: Duration = Duration::from_secs(5);
 /// The line is used if so much of what may be sent arrives.
 const USED: f64 = 0.7;
-/// One that is not used for so long is none.
+/// A limit that has not been used for this long is dropped.
 const FORGOTTEN: Duration = Duration::from_secs(20);
+
+/// Viewers that find a queue together get at least this share of what arrives at all.
+const MOST: f64 = 0.8;
 
 /// One viewer's path, as far as it tells about the line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signs {
-    /// When it last found a queue.
+    /// When it was last found to be full.
     pub(super) congested_at: Option<Instant>,
-    /// What arrives, bit/s.
+    /// What arrives of what is sent, bit/s.
     pub(super) received: f64,
 }
 
@@ -34,6 +39,8 @@ pub(super) struct Signs {
 pub(super) struct Uplink {
     /// What the user allows, bit/s.
     allowed: f64,
+    /// What each viewer gets at least, bit/s.
+    least: f64,
     /// What the line carries, if it is known to be narrow.
     carried: Option<f64>,
     changed_at: Instant,
@@ -42,9 +49,9 @@ pub(super) struct Uplink {
 }
 
 impl Uplink {
-    pub(super) fn new(now: Instant, allowed: Option<f64>) -> Self {
+    pub(super) fn new(now: Instant, allowed: Option<f64>, least: f64) -> Self {
         let allowed = allowed.unwrap_or(f64::INFINITY);
-        Self { allowed, carried: None, changed_at: now, used_at: now, looked_at: now }
+        Self { allowed, least, carried: None, changed_at: now, used_at: now, looked_at: now }
     }
 
     /// What all viewers together may be sent, bit/s.
@@ -59,17 +66,23 @@ impl Uplink {
         let is_congested = |signs: &&Signs| {
             signs.congested_at.is_some_and(|at| since(at) < TOGETHER && at > self.changed_at)
         };
+        let count = viewers.len();
         let congested = viewers.iter().filter(is_congested).count();
         let received: f64 = viewers.iter().map(|signs| signs.received).sum();
+        let theirs: f64 = viewers.iter().filter(is_congested).map(|signs| signs.received).sum();
+        let is_full = count > 1 && 2 * congested > count && theirs > MOST * received;
         let may_change = since(self.changed_at) >= PAUSE;
-        if viewers.len() > 1 && 2 * congested > viewers.len() && received > 0.0 && may_change {
-            self.carried = Some(self.limit().min(received) * DRAIN);
+        if is_full && may_change {
+            let carried = self.limit().min(received) * DRAIN;
+            self.carried = Some(carried.max(self.least * count as f64));
             (self.changed_at, self.used_at) = (now, now);
         } else if let Some(carried) = &mut self.carried {
             if received > USED * *carried {
                 self.used_at = now;
                 if may_change {
-                    *carried *= 1.0 + GROWTH * passed.as_secs_f64();
+                    let is_late = since(self.changed_at) >= LATER;
+                    let growth = if is_late { LATER_GROWTH } else { GROWTH };
+                    *carried *= 1.0 + growth * passed.as_secs_f64();
                 }
             } else if since(self.used_at) >= FORGOTTEN {
                 self.carried = None;
@@ -93,7 +106,7 @@ mod tests {
     #[test]
     fn a_queue_that_most_find_shows_what_the_line_carries() {
         let mut now = Instant::now();
-        let mut uplink = Uplink::new(now, None);
+        let mut uplink = Uplink::new(now, None, 3e5);
         let mut look = |uplink: &mut Uplink, ms: u32, congested, received| {
             let end = now + ms * MS;
             while now < end {
@@ -115,9 +128,21 @@ mod tests {
     }
 
     #[test]
+    fn two_narrow_paths_do_not_slow_down_a_wide_one_and_each_gets_the_least() {
+        let now = Instant::now();
+        let (mut uplink, later) = (Uplink::new(now, None, 3e5), now + 1000 * MS);
+        let mut signs = viewers(later, 2, 3, 5e5);
+        signs[2].received = 4e6;
+        uplink.look(later, &signs);
+        assert!(uplink.limit().is_infinite());
+        uplink.look(later, &viewers(later, 3, 3, 1e5));
+        assert!((uplink.limit() - 9e5).abs() < 1.0, "{}", uplink.limit());
+    }
+
+    #[test]
     fn one_viewer_says_nothing_of_the_line_and_the_users_limit_holds() {
         let now = Instant::now();
-        let mut uplink = Uplink::new(now, Some(3e6));
+        let mut uplink = Uplink::new(now, Some(3e6), 3e5);
         for second in 1..10 {
             let now = now + second * 1000 * MS;
             uplink.look(now, &viewers(now, 1, 1, 1e6));

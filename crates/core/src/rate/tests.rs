@@ -13,6 +13,9 @@ struct Path {
     begin: Instant,
     now: Instant,
     carries: f64,
+    /// What others send, bit/s, and the queue that they keep standing.
+    others: f64,
+    standing: Duration,
     idle_at: Instant,
     packets: u32,
     number: u32,
@@ -31,6 +34,8 @@ impl Path {
             begin,
             now: begin,
             carries,
+            others: 0.0,
+            standing: Duration::ZERO,
             idle_at: begin,
             packets: 0,
             number: 0,
@@ -66,7 +71,8 @@ impl Path {
         let size = FrameSize { packets, bytes: packets * PACKET, parity: 0 };
         self.estimate.sent(self.now, self.number, size, all);
         let each = Duration::from_secs_f64(f64::from(PACKET) * 8.0 / self.carries);
-        let begins = self.idle_at.max(self.now);
+        let theirs = Duration::from_secs_f64(self.others * 0.033 / self.carries);
+        let begins = self.idle_at.max(self.now + self.standing) + theirs;
         self.queues.push(begins - self.now);
         self.idle_at = begins + packets * each;
         // The viewer's clock begins elsewhere.
@@ -102,6 +108,26 @@ fn it_settles_below_what_a_path_carries_and_keeps_its_queue_short() {
         assert!((0.6..1.4).contains(&share), "{share} of {carries}");
         assert!(path.queue() < 70 * MS, "{:?} at {carries}", path.queue());
     }
+}
+
+#[test]
+fn what_others_take_of_a_path_is_not_sent_into_it() {
+    let mut path = Path::new(8e6);
+    path.others = 5e6;
+    path.run(30, 1.0);
+    let bitrate = path.estimate.bitrate();
+    assert!((1.5e6..4e6).contains(&bitrate), "{bitrate}");
+    assert!(path.queue() < 100 * MS, "{:?}", path.queue());
+}
+
+#[test]
+fn where_others_keep_a_queue_standing_a_share_is_held() {
+    let mut path = Path::new(8e6);
+    path.run(5, 1.0);
+    (path.others, path.standing) = (5e6, 150 * MS);
+    path.run(30, 1.0);
+    let bitrate = path.estimate.bitrate();
+    assert!((2e6..5e6).contains(&bitrate), "{bitrate}");
 }
 
 #[test]

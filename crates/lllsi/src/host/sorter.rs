@@ -10,7 +10,7 @@ use crate::mailbox::Mailbox;
 use crate::publish::Desk;
 use crate::streams::{Hub, Told};
 
-/// Sorts the machine's events: some are for the encoder, the others for the application.
+/// Sorts the machine's events: some are for the encoders, the others for the application.
 pub(super) struct Sorter {
     pub(super) mailbox: Mailbox<HostEvent, ()>,
     pub(super) desk: Desk,

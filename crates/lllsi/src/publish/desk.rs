@@ -1,12 +1,12 @@
 //! What the host's threads leave for each other.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lllsi_core::host::LayerId;
 use lllsi_media::picture::I420;
 
-use super::{IDLE, LAYERS};
+use super::{IDLE, LAYERS, REST};
 use crate::stages::Summary;
 
 /// Figures of the pipeline since they were last taken.
@@ -153,10 +153,11 @@ impl Desk {
     }
 
     /// Waits for something to encode in a layer, until `deadline`, or longer while pictures are to wait. Nothing is to be encoded
-    /// before `earliest`.
+    /// before `earliest`. Returns at once if a layer that `runs` is watched no more.
     pub(super) fn wait(
         &self,
         layer: usize,
+        runs: bool,
         earliest: Instant,
         deadline: Instant,
     ) -> MutexGuard<'_, Orders> {
@@ -167,6 +168,13 @@ impl Desk {
             let held = *watched && *held;
             let work = *watched && !held && (taken.is_some() || *keyframe);
             let left = match (held, work) {
+                _ if !watched => {
+                    if runs {
+                        Duration::ZERO
+                    } else {
+                        REST
+                    }
+                }
                 (true, _) => IDLE,
                 (_, true) => earliest.saturating_duration_since(now),
                 _ => earliest.max(deadline).saturating_duration_since(now),

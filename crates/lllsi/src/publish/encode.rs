@@ -78,39 +78,44 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
         let mut next_at = Instant::now();
         loop {
             let deadline = if refinements > 0 { refine_at } else { Instant::now() + IDLE };
-            let mut orders = self.desk.wait(layer, next_at, deadline);
+            let runs = self.encoder.is_some();
+            let mut orders = self.desk.wait(layer, runs, next_at, deadline);
             if orders.stop {
                 return Ok(());
             }
             let orders_here = &mut orders.layers[layer];
             if !orders_here.watched {
+                (orders_here.keyframe, orders_here.bitrate) = (false, None);
                 drop(orders);
-                // The first viewer asks for a keyframe, and finds the newest picture.
+                // The next viewer finds the newest picture, and a fresh encoder.
                 (self.encoder, refinements, keyframe) = (None, 0, false);
+                next_at = Instant::now();
                 continue;
             }
             keyframe |= std::mem::take(&mut orders_here.keyframe);
             if let Some(bitrate) = orders_here.bitrate.take() {
                 self.config.bitrate = bitrate;
+                // An encoder begins with its rate, and with a keyframe.
+                keyframe |= !runs;
             }
             let mut times: Option<Times> = None;
             if let Some(taken) = orders_here.taken.take() {
                 times = taken.times;
-                refinements = MAX_REFINEMENTS;
+                refinements = if runs { MAX_REFINEMENTS } else { 0 };
                 present = Some(taken.canvas);
             }
             drop(orders);
             let Some(canvas) = &present else { continue };
             let kind = match (keyframe, times.is_some()) {
                 (true, _) => Kind::Keyframe,
-                // The order for the first keyframe comes with the rate for it.
-                _ if self.encoder.is_none() => continue,
+                // The rate that it begins with is still to come.
+                _ if !runs => continue,
                 (_, true) => Kind::Next,
                 _ if refinements > 0 && Instant::now() >= refine_at => Kind::Again,
                 _ => continue,
             };
-            // What nobody was shown may have lain here for long.
-            let times = times.filter(|_| self.encoder.is_some());
+            // A picture that waited while nobody watched may be old.
+            let times = times.filter(|_| runs);
             let times = times.unwrap_or_else(|| Times::again(Instant::now()));
             let begin_at = Instant::now();
             let (next_after, again_after) = self.encode(&canvas.picture, kind, times)?;

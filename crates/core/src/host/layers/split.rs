@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::ViewerId;
 
 /// Viewers of one layer are parted where the rate of the faster ones is so many times as high…
-const PARTS: f64 = 2.0;
+pub(super) const PARTS: f64 = 2.0;
 /// … and stay parted until it is no more than so many times.
 const STAYS: f64 = 1.5;
 

@@ -122,7 +122,7 @@ fn a_path_that_becomes_narrow_gets_a_layer_and_moves_nobody_else() {
     f.pass(20_000 * MS);
     assert_eq!((f.of(2), f.bitrate_of(1)), (1, Some(2_500_000)));
     f.knows(2, 3e6);
-    f.pass(MERGE_AFTER + 500 * MS);
+    f.pass(BARRED);
     assert_eq!((f.of(2), f.bitrate_of(0)), (0, Some(3_000_000)));
 }
 
@@ -176,6 +176,56 @@ fn who_says_the_worst_of_its_path_does_not_slow_down_another_slow_one() {
     f.pass(1000 * MS);
     let rates: Vec<_> = [1, 2].iter().map(|id| f.bitrate_of(f.of(*id))).collect();
     assert_eq!(rates, [Some(600_000), Some(100_000)]);
+}
+
+#[test]
+fn of_two_viewers_neither_can_force_keyframes_on_the_other() {
+    let mut f = Fixture::new(3);
+    for id in 1..=2 {
+        f.come(id);
+        f.knows(id, 4e6);
+    }
+    f.pass(NEWCOMERS);
+    f.events.clear();
+    for _ in 0..20 {
+        f.layers.want_keyframe(f.now, ViewerId(2));
+        f.pass(500 * MS);
+    }
+    assert_eq!((f.of(1), f.of(2), f.keyframes_of(0)), (0, 1, 0));
+    // Whoever is sent no pictures is not heard.
+    f.layers.want_keyframe(f.now, ViewerId(3));
+    f.pass(500 * MS);
+    assert_eq!(f.keyframes_of(0), 0);
+}
+
+#[test]
+fn a_good_viewer_is_not_sent_far_down_for_one_keyframe() {
+    let mut f = settled();
+    f.knows(1, 0.5e6);
+    f.knows(2, 0.1e6);
+    f.come(4);
+    f.knows(4, 4e6);
+    f.pass(BARRED);
+    let main = f.of(3);
+    assert_eq!(f.of(4), main);
+    for asked in 1..=5 {
+        f.layers.want_keyframe(f.now, ViewerId(4));
+        f.pass(500 * MS);
+        assert_eq!(f.of(4) == main, asked <= PARDONS, "asked {asked} times");
+        if asked > PARDONS {
+            return;
+        }
+    }
+}
+
+#[test]
+fn most_that_take_nothing_do_not_hold_up_the_rest_for_long() {
+    let mut f = settled();
+    (1..=2).for_each(|id| f.layers.note(f.now, ViewerId(id), true, true));
+    f.pass(FULL_LIKE_MOST + 100 * MS);
+    let held = |event: &&Event| matches!(event, Event::Hold(LayerId(0), _));
+    assert!(matches!(f.events.iter().rev().find(held), Some(Event::Hold(_, false))));
+    assert_eq!((f.of(3), f.keyframes_of(0)), (0, 0));
 }
 
 #[test]

@@ -201,6 +201,7 @@ impl Viewer {
                 self.path = Some(path);
                 self.events.push_back(Event::ViewerPath { id: self.id, path });
             }
+            LinkEvent::KeyframeWanted if !self.wants_pictures => self.hasty += 1,
             LinkEvent::KeyframeWanted if now < self.keyframe_at => self.hasty += 1,
             LinkEvent::KeyframeWanted => {
                 self.keyframe_at = now + self.keyframe_pause();

@@ -324,9 +324,9 @@ impl Viewer {
     }
 
     /// What its path tells about the host's line, if it is sent pictures.
-    pub(super) fn signs(&self) -> Option<Signs> {
+    pub(super) fn signs(&self, now: Instant) -> Option<Signs> {
         let estimate = self.estimate.as_ref().filter(|_| self.watches())?;
-        Some(Signs { congested_at: estimate.congested_at(), received: estimate.received() })
+        Some(Signs { congested_at: estimate.congested_at(), received: estimate.received(now) })
     }
 
     // --- Admission ---
