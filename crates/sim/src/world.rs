@@ -2,23 +2,20 @@
 
 mod datagrams;
 mod hostile;
+mod pictures;
 mod signalling;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lllsi_core::client::{self, Client, Entry};
-use lllsi_core::host::{self, Host, LayerId, MAX_LAYERS};
+use lllsi_core::host::{self, Host, MAX_LAYERS};
 use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
-use lllsi_core::{
-    Certificate, CodedFrame, Input, Machine as _, Output, SignalCommand, SignalEvent, Transmit,
-};
+use lllsi_core::{Certificate, Input, Machine as _, Output, SignalCommand, SignalEvent, Transmit};
 use lllsi_proto::control::Report;
-use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::invite::Invite;
 use lllsi_proto::rendezvous::ClientId;
 
@@ -28,13 +25,14 @@ use crate::nat::{Nat, NatKind};
 use crate::net::{Conditions, Rng};
 use crate::view::{ClientView, HostView};
 use hostile::Meddle;
+use pictures::Encoder;
 
 pub use hostile::Intruder;
+pub use pictures::Pictures;
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 36542);
 const FRAME_EVERY: Duration = Duration::from_micros(33_333);
 const FRAME_BYTES: usize = 8_000;
-const KEYFRAME_BYTES: usize = 40_000;
 const MAX_BITRATE: u32 = 4_000_000;
 /// Datagrams of the host that are kept.
 const OVERHEARD: usize = 64;
@@ -68,15 +66,6 @@ pub struct Setup {
     pub pictures: Option<Pictures>,
     /// What the host may send to all viewers together, bit/s.
     pub max_uplink: Option<u32>,
-}
-
-/// Pictures that change all over, as a scrolled page does.
-#[derive(Debug, Clone, Copy)]
-pub struct Pictures {
-    /// Bytes of one that is coded as coarsely as can be.
-    pub least: usize,
-    /// Bytes of one that is coded as finely as makes sense.
-    pub most: usize,
 }
 
 impl Default for Setup {
@@ -123,15 +112,6 @@ struct Node {
     connection: Option<ConnectionId>,
     wake: Instant,
     alive: bool,
-}
-
-/// What makes a layer's pictures.
-#[derive(Debug, Default)]
-struct Encoder {
-    frames: u32,
-    keyframe_wanted: bool,
-    /// Whether a picture waits until the host wants one.
-    is_late: bool,
 }
 
 enum Happening {
@@ -433,13 +413,6 @@ impl World {
         self.downloads.iter().map(Cubic::acknowledged).sum()
     }
 
-    fn serve_downloads(&mut self) {
-        let Some((up, _)) = &mut self.nodes[0].lines else { return };
-        for download in &mut self.downloads {
-            download.turn(self.now, |bytes| up.pass(self.now, bytes, &mut self.rng));
-        }
-    }
-
     /// Lets time pass.
     pub fn run_for(&mut self, time: Duration) {
         self.run_until(time, |_| false);
@@ -466,6 +439,13 @@ impl World {
     }
 
     // --- How time passes ---
+
+    fn serve_downloads(&mut self) {
+        let Some((up, _)) = &mut self.nodes[0].lines else { return };
+        for download in &mut self.downloads {
+            download.turn(self.now, |bytes| up.pass(self.now, bytes, &mut self.rng));
+        }
+    }
 
     fn after(&mut self, delay: Duration, happening: Happening) {
         self.at(self.now + delay, happening);
@@ -515,63 +495,9 @@ impl World {
             Happening::ToServer { input } => self.server_input(input),
             Happening::Frame => {
                 self.after(FRAME_EVERY, Happening::Frame);
-                for layer in (0..MAX_LAYERS).map(LayerId) {
-                    let view = self.host().layer(layer);
-                    let waits = view.is_held && self.setup.pictures.is_some();
-                    let is_first = layer == LayerId::default();
-                    let is_coded = view.is_watched || is_first && self.host().is_unwatched();
-                    self.encoders[usize::from(layer.0)].is_late = waits;
-                    if self.nodes[0].alive && !self.is_at_rest && !waits && is_coded {
-                        self.frame(layer);
-                    }
-                }
+                self.frame_is_due();
             }
         }
-    }
-
-    /// A layer whose picture has waited until the host wanted one.
-    fn late_layer(&self) -> Option<LayerId> {
-        let mut layers = (0..MAX_LAYERS).map(LayerId);
-        let is_due = |layer: &LayerId| {
-            let is_late = self.encoders[usize::from(layer.0)].is_late;
-            is_late && !self.host().layer(*layer).is_held
-        };
-        layers.find(is_due)
-    }
-
-    fn frame(&mut self, layer: LayerId) {
-        let encoder = &mut self.encoders[usize::from(layer.0)];
-        encoder.is_late = false;
-        encoder.frames += 1;
-        let (number, is_first) = (encoder.frames, encoder.frames == 1);
-        let keyframe = std::mem::take(&mut encoder.keyframe_wanted) || is_first;
-        let bitrate = self.host().layer(layer).bitrate;
-        let Machine::Host(_, view) = &mut self.nodes[0].machine else {
-            unreachable!("node 0 is the host")
-        };
-        view.frames += 1;
-        view.keyframes += u32::from(keyframe);
-        let info = FrameInfo { number, ..FrameInfo::default() };
-        let due = bitrate.unwrap_or(MAX_BITRATE) as usize / 8 / 30;
-        let (whole, next) = match self.setup.pictures {
-            Some(Pictures { least, most }) => {
-                ((4 * due).clamp(2 * least, 2 * most), due.clamp(least, most))
-            }
-            None => (KEYFRAME_BYTES, self.setup.frame_bytes),
-        };
-        let data = if keyframe {
-            [
-                &[0, 0, 0, 1, 0x67, 66, 0, 31, 0, 0, 0, 1, 0x68, 206, 0, 0, 0, 1, 0x65][..],
-                &vec![1; whole],
-            ]
-            .concat()
-        } else {
-            [&[0, 0, 0, 1, 0x41][..], &vec![1; next]].concat()
-        };
-        let (captured_at, encoded_at) = (self.now, self.now);
-        let data = Arc::new(data);
-        let frame = CodedFrame { layer, data, keyframe, captured_at, encoded_at, info };
-        self.tell_host(host::Action::Send(frame));
     }
 
     // --- Machines ---

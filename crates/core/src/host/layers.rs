@@ -1,7 +1,7 @@
 //! Which layer each viewer is sent: a layer is one encoding of the pictures.
 //!
-//! Viewers whose paths carry about the same share a layer, so nobody gets what the slowest of all can take. Whoever comes late, or
-//! needs a keyframe, gets it in a layer where it disturbs nobody, and joins the others some time later. A viewer changes layers at a
+//! Viewers whose paths carry about the same share a layer, so the slowest of all slows down nobody else. A viewer that comes late,
+//! or needs a keyframe, gets it in a layer where it disturbs nobody, and joins the others some time later. A viewer changes layers at a
 //! keyframe of the new one, and is sent the old one until then if it still can be. This is a pure policy: it knows viewers by what is said of them.
 
 mod split;

@@ -29,6 +29,7 @@ mod door;
 mod frames;
 mod invitation;
 mod layers;
+mod rates;
 mod rest;
 mod signalling;
 #[cfg(any(test, feature = "testing"))]
@@ -218,9 +219,7 @@ impl Host {
         }
         if now >= self.rate_at {
             self.rate_at = now + RATE_EVERY;
-            let signs = self.viewers.values().filter_map(|viewer| viewer.signs(now));
-            let signs: Vec<_> = signs.collect();
-            self.uplink.look(self.now, &signs);
+            self.look_at_uplink();
             self.reconsider_room();
             self.reconsider_bitrates();
             self.ping_those_at_rest();
@@ -338,31 +337,6 @@ impl Host {
             self.event(event);
         }
         self.server.collect(self.now, &mut self.outputs);
-    }
-
-    /// What was under way may have arrived, or be lost, though nobody said so.
-    fn reconsider_room(&mut self) {
-        for id in self.layers.full() {
-            if let Some(viewer) = self.viewers.get_mut(&id) {
-                let is_full = viewer.is_full(self.now);
-                self.layers.note(self.now, id, viewer.watches(), is_full);
-            }
-        }
-    }
-
-    /// What each viewer's path carries, and all of them together.
-    fn reconsider_bitrates(&mut self) {
-        let (mut rates, mut taken) = (BTreeMap::new(), 0.0);
-        for (id, viewer) in self.viewers.iter().filter(|(_, viewer)| viewer.watches()) {
-            match viewer.allowed_bitrate(self.now) {
-                Some(allowed) => drop(rates.insert(*id, allowed)),
-                // One that says nothing is still sent its layer.
-                None => taken += self.layers.bitrate_of(*id),
-            }
-        }
-        let mut all: Vec<_> = rates.values_mut().map(|(rate, _)| rate).collect();
-        layers::shares(&mut all, (self.uplink.limit() - taken).max(0.0));
-        self.layers.reconsider(self.now, &rates);
     }
 
     // --- Viewers ---

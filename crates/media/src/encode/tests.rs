@@ -104,14 +104,21 @@ fn a_picture_at_rest_becomes_nearly_lossless() {
     let picture = &pictures(HD, 1)[0];
     bench.send(picture, Kind::Next);
     let mut quality = picture.luma_psnr(&bench.shown);
-    let refined =
-        (0..20).take_while(|_| bench.send(picture, Kind::Again).again_after.is_some()).count();
+    let mut bytes = 0;
+    let refined = (0..20).take_while(|_| {
+        let goes_on = bench.send(picture, Kind::Again).again_after.is_some();
+        bytes += bench.coded.len();
+        goes_on
+    });
+    let refined = refined.count();
     assert!(refined < 20, "it is never fine enough");
     assert!(quality < 46.0, "{quality} dB already");
     quality = picture.luma_psnr(&bench.shown);
     assert!(quality >= 46.0, "{quality} dB");
     bench.send(picture, Kind::Again);
-    assert!(bench.coded.len() < 3000, "{} bytes for nothing new", bench.coded.len());
+    // In proportion: OpenH264 rounds in another way with its assembly.
+    let last = bench.coded.len();
+    assert!(20 * last < bytes, "{last} bytes for nothing new, {bytes} before");
 }
 
 #[test]

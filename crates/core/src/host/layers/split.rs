@@ -66,8 +66,8 @@ fn best_cut(members: &[Member], range: Range<usize>) -> Option<(f64, usize)> {
     cuts.max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// What each of these rates may be so that together they take no more than `uplink`: whoever needs less than its share leaves the
-/// rest to the others.
+/// What each of these rates may be so that together they take no more than `uplink`: a viewer that needs less than its share leaves
+/// the rest to the others.
 pub(crate) fn shares(rates: &mut [&mut f64], uplink: f64) {
     rates.sort_by(|a, b| a.total_cmp(b));
     let (mut left, mut others) = (uplink, rates.len());

@@ -37,7 +37,7 @@ impl Fixture {
         self.layers.of(ViewerId(id)).0
     }
 
-    /// Whoever is sent the last frame of all layers while time passes: 30 frames a second, keyframes where they are wanted.
+    /// Lets time pass, with 30 frames a second and keyframes where they are wanted. Returns who was sent the last frame of each layer.
     fn pass(&mut self, time: Duration) -> Vec<(u8, Vec<u32>)> {
         let (end, mut sent) = (self.now + time, Vec::new());
         while self.now < end {
@@ -192,7 +192,7 @@ fn of_two_viewers_neither_can_force_keyframes_on_the_other() {
         f.pass(500 * MS);
     }
     assert_eq!((f.of(1), f.of(2), f.keyframes_of(0)), (0, 1, 0));
-    // Whoever is sent no pictures is not heard.
+    // A viewer that is sent no pictures is not heard.
     f.layers.want_keyframe(f.now, ViewerId(3));
     f.pass(500 * MS);
     assert_eq!(f.keyframes_of(0), 0);

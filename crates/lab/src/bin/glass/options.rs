@@ -20,10 +20,10 @@ Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc] [--json]
                 clean, loss1, loss5, loss10 (% lost), cuts (80 ms every 3 s), jitter (30 ms more or less),
                 far (300 ms, 1 % lost), dip (8 Mbit/s, 8 s of 2), 8M, 4M (40 ms), 3M, 2M, 1M, 300k (bit/s from the host)
   --peer chromium  Over the same lines LLLSI's page in Chromium too, and Chromium's own screen share
-  --runs N      Over each line so many times, one program after the other; medians are told [default: 1]
+  --runs N      Measure each line so many times, in turn with the peers, and print medians [default: 1]
   --scene NAME  What is painted while a line is watched: scroll, pages (another page of text each time), film, noise
                 [default: scroll]
-  --bitrate RATE  What the host is told
+  --bitrate RATE  The host's limit [default: its own]
   --json        One JSON object for each size and program instead of a table";
 
 #[derive(Debug, PartialEq)]
