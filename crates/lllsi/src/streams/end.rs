@@ -79,6 +79,8 @@ pub struct StreamCounts {
 pub(super) struct State {
     pub(super) queue: StreamVectorContainer<Coded>,
     pub(super) counts: StreamCounts,
+    /// The machine is to clear what it has: before it is handed what is pushed next, and before any later action of the hub.
+    pub(super) is_cleared: bool,
     /// Somebody waits for something to come or go.
     is_awaited: bool,
     /// Bytes that the machine keeps for subscribers.
@@ -145,6 +147,7 @@ impl End {
             queue,
             counts: StreamCounts::default(),
             is_awaited: false,
+            is_cleared: false,
             kept: 0,
             told: false,
             taken: 0,
@@ -293,6 +296,7 @@ impl End {
     pub(super) fn next_action(&self) -> Option<Action> {
         let mut state = self.lock();
         match self.role {
+            Role::Publisher(id) if std::mem::take(&mut state.is_cleared) => Some(Action::Clear(id)),
             Role::Subscriber(id) => (state.taken > state.told_taken).then(|| {
                 (state.told_taken, state.taken_bytes) = (state.taken, 0);
                 state.told_at = Some(Instant::now());
@@ -324,6 +328,11 @@ impl End {
                 Some(Action::Push(id, Item { kind, flags, made_at, payload }))
             }
         }
+    }
+
+    /// Whether it was cleared, and the machine has not heard of that.
+    pub(super) fn take_cleared(&self) -> bool {
+        std::mem::take(&mut self.lock().is_cleared)
     }
 
     /// An item has left this end: if it is passed on, that is taken where it came from.

@@ -489,6 +489,14 @@ impl<A: 'static> Inlet<A> for FromHub<A> {
         loop {
             let mut inner = self.hub.lock();
             if let Some(action) = inner.actions.pop_front() {
+                if let Action::Clear(id) = action {
+                    let end = inner.ends.get(&Role::Publisher(id)).and_then(Weak::upgrade);
+                    drop(inner);
+                    // The end may have handed it on already, before what was pushed next.
+                    if !end.is_some_and(|end| end.take_cleared()) {
+                        continue;
+                    }
+                }
                 return Some((self.wrap)(action));
             }
             let end = match inner.dirty.pop_front()? {

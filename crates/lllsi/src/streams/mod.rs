@@ -157,6 +157,7 @@ impl Stream {
             cleared.push(item);
         }
         state.counts.dropped += cleared.len() as u64;
+        state.is_cleared = matches!(self.0.role, Role::Publisher(_));
         drop(state);
         cleared.iter().for_each(|item| self.0.left(item));
         self.0.stir();

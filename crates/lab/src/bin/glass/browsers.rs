@@ -33,14 +33,14 @@ const WATCH: &str = r"
   while (peer.iceGatheringState !== 'complete') await new Promise((done) => setTimeout(done, 50));
   return peer.localDescription.sdp;
 })";
-/// The video, where the screen is.
+/// The video where the screen is, pixel by pixel.
 const FILL: &str = r"
-(() => {
+((width, height) => {
   const video = document.querySelector('#video');
-  // Pixel by pixel.
-  video.style.cssText = 'position: fixed; inset: 0; width: 100vw; height: 100vh; max-width: none; max-height: none; object-fit: none; object-position: 0 0; z-index: 99; cursor: none;';
+  const size = `width: ${width}px; height: ${height}px; max-width: none; max-height: none;`;
+  video.style.cssText = `position: fixed; left: 0; top: 0; ${size} z-index: 99; cursor: none;`;
   document.body.style.cssText += 'margin: 0; overflow: hidden; cursor: none;';
-})()";
+})";
 /// How long Chromium has a screen at rest before what is measured begins.
 const SETTLE: Duration = Duration::from_secs(4);
 const SHOWS: &str = "document.querySelector('#video')?.videoWidth > 0";
@@ -77,7 +77,7 @@ pub(crate) fn chromium(
     let accept =
         format!("peer.setRemoteDescription({{type: 'answer', sdp: {answer}}}).then(() => true)");
     let _ = from.click(&accept);
-    shown(&to);
+    shown(&to, size);
     // In favour of it: what moves from the first second on makes it slow for good.
     std::thread::sleep(SETTLE);
     Browsers { _host: None, _browsers: vec![sender, receiver], _tabs: vec![from, to], _page: page }
@@ -104,12 +104,12 @@ pub(crate) fn page(
     tab.until("an invitation", "document.body?.dataset.way === 'invited'");
     let _ = tab.click("document.querySelector('#form button').click()");
     tab.until("pictures", "document.body.dataset.state === 'playing'");
-    shown(&tab);
+    shown(&tab, size);
     let page = tempfile::tempdir().expect("a temporary directory");
     Browsers { _host: Some(host), _browsers: vec![browser], _tabs: vec![tab], _page: page }
 }
 
-fn shown(tab: &Tab) {
+fn shown(tab: &Tab, (width, height): (u16, u16)) {
     tab.until("a picture", SHOWS);
-    let _ = tab.evaluate(FILL);
+    let _ = tab.evaluate(&format!("{FILL}({width}, {height})"));
 }
