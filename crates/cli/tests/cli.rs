@@ -178,7 +178,7 @@ fn eight_viewers_cost_one_encode_per_frame_and_do_not_disturb_each_other() {
     let stats = host.wait_for("eight viewers", |e| e["viewers"] == 8);
     let stats = [stats, host.event("stats")];
     let most = stats.map(|stats| number(&stats, "fps")).into_iter().fold(0.0, f64::max);
-    assert!(most > 0.0 && most < 40.0, "{most} encodes a second for 30 frames\n{host}");
+    assert!(most > 0.0 && most < 40.0, "{most} pictures a second of 30\n{host}");
 
     let victim = host
         .said()
