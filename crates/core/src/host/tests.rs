@@ -315,20 +315,16 @@ fn what_makes_no_sense_is_counted_and_changes_nothing_for_others() {
 fn one_viewer_gets_a_keyframe_every_500_ms_at_most() {
     let mut f = Fixture::new(false, 8);
     f.greet(1);
-    let (epoch, limits) = (f.now, f.host.limits);
+    let (epoch, limits, mut streams) = (f.now, f.host.limits, Streams::new(1));
+    let mut viewer = f.host.viewers.remove(&ViewerId(1)).expect("it is there");
     let mut made = 0;
     for _ in 0..1200 {
-        f.host.with_viewer(ViewerId(1), |viewer, now| {
-            let mut streams = Streams::new(1);
-            viewer.link_event(now, epoch, limits, &mut streams, LinkEvent::KeyframeWanted);
-            made += u32::from(viewer.take_keyframe_wanted());
-            Step::Stay
-        });
-        f.input(Input::Timeout);
+        viewer.link_event(f.now, epoch, limits, &mut streams, LinkEvent::KeyframeWanted);
+        viewer.advance(f.now, epoch, limits, &mut streams);
+        made += u32::from(viewer.take_keyframe_wanted());
         f.now += Duration::from_millis(1);
     }
-    assert_eq!(made, 3);
-    assert_eq!(f.counters().hasty, 1197);
+    assert_eq!((made, viewer.hasty), (3, 1197));
 }
 
 /// That the others are answered the tests of hostile viewers see, whose honest viewer waits for each answer.
@@ -352,24 +348,27 @@ fn one_viewers_pings_are_answered_once_in_5_ms_at_most() {
 fn a_viewer_that_turns_pictures_off_and_on_gets_no_more_of_them_either() {
     let mut f = Fixture::new(false, 8);
     f.greet(1);
-    let (epoch, limits) = (f.now, f.host.limits);
+    let (epoch, limits, mut streams) = (f.now, f.host.limits, Streams::new(1));
+    let mut viewer = f.host.viewers.remove(&ViewerId(1)).expect("it is there");
     let mut made = 0;
     for n in 0..1201 {
-        f.host.with_viewer(ViewerId(1), |viewer, now| {
-            viewer.want_pictures(n % 2 == 0);
-            let mut streams = Streams::new(1);
-            if viewer.take_keyframe_wanted() || n % 2 == 1 {
-                let ask = LinkEvent::KeyframeWanted;
-                viewer.link_event(now, epoch, limits, &mut streams, ask);
-            }
-            viewer.advance(now, epoch, limits, &mut streams);
-            made += u32::from(viewer.take_keyframe_wanted());
-            Step::Stay
-        });
-        f.input(Input::Timeout);
+        viewer.want_pictures(n % 2 == 0);
+        viewer.advance(f.now, epoch, limits, &mut streams);
+        made += u32::from(viewer.take_keyframe_wanted());
         f.now += Duration::from_millis(1);
     }
     assert_eq!(made, 3);
+}
+
+#[test]
+fn a_viewer_without_pictures_asks_for_no_keyframes() {
+    let mut f = Fixture::new(false, 8);
+    f.greet(1);
+    let (now, limits, mut streams) = (f.now, f.host.limits, Streams::new(1));
+    let mut viewer = f.host.viewers.remove(&ViewerId(1)).expect("it is there");
+    viewer.want_pictures(false);
+    viewer.link_event(now, now, limits, &mut streams, LinkEvent::KeyframeWanted);
+    assert_eq!((viewer.take_keyframe_wanted(), viewer.hasty), (false, 1));
 }
 
 #[test]

@@ -83,23 +83,23 @@ impl<S: FnMut(CodedFrame)> Encoding<S> {
             if orders.stop {
                 return Ok(());
             }
-            let orders_here = &mut orders.layers[layer];
-            if !orders_here.watched {
-                (orders_here.keyframe, orders_here.bitrate) = (false, None);
+            let own = &mut orders.layers[layer];
+            if !own.watched {
+                (own.keyframe, own.bitrate) = (false, None);
                 drop(orders);
                 // The next viewer finds the newest picture, and a fresh encoder.
                 (self.encoder, refinements, keyframe) = (None, 0, false);
                 next_at = Instant::now();
                 continue;
             }
-            keyframe |= std::mem::take(&mut orders_here.keyframe);
-            if let Some(bitrate) = orders_here.bitrate.take() {
+            keyframe |= std::mem::take(&mut own.keyframe);
+            if let Some(bitrate) = own.bitrate.take() {
                 self.config.bitrate = bitrate;
                 // An encoder begins with its rate, and with a keyframe.
                 keyframe |= !runs;
             }
             let mut times: Option<Times> = None;
-            if let Some(taken) = orders_here.taken.take() {
+            if let Some(taken) = own.taken.take() {
                 times = taken.times;
                 refinements = if runs { MAX_REFINEMENTS } else { 0 };
                 present = Some(taken.canvas);

@@ -195,6 +195,7 @@ fn a_slow_viewer_a_lossy_one_and_one_that_lies_cost_only_themselves() {
         println!("the narrow, the lossy, the one that lies: {fps:?} pictures a second");
         for (alone, beside) in alone.iter().zip(&beside) {
             assert!(alone.len() > 3000, "{}", alone.len());
+            assert_eq!(alone.len(), beside.len());
             let differs = alone.iter().zip(beside).find(|(alone, beside)| alone != beside);
             assert_eq!(differs, None, "a good one is sent the same at the same times");
         }

@@ -494,6 +494,7 @@ fn one_encode_serves_all_until_a_path_is_narrow() {
         }
         assert_eq!(world.host_machine().frames(), u64::from(world.host().frames));
         assert!(world.host().keyframes < 10);
+        assert_eq!(world.host().layers.values().filter(|layer| layer.is_watched).count(), 1);
         let wide = world.host().layer(LayerId(0)).bitrate;
         // Of 4 Mbit/s headers take 5.5 %.
         assert_eq!(wide, Some(3_780_000), "nothing stands in the way");
