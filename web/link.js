@@ -57,7 +57,7 @@ function leadsSomewhere(candidate) {
 }
 
 /**
- * Video as hosts send it, with its repairs, and nothing else.
+ * Video as hosts send it, and its repairs.
  * @throws {Failure} if this browser does not know it
  */
 export function codecs() {
@@ -65,7 +65,7 @@ export function codecs() {
   const wanted = known.filter(({ mimeType, sdpFmtpLine = "" }) =>
     mimeType.toLowerCase() === "video/h264"
       ? /packetization-mode=1/.test(sdpFmtpLine) && /profile-level-id=42e0/i.test(sdpFmtpLine)
-      : mimeType.toLowerCase() === "video/rtx",
+      : /^video\/(rtx|flexfec-03)$/i.test(mimeType),
   );
   if (!wanted.some(({ mimeType }) => mimeType.toLowerCase() === "video/h264")) {
     throw new Failure("unsupported", "it does not decode H.264");

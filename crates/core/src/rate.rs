@@ -6,6 +6,7 @@
 //! any rate. How much may be under way has a bound, so a path that becomes narrower holds up a few frames, and not seconds.
 
 mod parity;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use lllsi_rtc::PacketResult;
 
 use crate::clock::DelayWindow;
 use parity::Losses;
+use silence::Silence;
 
 /// Assumed before anything is known: a narrow path shows its first picture soon, and a wide one shows what it is within some
 /// round trips.
@@ -110,9 +112,11 @@ pub(crate) struct FrameSize {
 struct Sent {
     number: u32,
     at: Instant,
+    /// Without parity, and with it.
     packets: u32,
+    all: u32,
     bytes: u32,
-    /// Bytes of them and of its parity.
+    /// Bytes of all of them.
     takes: u32,
     /// Packets sent on the link until its end, repairs included.
     through: u64,
@@ -148,6 +152,8 @@ pub(crate) struct Estimate {
     /// Packets sent, and those of them that have arrived or are lost.
     packets: u64,
     seen: u64,
+    /// Packets sent again in place of others that may be lost: those are under way no more.
+    repeated: u64,
     last: Option<Report>,
     delay: DelayWindow,
     /// From which delays count: clocks begin anywhere.
@@ -168,6 +174,7 @@ pub(crate) struct Estimate {
     /// Whether there was a queue in the present interval.
     was_full: bool,
     losses: Losses,
+    silence: Silence,
     cut_at: Option<Instant>,
     congested_at: Option<Instant>,
     /// Until when the spreads of frames are not believed: others' packets are on the path, and not between ours.
@@ -185,6 +192,7 @@ impl Estimate {
             each: 1000.0,
             packets: 0,
             seen: 0,
+            repeated: 0,
             last: None,
             delay: DelayWindow::default(),
             first_delay_us: None,
@@ -200,6 +208,7 @@ impl Estimate {
             loss: 0.0,
             was_full: false,
             losses: Losses::default(),
+            silence: Silence::default(),
             cut_at: None,
             congested_at: None,
             doubted_until: now,
@@ -227,6 +236,16 @@ impl Estimate {
         self.losses.wanted(packets, self.shortest_round_trip())
     }
 
+    /// The same of FlexFEC.
+    pub(crate) fn fec(&self, packets: usize) -> usize {
+        self.losses.wanted_fec(packets, self.shortest_round_trip())
+    }
+
+    /// How much later than they come pictures should be shown by a viewer that takes no parity.
+    pub(crate) fn playout_delay(&mut self) -> Duration {
+        self.losses.delay(self.shortest_round_trip())
+    }
+
     /// Whether the path has shown something of itself.
     pub(crate) fn is_known(&self) -> bool {
         !self.trains.is_empty() || self.cut_at.is_some()
@@ -235,8 +254,10 @@ impl Estimate {
     /// A frame was sent; with it so many packets have been sent in all, repairs included.
     pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
         let FrameSize { packets, bytes, parity } = size;
+        let all = all.saturating_sub(self.repeated);
         self.packets = all;
         self.losses.sent(packets, parity);
+        self.silence.sent(now, self.last_round_trip);
         let each = bytes / packets.max(1);
         self.each += (f64::from(each) - self.each) / 8.0;
         // Parity takes as much of the path as payloads do.
@@ -244,7 +265,9 @@ impl Estimate {
         if self.sent.len() == MAX_SENT {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { number, at: now, packets, bytes, takes, through: all });
+        let through = all;
+        let all = packets + parity;
+        self.sent.push_back(Sent { number, at: now, packets, all, bytes, takes, through });
     }
 
     /// Whether another frame may be sent now: the path still carries what is under way.
@@ -255,6 +278,20 @@ impl Estimate {
             self.seen = self.seen.max(gone.through).min(self.packets);
         }
         self.packets.saturating_sub(self.seen) < self.window(now)
+    }
+
+    /// So many packets were sent again unasked.
+    pub(crate) fn repeated(&mut self, packets: u64) {
+        self.repeated += packets;
+    }
+
+    /// If the viewer is silent against expectation: since when what was sent may be lost, and how many packets of that may be sent
+    /// again at a time.
+    pub(crate) fn unheard(&self, now: Instant) -> Option<(Instant, u64)> {
+        let began = self.silence.began(now)?;
+        // What it last spoke of was sent a round trip before.
+        let since = began.checked_sub(self.last_round_trip.min(MOST_ROUND_TRIP)).unwrap_or(began);
+        Some((since, self.window(now)))
     }
 
     /// Packets that may be under way.
@@ -278,6 +315,7 @@ impl Estimate {
 
     /// Takes a report.
     pub(crate) fn reported(&mut self, now: Instant, report: &Report) {
+        self.silence.heard(now);
         let last = self.last.replace(*report).unwrap_or_default();
         // Counters that go back say nothing.
         let packets = report.packets.wrapping_sub(last.packets).cast_signed().max(0);
@@ -327,14 +365,14 @@ impl Estimate {
             // Repairs, and frames of which feedback names a part, show less.
             let frame = self.sent.iter().rev().find(|sent| sent.at == sent_at).copied();
             // Of all of them it is known whether they have arrived.
-            if let Some(frame) = frame.filter(|frame| packets.len() >= frame.packets as usize) {
+            if let Some(frame) = frame.filter(|frame| packets.len() >= frame.all as usize) {
                 self.seen = self.seen.max(frame.through).min(self.packets);
             }
-            let Some(frame) = frame.filter(|frame| frame.packets as usize == count) else {
+            let Some(frame) = frame.filter(|frame| frame.all as usize == count) else {
                 continue;
             };
             let bytes = packets.iter().map(|packet| packet.bytes).sum();
-            let (first_us, packets) = (first.as_micros() as i64, frame.packets);
+            let (first_us, packets) = (first.as_micros() as i64, frame.all);
             let is_whole = true;
             self.arrived(now, &Arrived { sent_at, first_us, spread, packets, bytes, is_whole });
         }

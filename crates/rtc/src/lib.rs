@@ -22,6 +22,7 @@
 mod batch;
 mod dtls;
 mod feedback;
+mod flexfec;
 mod ice;
 mod parity;
 mod receive;

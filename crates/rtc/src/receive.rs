@@ -19,6 +19,8 @@ const REORDERING_WITH_PARITY: Duration = Duration::from_millis(12);
 const LATER_PACKETS: u64 = 3;
 /// A repair is asked for again after a round trip and this.
 const SLACK: Duration = Duration::from_millis(5);
+/// Where packets get lost requests do too: each is sent twice, so far apart. The other side repairs a packet once in a round trip.
+const SECOND: Duration = Duration::from_millis(10);
 /// Repairs are not asked for more often than this, however short the round trip.
 const MIN_RETRY: Duration = Duration::from_millis(10);
 /// Missing packets known at a time; of more, the oldest are given up. A gap longer than this is not repaired.
@@ -53,6 +55,8 @@ pub(crate) struct Received {
 struct Missing {
     since: Instant,
     due: Instant,
+    /// Whether it is asked for a second time in a round trip.
+    is_second: bool,
 }
 
 /// Numbers and replay window of one SSRC.
@@ -214,7 +218,7 @@ impl Receiver {
             }
             let due = now + self.reordering();
             for lost in first..index {
-                self.missing.insert(lost, Missing { since: now, due });
+                self.missing.insert(lost, Missing { since: now, due, is_second: false });
             }
             while self.missing.len() > MAX_MISSING {
                 self.missing.pop_first();
@@ -268,9 +272,13 @@ impl Receiver {
         let due = self.missing.iter().filter(|(_, missing)| now >= missing.due);
         let numbers: Vec<u16> = due.map(|(index, _)| *index as u16).collect();
         let asked = rtcp::nack(out, sender, self.format.ssrc, &numbers);
+        let is_lossy = self.parity.is_some() && rtt > 4 * SECOND;
         let again = now + (rtt + SLACK).max(MIN_RETRY);
         let due = self.missing.values_mut().filter(|missing| now >= missing.due);
-        due.take(asked).for_each(|missing| missing.due = again);
+        due.take(asked).for_each(|missing| {
+            missing.is_second = is_lossy && !missing.is_second;
+            missing.due = if missing.is_second { now + SECOND } else { again };
+        });
         self.due = self.missing.values().map(|missing| missing.due).min();
     }
 }
@@ -352,6 +360,22 @@ mod tests {
             f.media(index);
         }
         assert_eq!(f.asked(), [4], "three later ones came");
+    }
+
+    #[test]
+    fn with_parity_each_request_is_sent_twice() {
+        let mut f = Fixture::new();
+        f.receiver.parity = Some(Box::default());
+        f.media(1);
+        f.media(3);
+        f.now += REORDERING_WITH_PARITY;
+        assert_eq!(f.asked(), [2]);
+        f.now += SECOND;
+        assert_eq!(f.asked(), [2]);
+        f.now += RTT / 2;
+        assert!(f.asked().is_empty(), "the repair is under way");
+        f.now += RTT / 2 + SLACK;
+        assert_eq!(f.asked(), [2]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Batches;
 use crate::feedback::TransportLog;
+use crate::flexfec::Parity;
 use crate::rtp::Header;
 use crate::srtp::Sealer;
 use crate::{parity, rtcp};
@@ -61,8 +62,11 @@ impl From<Vec<Arc<[u8]>>> for Frame {
 pub struct Extras {
     /// Its prefix: the peer knows of it.
     pub prefix: bool,
-    /// So many of its packets of parity, as far as it has them: the peer knows of them.
+    /// So many packets of parity. A peer that has agreed on FlexFEC is sent them in that form, others are sent those of the frame, as
+    /// far as it has them, and know of them.
     pub parity: usize,
+    /// How much later than it comes the peer should show it: a multiple of 10 ms, at most 40.95 s.
+    pub delay: Duration,
 }
 
 /// Packets are kept for repairs as long as anybody may still wait for them.
@@ -75,6 +79,8 @@ const REPAIR_SHARE: f64 = 0.5;
 /// Bytes of repairs that may be saved up, and that there are at the beginning.
 const MAX_REPAIR_BUDGET: f64 = 256.0 * 1024.0;
 const FIRST_REPAIR_BUDGET: f64 = 64.0 * 1024.0;
+/// What may be lost is not sent again twice within this.
+const REPEAT_PAUSE: Duration = Duration::from_millis(25);
 /// Numbers that one NACK may name; those after them are ignored. A peer asks for the rest again.
 const MAX_NACKED: usize = 1024;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -90,6 +96,8 @@ pub(crate) struct Format {
     pub(crate) payload_type: u8,
     /// SSRC and payload type of repairs (RFC 4588).
     pub(crate) rtx: Option<(u32, u8)>,
+    /// SSRC and payload type of FlexFEC.
+    pub(crate) fec: Option<(u32, u8)>,
     /// Numbers of header extensions.
     pub(crate) playout_delay: Option<u8>,
     pub(crate) transport_cc: Option<u8>,
@@ -112,6 +120,8 @@ struct Sent {
     frame: Frame,
     /// Whether its prefix was sent.
     is_prefixed: bool,
+    /// Repairs may be lost too: each is sent so many times.
+    copies: u8,
     /// When each packet was repaired last; empty until one is.
     repaired: Vec<Option<Instant>>,
 }
@@ -128,10 +138,13 @@ pub(crate) struct Sender {
     /// Packets are numbered from 1: a receiver knows by the first that it gets how many it missed.
     next: u64,
     next_rtx: u64,
+    next_fec: u64,
     /// Whether the peer receives it.
     is_active: bool,
     history: VecDeque<Sent>,
     kept_packets: usize,
+    /// What the peer is told about when to show a picture.
+    delay: [u8; 3],
     repair_budget: f64,
     packets: u32,
     octets: u32,
@@ -145,9 +158,11 @@ impl Sender {
             format,
             next: 1,
             next_rtx: 1,
+            next_fec: 1,
             is_active: true,
             history: VecDeque::new(),
             kept_packets: 0,
+            delay: [0; 3],
             repair_budget: FIRST_REPAIR_BUDGET,
             packets: 0,
             octets: 0,
@@ -164,13 +179,18 @@ impl Sender {
         self.is_active = is_active;
     }
 
+    /// Whether the peer takes FlexFEC.
+    pub(crate) fn takes_fec(&self) -> bool {
+        self.format.fec.is_some()
+    }
+
     pub(crate) fn ssrc(&self) -> u32 {
         self.format.ssrc
     }
 
-    /// Packets sent so far, repairs included.
+    /// Packets sent so far, repairs and parity included.
     pub(crate) fn written(&self) -> u64 {
-        self.next - 1 + self.next_rtx - 1
+        self.next - 1 + self.next_rtx - 1 + self.next_fec - 1
     }
 
     /// Sends a frame, with what the peer knows of.
@@ -184,7 +204,9 @@ impl Sender {
     ) {
         self.forget(now);
         let is_prefixed = extras.prefix;
+        self.delay = playout_delay(extras.delay);
         let payloads = &frame.payloads;
+        let mut fec = self.format.fec.and_then(|_| Parity::new(payloads.len(), extras.parity));
         let mut coming: usize = payloads.iter().map(|payload| payload.len() + 64).sum();
         for (i, payload) in payloads.iter().enumerate() {
             let header = Header {
@@ -198,7 +220,8 @@ impl Sender {
             coming = coming.saturating_sub(payload.len() + 64);
             let prefix = if i == 0 { &frame.prefix[..] } else { &[] };
             let lead = if is_prefixed { Lead::Bytes(&[prefix]) } else { Lead::Room(prefix.len()) };
-            self.write(now, header, self.next, &lead, payload, coming, wire);
+            let covered = fec.as_mut().map(|fec| (fec, i));
+            self.write(now, header, self.next, &lead, payload, coming, covered, wire);
             self.next += 1;
             self.packets = self.packets.wrapping_add(1);
             self.octets = self.octets.wrapping_add(payload.len() as u32);
@@ -207,10 +230,38 @@ impl Sender {
         }
         self.kept_packets += payloads.len();
         let first = self.next - payloads.len() as u64;
-        self.send_parity(now, timestamp, first, frame, extras.parity, wire);
-        let (frame, repaired) = (frame.clone(), Vec::new());
-        self.history.push_back(Sent { first, timestamp, at: now, frame, is_prefixed, repaired });
+        match fec {
+            Some(fec) => self.send_fec(now, timestamp, first, &fec, wire),
+            None => self.send_parity(now, timestamp, first, frame, extras.parity, wire),
+        }
+        let is_lossy = extras.parity > 0 || !extras.delay.is_zero();
+        self.history.push_back(Sent {
+            first,
+            timestamp,
+            at: now,
+            frame: frame.clone(),
+            is_prefixed,
+            copies: 1 + u8::from(is_lossy),
+            repaired: Vec::new(),
+        });
         self.report_at.get_or_insert(now);
+    }
+
+    fn send_fec(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        first: u64,
+        fec: &Parity,
+        wire: &mut Wire<'_>,
+    ) {
+        let Some((ssrc, payload_type)) = self.format.fec else { return };
+        for (head, rest) in fec.payloads(self.format.ssrc, first as u16) {
+            let sequence = self.next_fec as u16;
+            let header = Header { payload_type, sequence, timestamp, ssrc, ..Header::default() };
+            self.write(now, header, self.next_fec, &Lead::Bytes(&[&head]), rest, 0, None, wire);
+            self.next_fec += 1;
+        }
     }
 
     fn send_parity(
@@ -233,12 +284,13 @@ impl Sender {
             };
             let head = parity::head(first, frame.payloads.len(), frame.parity.len(), which);
             let coming = (count.min(frame.parity.len()) - which - 1) * (shard.len() + 64);
-            self.write(now, header, self.next_rtx, &Lead::Bytes(&[&head]), shard, coming, wire);
+            let lead = Lead::Bytes(&[&head]);
+            self.write(now, header, self.next_rtx, &lead, shard, coming, None, wire);
             self.next_rtx += 1;
         }
     }
 
-    /// Writes one packet. All packets of a track have headers of one length: the kernel cuts batches apart by size.
+    /// Writes one packet, of which parity is made if it is one that is covered. All packets of a track have headers of one length: the kernel cuts batches apart by size.
     #[allow(clippy::too_many_arguments)] // parts of one packet
     fn write(
         &self,
@@ -248,11 +300,11 @@ impl Sender {
         lead: &Lead<'_>,
         payload: &[u8],
         coming: usize,
+        covered: Option<(&mut Parity, usize)>,
         wire: &mut Wire<'_>,
     ) {
         let Wire { sealer, log, batches } = wire;
-        // 24 bits: 12 each for the least and the greatest delay. Frames are to be shown when they arrive.
-        let delay = self.format.playout_delay.map(|id| (id, [0; 3]));
+        let delay = self.format.playout_delay.map(|id| (id, self.delay));
         let number = self.format.transport_cc.map(|id| (id, log.next_number().to_be_bytes()));
         let mut extensions: [(u8, &[u8]); 2] = [(0, &[]); 2];
         let mut count = 0;
@@ -285,10 +337,36 @@ impl Sender {
             let header_len = header.write_padded(buffer, &extensions[..count], zeros);
             before.iter().for_each(|part| buffer.extend_from_slice(part));
             buffer.extend_from_slice(payload);
+            if let Some((parity, index)) = covered {
+                parity.add(index, &buffer[start..]);
+            }
             sealer.seal_rtp(buffer, start, header_len, header.ssrc, index)
         });
         if number.is_some() {
             log.sent(now, len);
+        }
+    }
+
+    /// Sends again what was sent since then, at most so many packets and the oldest first: the peer may not know yet that it misses
+    /// them. Packets that were repaired a moment ago are left out.
+    pub(crate) fn repeat(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        most: usize,
+        wire: &mut Wire<'_>,
+    ) {
+        let first = self.history.partition_point(|sent| sent.at < since);
+        // Not what has just left.
+        let last = self.history.partition_point(|sent| sent.at < now);
+        let mut left = most;
+        for at in first..last {
+            for offset in 0..self.history[at].frame.payloads.len() {
+                if left == 0 {
+                    return;
+                }
+                left -= usize::from(self.resend(now, REPEAT_PAUSE, at, offset, wire));
+            }
         }
     }
 
@@ -301,7 +379,6 @@ impl Sender {
         missing: impl Iterator<Item = u16>,
         wire: &mut Wire<'_>,
     ) {
-        let Some((ssrc, payload_type)) = self.format.rtx else { return };
         self.forget(now);
         // Both ends measure the round trip, and not the same one.
         let pause = rtt * 3 / 4;
@@ -311,33 +388,45 @@ impl Sender {
             else {
                 continue;
             };
-            let at = self.history.partition_point(|sent| sent.first <= index);
-            let Some(sent) = at.checked_sub(1).and_then(|at| self.history.get_mut(at)) else {
-                continue;
-            };
-            let offset = (index - sent.first) as usize;
-            let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { continue };
-            sent.repaired.resize(sent.frame.payloads.len(), None);
-            let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
-            if is_under_way || self.repair_budget < payload.len() as f64 {
-                continue;
-            }
-            sent.repaired[offset] = Some(now);
-            let header = Header {
-                marker: offset + 1 == sent.frame.payloads.len(),
-                payload_type,
-                sequence: self.next_rtx as u16,
-                timestamp: sent.timestamp,
-                ssrc,
-                ..Header::default()
-            };
-            self.repair_budget -= payload.len() as f64;
-            let original = sequence.to_be_bytes();
-            let prefix = (sent.is_prefixed && offset == 0).then(|| Arc::clone(&sent.frame.prefix));
-            let lead = Lead::Bytes(&[&original, prefix.as_deref().unwrap_or_default()]);
-            self.write(now, header, self.next_rtx, &lead, &payload, 0, wire);
-            self.next_rtx += 1;
+            let after = self.history.partition_point(|sent| sent.first <= index);
+            let Some(at) = after.checked_sub(1) else { continue };
+            let offset = (index - self.history[at].first) as usize;
+            self.resend(now, pause, at, offset, wire);
         }
+    }
+
+    /// Sends one packet of a kept frame as a repair, unless that was done within the pause. Returns whether it was sent.
+    fn resend(
+        &mut self,
+        now: Instant,
+        pause: Duration,
+        at: usize,
+        offset: usize,
+        wire: &mut Wire<'_>,
+    ) -> bool {
+        let Some((ssrc, payload_type)) = self.format.rtx else { return false };
+        let Some(sent) = self.history.get_mut(at) else { return false };
+        let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return false };
+        sent.repaired.resize(sent.frame.payloads.len(), None);
+        let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
+        if is_under_way || self.repair_budget < payload.len() as f64 {
+            return false;
+        }
+        sent.repaired[offset] = Some(now);
+        let (marker, timestamp) = (offset + 1 == sent.frame.payloads.len(), sent.timestamp);
+        let copies = sent.copies;
+        let original = ((sent.first + offset as u64) as u16).to_be_bytes();
+        let prefix = (sent.is_prefixed && offset == 0).then(|| Arc::clone(&sent.frame.prefix));
+        let lead = Lead::Bytes(&[&original, prefix.as_deref().unwrap_or_default()]);
+        for _ in 0..copies {
+            let sequence = self.next_rtx as u16;
+            let header =
+                Header { marker, payload_type, sequence, timestamp, ssrc, ..Header::default() };
+            self.write(now, header, self.next_rtx, &lead, &payload, 0, None, wire);
+            self.next_rtx += 1;
+            self.repair_budget -= payload.len() as f64;
+        }
+        true
     }
 
     fn forget(&mut self, now: Instant) {
@@ -382,6 +471,13 @@ impl Sender {
     }
 }
 
+/// 24 bits: 12 each for the least and the greatest delay, in units of 10 ms.
+fn playout_delay(delay: Duration) -> [u8; 3] {
+    let units = (delay.as_millis() / 10).min(0xfff) as u32;
+    let [_, a, b, c] = (units << 12 | units).to_be_bytes();
+    [a, b, c]
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
 mod tests {
@@ -407,6 +503,7 @@ mod tests {
                 ssrc: 1,
                 payload_type: 102,
                 rtx: Some((2, 103)),
+                fec: None,
                 playout_delay: None,
                 transport_cc: Some(3),
             };
@@ -421,7 +518,7 @@ mod tests {
 
         fn send_frame(&mut self, frame: &Frame, is_prefixed: bool) -> Vec<(usize, usize)> {
             let Self { sender, sealer, log, batches, now } = self;
-            let extras = Extras { prefix: is_prefixed, parity: 0 };
+            let extras = Extras { prefix: is_prefixed, ..Extras::default() };
             sender.send(*now, 0, frame, extras, &mut Wire { sealer, log, batches });
             let batches = std::iter::from_fn(|| self.batches.pop());
             batches.map(|batch| (batch.bytes.len(), batch.segment)).collect()
@@ -448,6 +545,56 @@ mod tests {
         assert_eq!(f.repair([3, 4, 5]), 1);
         f.now += RTT;
         assert_eq!(f.repair([3, 4, 5]), 3);
+    }
+
+    #[test]
+    fn where_packets_get_lost_repairs_are_sent_twice() {
+        let mut f = Fixture::new();
+        let frame = Frame::from(vec![Arc::from(vec![7; 1000]); 3]);
+        let Fixture { sender, sealer, log, batches, now } = &mut f;
+        let extras = Extras { parity: 1, ..Extras::default() };
+        sender.send(*now, 0, &frame, extras, &mut Wire { sealer, log, batches });
+        let _ = f.sent();
+        assert_eq!(f.repair([2]), 2);
+    }
+
+    #[test]
+    fn a_peer_that_takes_flexfec_is_sent_it_after_the_frame() {
+        let mut f = Fixture::new();
+        f.sender.format.fec = Some((3, 49));
+        let frame = Frame::from(vec![Arc::from(vec![7; 1000]); 5]);
+        let Fixture { sender, sealer, log, batches, now } = &mut f;
+        let extras = Extras { parity: 2, ..Extras::default() };
+        sender.send(*now, 0, &frame, extras, &mut Wire { sealer, log, batches });
+        let sent: Vec<_> = std::iter::from_fn(|| batches.pop()).collect();
+        let packets = sent.iter().flat_map(|batch| batch.bytes.chunks(batch.segment));
+        let headers: Vec<_> = packets.map(|packet| Header::parse(packet).unwrap()).collect();
+        let of = |ssrc| headers.iter().filter(move |header| header.ssrc == ssrc);
+        assert_eq!((of(1).count(), of(3).count(), headers.len()), (5, 2, 7));
+        assert!(of(3).all(|header| header.payload_type == 49 && !header.marker));
+        assert_eq!((sender.written(), log.next_number()), (7, 7));
+    }
+
+    #[test]
+    fn what_may_be_lost_is_sent_again_but_for_what_has_just_left() {
+        let mut f = Fixture::new();
+        f.send(5);
+        f.now += RTT;
+        let since = f.now;
+        f.send(3);
+        f.now += RTT;
+        f.send(4);
+        let _ = f.sent();
+        let mut repeat = |since, most, now| {
+            let Fixture { sender, sealer, log, batches, .. } = &mut f;
+            sender.repeat(now, since, most, &mut Wire { sealer, log, batches });
+            f.sent()
+        };
+        let now = since + RTT;
+        assert_eq!(repeat(since, 100, now), 3);
+        assert_eq!(repeat(since, 100, now + REPEAT_PAUSE / 2), 4, "the three have only just gone");
+        assert_eq!(repeat(since, 100, now + REPEAT_PAUSE * 2), 7);
+        assert_eq!(repeat(since - RTT, 6, now + RTT), 6, "the oldest first");
     }
 
     #[test]

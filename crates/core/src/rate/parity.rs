@@ -2,33 +2,58 @@
 
 use std::time::Duration;
 
-/// Loss that parity is sent for, at least and at most, and how much of what an interval shows is learnt.
+/// Loss that parity is sent for, at least and at most, and how much of what an interval shows is learnt: quickly, and for longer, as
+/// a path that loses one packet in a hundred shows nothing of it for a second or two.
 const LEAST_LOSS: f64 = 0.004;
 const MOST_LOSS: f64 = 0.2;
 const LEARNT: f64 = 0.15;
+const KEPT: f64 = 0.02;
+/// What is assumed before anything is known.
+const FIRST_LOSS: f64 = 0.01;
 /// Where a round trip is shorter, repairs are soon enough.
 const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
 const FAILS: f64 = 0.02;
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// FlexFEC makes fewer packets again than Reed-Solomon codes do: by so much more of it for each percent of loss, up to the other.
+const WEAKER: f64 = 0.1;
+const MUCH_WEAKER: f64 = 0.6;
+/// A viewer without parity shows pictures later where packets are lost, so that repairs come in time: by a round trip and what it
+/// takes to notice a loss, and at most by the other. It does so from this loss on, until there is less than the other.
+const NOTICED_IN: Duration = Duration::from_millis(40);
+const MOST_DELAY: Duration = Duration::from_millis(500);
+const SMOOTH_FROM: f64 = 0.006;
+const SMOOTH_UNTIL: f64 = 0.002;
+/// The delay is left as it is until it is wrong by this.
+const DELAY_STEP: Duration = Duration::from_millis(30);
 /// Packets of the largest frame with parity, and of the most parity.
 const MOST_PACKETS: usize = 96;
 const MOST_PARITY: usize = 32;
 
 /// What is known of a path's losses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Losses {
-    /// The share of packets that it loses by itself.
-    lost: f64,
+    /// The share of packets that it loses by itself, lately and for longer.
+    lately: f64,
+    usually: f64,
     /// Parity packets for each packet, lately.
     share: f64,
+    /// How much later than they come pictures should be shown.
+    delay: Duration,
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self { lately: 0.0, usually: FIRST_LOSS, share: 0.0, delay: Duration::ZERO }
+    }
 }
 
 impl Losses {
     /// Takes note of the share of packets that an interval has lost: none by itself if the path was full.
     pub(super) fn learn(&mut self, lost: f64, was_full: bool) {
         let lost = if was_full { 0.0 } else { lost.clamp(0.0, MOST_LOSS) };
-        self.lost += (lost - self.lost) * LEARNT;
+        self.lately += (lost - self.lately) * LEARNT;
+        self.usually += (lost - self.usually) * if was_full { LEARNT } else { KEPT };
     }
 
     /// Takes note of what was sent with a frame.
@@ -38,17 +63,29 @@ impl Losses {
 
     /// The share of packets that the path loses by itself.
     pub(super) fn lost(&self) -> f64 {
-        self.lost
+        self.lately.max(self.usually)
     }
 
     /// Packets of parity and repairs for each packet, lately.
     pub(super) fn share(&self) -> f64 {
-        self.share.max(self.lost)
+        self.share.max(self.lately)
+    }
+
+    /// How much later than they come pictures should be shown by a viewer that takes no parity, so that those that have to be repaired
+    /// do not hold up others.
+    pub(super) fn delay(&mut self, round_trip: Duration) -> Duration {
+        let wanted = (round_trip + NOTICED_IN).min(MOST_DELAY);
+        if self.lost() < SMOOTH_UNTIL {
+            self.delay = Duration::ZERO;
+        } else if self.lost() > SMOOTH_FROM && wanted.abs_diff(self.delay) > DELAY_STEP {
+            self.delay = wanted;
+        }
+        self.delay
     }
 
     /// How many packets of parity go with a frame of so many.
     pub(super) fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
-        if self.lost < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
+        if self.lost() < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
             return 0;
         }
         // A repair holds the picture up for a round trip.
@@ -58,9 +95,15 @@ impl Losses {
         (1..=most).find(|parity| self.fails(packets, *parity) < may_fail).unwrap_or(most)
     }
 
+    /// The same of FlexFEC.
+    pub(super) fn wanted_fec(&self, packets: usize, round_trip: Duration) -> usize {
+        let weaker = (self.lost() * 100.0 * WEAKER).min(MUCH_WEAKER);
+        (self.wanted(packets, round_trip) as f64 * (1.0 + weaker)).round() as usize
+    }
+
     /// The chance that more packets are lost of a frame and its parity than it can do without.
     fn fails(&self, packets: usize, parity: usize) -> f64 {
-        let (all, lost) = ((packets + parity) as f64, self.lost);
+        let (all, lost) = ((packets + parity) as f64, self.lost());
         let mut exactly = (1.0 - lost).powf(all);
         let mut at_most = exactly;
         for count in 1..=parity {
@@ -78,7 +121,7 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(80);
 
     fn losing(lost: f64) -> Losses {
-        Losses { lost, share: 0.0 }
+        Losses { lately: lost, usually: lost, ..Losses::default() }
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use super::Direction;
 
+/// As it is called in `a=rtpmap`.
+const FLEXFEC: &str = "flexfec-03";
+
 /// A video or audio line's RTP part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
@@ -39,6 +42,12 @@ impl Media {
     /// The format of this payload type; not RTX.
     pub fn codec(&self, payload_type: u8) -> Option<&Codec> {
         self.codecs.iter().find(|codec| codec.payload_type == payload_type)
+    }
+
+    /// The first FlexFEC format (draft-ietf-payload-flexible-fec-scheme-03).
+    pub fn flexfec(&self) -> Option<&Codec> {
+        let is_it = |codec: &&Codec| codec.format.name().eq_ignore_ascii_case(FLEXFEC);
+        self.codecs.iter().find(is_it)
     }
 
     /// The identifier of an extension.
@@ -213,6 +222,8 @@ pub struct Source {
     pub ssrc: u32,
     /// SSRC of its retransmissions: `a=ssrc-group:FID` (RFC 5576, 4.2).
     pub rtx: Option<u32>,
+    /// SSRC of its FlexFEC: `a=ssrc-group:FEC-FR` (RFC 5956, 4.3).
+    pub fec: Option<u32>,
     /// Canonical name: sources with the same one share a clock (RFC 3550, 6.5.1). Empty if it is not told.
     pub cname: String,
 }

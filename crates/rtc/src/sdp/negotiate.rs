@@ -40,7 +40,7 @@ pub struct Local {
 /// What we send on a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Its SSRCs; that of retransmissions is left out where the format has none.
+    /// Its SSRCs; those of retransmissions and FlexFEC are left out where the line has none.
     pub source: Source,
     /// Its stream and track, if the other side is to know.
     pub msid: Option<Msid>,
@@ -157,7 +157,7 @@ fn audio_codec(local: &Local) -> Codec {
 ///
 /// `take` is asked for each line that can be taken: a video line with H.264 in constrained baseline and packetization
 /// mode 1, an audio line with Opus, data channels. `None` rejects it, and what is [`Take`]n of it is cut to what the
-/// offer allows. A taken media line has one format, with the offer's payload types, and the offer's numbers for the
+/// offer allows. A taken media line has one format, and FlexFEC if we send and the offer has it, with the offer's payload types, and the offer's numbers for the
 /// extensions that we know.
 ///
 /// # Errors
@@ -179,7 +179,7 @@ fn audio_codec(local: &Local) -> Codec {
 ///     max_message_size: 262_144,
 ///     sctp_init: None,
 /// };
-/// let source = Source { ssrc: 1, rtx: Some(2), cname: "host".into() };
+/// let source = Source { ssrc: 1, rtx: Some(2), fec: None, cname: "host".into() };
 /// let send = Some(Sender { source, msid: None });
 /// let offer = Description::parse(text)?;
 /// let answer = answer(&offer, &local, |_| Some(Take { send: send.clone(), is_receiving: false }))?;
@@ -248,7 +248,7 @@ impl Local {
             has_reduced_rtcp: true,
             ..Media::default()
         };
-        with_sender(media, codec, take.send.clone())
+        with_sender(media, vec![codec], take.send.clone())
     }
 
     fn answered(&self, line: &Line, take: &mut impl FnMut(&Line) -> Option<Take>) -> Option<Body> {
@@ -285,19 +285,22 @@ impl Local {
             has_reduced_rtcp: offered.has_reduced_rtcp,
             ..Media::default()
         };
-        let feedback = codec.feedback.and(self.feedback);
-        with_sender(media, Codec { feedback, ..codec }, send)
+        // What we send may have parity that the other side takes.
+        let fec = offered.flexfec().filter(|_| send.is_some()).cloned();
+        let common = |codec: Codec| Codec { feedback: codec.feedback.and(self.feedback), ..codec };
+        with_sender(media, std::iter::once(codec).chain(fec).map(common).collect(), send)
     }
 }
 
-fn with_sender(media: Media, codec: Codec, send: Option<Sender>) -> Media {
-    let has_rtx = codec.rtx.is_some();
+fn with_sender(media: Media, codecs: Vec<Codec>, send: Option<Sender>) -> Media {
+    let media = Media { codecs, ..media };
+    let (has_rtx, has_fec) =
+        (media.codecs.iter().any(|codec| codec.rtx.is_some()), media.flexfec().is_some());
     let (source, msid) = send.map(|sender| (sender.source, sender.msid)).unzip();
-    let source = source.map(|source| Source { rtx: source.rtx.filter(|_| has_rtx), ..source });
-    Media {
-        codecs: vec![codec],
-        sources: source.into_iter().collect(),
-        msid: msid.flatten(),
-        ..media
-    }
+    let source = source.map(|source| Source {
+        rtx: source.rtx.filter(|_| has_rtx),
+        fec: source.fec.filter(|_| has_fec),
+        ..source
+    });
+    Media { sources: source.into_iter().collect(), msid: msid.flatten(), ..media }
 }

@@ -305,7 +305,8 @@ fn check_shared(media: &[Section<'_>], lines: &[Line]) -> Result<(), ParseError>
                 return conflict("extmap");
             }
         }
-        let own = media.sources.iter().flat_map(|source| [Some(source.ssrc), source.rtx]);
+        let own =
+            media.sources.iter().flat_map(|source| [Some(source.ssrc), source.rtx, source.fec]);
         for ssrc in own.flatten() {
             if !ssrcs.insert(ssrc) {
                 let (line, problem) = (section.line, "is used twice");

@@ -333,33 +333,37 @@ fn h264(draft: &Draft<'_>) -> Result<H264, ParseError> {
     Ok(h264)
 }
 
-/// From `a=ssrc` and `a=ssrc-group:FID` lines, in whichever order they come.
+/// From `a=ssrc` and `a=ssrc-group` lines, in whichever order they come.
 fn sources(section: &Section<'_>) -> Result<Vec<Source>, ParseError> {
-    // SSRCs with their canonical names, and pairs of a stream and its retransmissions.
+    // SSRCs with their canonical names, and pairs of a stream and what repairs it.
     let mut names: Vec<(u32, &str)> = Vec::new();
-    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for attribute in &section.attributes {
         match attribute.name {
             "ssrc" => add_name(&mut names, attribute)?,
             "ssrc-group" => add_pair(&mut pairs, attribute)?,
             _ => {}
         }
-        if names.len() > 2 * MAX_SOURCES || pairs.len() > MAX_SOURCES {
+        if names.len() > 3 * MAX_SOURCES || pairs.len() > 2 * MAX_SOURCES {
             let (line, most) = (attribute.line, MAX_SOURCES);
             return Err(ParseError::TooMany { line, what: "sources", most });
         }
     }
-    for (ssrc, rtx) in &pairs {
-        for ssrc in [ssrc, rtx] {
+    for Pair { of, by, .. } in &pairs {
+        for ssrc in [of, by] {
             if names.iter().all(|(known, _)| known != ssrc) {
                 names.push((*ssrc, ""));
             }
         }
     }
-    let is_repair = |ssrc: u32| pairs.iter().any(|(_, rtx)| *rtx == ssrc);
+    let is_repair = |ssrc: u32| pairs.iter().any(|pair| pair.by == ssrc);
+    let by = |ssrc: u32, kind| {
+        pairs.iter().find(|pair| pair.of == ssrc && pair.kind == kind).map(|pair| pair.by)
+    };
     let sources = names.iter().filter(|(ssrc, _)| !is_repair(*ssrc)).map(|(ssrc, cname)| Source {
         ssrc: *ssrc,
-        rtx: pairs.iter().find(|(repaired, _)| repaired == ssrc).map(|(_, rtx)| *rtx),
+        rtx: by(*ssrc, "FID"),
+        fec: by(*ssrc, "FEC-FR"),
         cname: (*cname).to_owned(),
     });
     let sources: Vec<_> = sources.collect();
@@ -389,21 +393,29 @@ fn add_name<'a>(
     Ok(())
 }
 
-/// `FID <ssrc> <ssrc of its retransmissions>`; groups of other semantics are not used.
-fn add_pair(pairs: &mut Vec<(u32, u32)>, attribute: &Attribute<'_>) -> Result<(), ParseError> {
+/// A stream and what repairs it: its retransmissions (`FID`), or its FlexFEC (`FEC-FR`).
+struct Pair<'a> {
+    kind: &'a str,
+    of: u32,
+    by: u32,
+}
+
+/// `<kind> <ssrc> <ssrc of what repairs it>`; groups of other semantics are not used.
+fn add_pair<'a>(pairs: &mut Vec<Pair<'a>>, attribute: &Attribute<'a>) -> Result<(), ParseError> {
     let wrong = |problem| attribute.wrong("ssrc-group", problem);
     let mut fields = attribute.value.split(' ');
-    if fields.next() != Some("FID") {
-        return Ok(());
-    }
+    let Some(kind @ ("FID" | "FEC-FR")) = fields.next() else { return Ok(()) };
     let ssrcs = (fields.next().and_then(number), fields.next().and_then(number), fields.next());
-    let (Some(ssrc), Some(rtx), None) = ssrcs else {
+    let (Some(of), Some(by), None) = ssrcs else {
         return Err(wrong("pairs other than two numbers of 32 bits"));
     };
-    let is_used = |ssrc: u32| pairs.iter().any(|(a, b)| *a == ssrc || *b == ssrc);
-    if ssrc == rtx || is_used(ssrc) || is_used(rtx) {
+    // A stream may be in a pair of each kind.
+    let is_taken = |pair: &Pair<'_>| {
+        pair.by == of || pair.by == by || pair.of == by || pair.of == of && pair.kind == kind
+    };
+    if of == by || pairs.iter().any(is_taken) {
         return Err(wrong("has an SSRC twice"));
     }
-    pairs.push((ssrc, rtx));
+    pairs.push(Pair { kind, of, by });
     Ok(())
 }

@@ -185,7 +185,10 @@ fn source(f: &mut Formatter<'_>, source: &Source) -> fmt::Result {
     if let Some(rtx) = source.rtx {
         write!(f, "a=ssrc-group:FID {} {rtx}\r\n", source.ssrc)?;
     }
-    for ssrc in [Some(source.ssrc), source.rtx].into_iter().flatten() {
+    if let Some(fec) = source.fec {
+        write!(f, "a=ssrc-group:FEC-FR {} {fec}\r\n", source.ssrc)?;
+    }
+    for ssrc in [Some(source.ssrc), source.rtx, source.fec].into_iter().flatten() {
         write!(f, "a=ssrc:{ssrc} cname:{}\r\n", source.cname)?;
     }
     Ok(())

@@ -46,6 +46,20 @@ impl Transport {
         self.send_feedback(now);
     }
 
+    /// Whether the peer takes FlexFEC on a track.
+    pub fn takes_fec(&self, track: Track) -> bool {
+        self.senders.iter().any(|(of, sender)| *of == track && sender.takes_fec())
+    }
+
+    /// Sends again what was sent of a track since then, at most so many packets, as repairs that nobody has asked for yet. What
+    /// was sent in this moment is left out.
+    pub fn repeat(&mut self, now: Instant, track: Track, since: Instant, most: usize) {
+        self.with_sender(
+            |(of, sender)| *of == track && sender.is_active(),
+            |sender, wire| sender.repeat(now, since, most, wire),
+        );
+    }
+
     /// RTP packets of all tracks sent so far, repairs included.
     pub fn packets_sent(&self) -> u64 {
         self.senders.iter().map(|(_, sender)| sender.written()).sum()

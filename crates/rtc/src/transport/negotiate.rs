@@ -185,10 +185,11 @@ impl Transport {
         let answer = sdp::answer(offer, &self.describe(origin), |line| {
             let index = offer.lines.iter().position(|other| other.mid == line.mid);
             // Of the line's place, so that a track has the same in each description.
-            let ssrc = self.own_ssrc().wrapping_add(2 * index.unwrap_or(0) as u32);
+            let ssrc = self.own_ssrc().wrapping_add(3 * index.unwrap_or(0) as u32);
             let source = Source {
                 ssrc: ssrc.wrapping_add(1),
                 rtx: Some(ssrc.wrapping_add(2)),
+                fec: Some(ssrc.wrapping_add(3)),
                 cname: send::CNAME.into(),
             };
             let msid = Some(Msid { stream: "lllsi".into(), track: format!("track{ssrc}") });
@@ -248,6 +249,8 @@ impl Transport {
         let answered = if self.ice.is_offerer() { codec(theirs) } else { codec(ours) };
         let Some((payload_type, rtx_type)) = answered else { return };
         let rtx = |source: &Source| source.rtx.zip(rtx_type);
+        // Only we answer with it, and only to an offer that has it.
+        let fec_type = ours.flexfec().map(|codec| codec.payload_type);
         let known = |uri| {
             theirs.extension(&uri).and_then(|id| ours.extension(&uri).filter(|own| *own == id))
         };
@@ -257,6 +260,7 @@ impl Transport {
                     ssrc: source.ssrc,
                     payload_type,
                     rtx: rtx(source),
+                    fec: source.fec.zip(fec_type),
                     playout_delay: known(ExtensionUri::PlayoutDelay),
                     transport_cc: known(ExtensionUri::TransportCc),
                 };

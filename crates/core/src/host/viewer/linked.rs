@@ -29,18 +29,39 @@ impl Viewer {
         packets: &Frame,
     ) {
         self.needs_keyframe &= !frame.keyframe;
-        let parity = self.wants_parity(packets.payloads.len()).min(packets.parity());
+        let extras = self.extras(packets);
         if let (false, true, Stage::Linked(link, _)) =
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
             let count = packets.payloads.len();
-            let extras = Extras { prefix: self.hello.frame_info, parity };
             link.send_frame(now, frame.captured_at, info, packets, extras);
             if let Some(estimate) = &mut self.estimate {
+                // Those that report each frame. What is new goes first: only by it the viewer sees that the others are missing.
+                if extras.prefix
+                    && let Some((since, most)) = estimate.unheard(now)
+                {
+                    estimate.repeated(link.repeat(now, since, most));
+                }
                 let bytes = packets.payloads.iter().map(|payload| payload.len() as u32).sum();
-                let size = FrameSize { packets: count as u32, bytes, parity: parity as u32 };
+                let size = FrameSize { packets: count as u32, bytes, parity: extras.parity as u32 };
                 estimate.sent(now, info.number, size, link.packets_sent());
             }
+        }
+    }
+
+    /// What it is sent with a frame.
+    fn extras(&mut self, packets: &Frame) -> Extras {
+        let (count, prefix) = (packets.payloads.len(), self.hello.frame_info);
+        let parity = self.wants_parity(count).min(packets.parity());
+        let takes_fec = matches!(&self.stage, Stage::Linked(link, _) if link.takes_fec());
+        match &mut self.estimate {
+            Some(estimate) if takes_fec => {
+                Extras { prefix, parity: estimate.fec(count), ..Extras::default() }
+            }
+            Some(estimate) if !prefix => {
+                Extras { delay: estimate.playout_delay(), ..Extras::default() }
+            }
+            _ => Extras { prefix, parity, ..Extras::default() },
         }
     }
 

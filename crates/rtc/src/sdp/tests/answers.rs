@@ -49,12 +49,36 @@ fn the_page_gets_video_under_its_own_numbers() {
     let known =
         [(4, ExtensionUri::TransportCc), (5, ExtensionUri::PlayoutDelay), (9, ExtensionUri::Mid)];
     assert_eq!(ids, known);
-    assert_eq!(video.sources, [Source { ssrc: 10, rtx: Some(11), cname: "host".into() }]);
+    assert_eq!(
+        video.sources,
+        [Source { ssrc: 10, rtx: Some(11), fec: None, cname: "host".into() }]
+    );
     let text = answer.to_string();
     for line in ["a=ssrc-group:FID 10 11", "a=ssrc:10 cname:host", "a=msid:screen 0"] {
         assert!(text.contains(&format!("{line}\r\n")), "{text}");
     }
     assert!(!text.contains("sctp-init"));
+}
+
+#[test]
+fn a_line_that_is_sent_has_flexfec_where_the_offer_has_it() {
+    let answer = answered(CHROMIUM_FULL);
+    let video = media(&answer, 0);
+    let names: Vec<_> = video.codecs.iter().map(|codec| codec.format.name()).collect();
+    assert_eq!(names, ["H264", "flexfec-03"]);
+    assert_eq!(video.flexfec().map(|codec| codec.payload_type), Some(49));
+    assert_eq!((video.sources[0].ssrc, video.sources[0].fec), (10, Some(12)));
+    let text = answer.to_string();
+    for line in
+        ["a=ssrc-group:FEC-FR 10 12", "a=ssrc:12 cname:host", "a=fmtp:49 repair-window=10000000"]
+    {
+        assert!(text.contains(&format!("{line}\r\n")), "{text}");
+    }
+    // One that is only received has none.
+    let offer = parse(CHROMIUM_FULL);
+    let receive = |_: &Line| Some(Take { send: None, is_receiving: true });
+    let received = super::answer(&offer, &local(), receive).unwrap();
+    assert!(received.lines.iter().filter_map(Line::media).all(|media| media.flexfec().is_none()));
 }
 
 #[test]
@@ -86,7 +110,7 @@ fn audio_goes_both_ways_where_both_want_it() {
     assert_eq!(audio.direction, Direction::SendRecv);
     assert_eq!(audio.codecs[0].format, Format::Opus(local().opus));
     // Opus is not retransmitted, whatever the sender would like.
-    assert_eq!(audio.sources, [Source { ssrc: 30, rtx: None, cname: "host".into() }]);
+    assert_eq!(audio.sources, [Source { ssrc: 30, rtx: None, fec: None, cname: "host".into() }]);
 }
 
 #[test]

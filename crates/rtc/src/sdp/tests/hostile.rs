@@ -92,7 +92,7 @@ fn assert_sound(text: &str) {
     assert_eq!(check_restart(&offer, &offer), Ok(false));
     let mut ssrc = 0;
     let answer = answer(&offer, &local(), |_| {
-        ssrc += 2;
+        ssrc += 3;
         Some(Take { send: sender(ssrc), is_receiving: true })
     });
     let Ok(answer) = answer else { return };

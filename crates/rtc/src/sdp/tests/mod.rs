@@ -65,14 +65,14 @@ fn local() -> Local {
 }
 
 fn sender(ssrc: u32) -> Option<Sender> {
-    let source = Source { ssrc, rtx: Some(ssrc + 1), cname: "host".into() };
+    let source = Source { ssrc, rtx: Some(ssrc + 1), fec: Some(ssrc + 2), cname: "host".into() };
     Some(Sender { source, msid: Some(Msid { stream: "screen".into(), track: "0".into() }) })
 }
 
 /// What browsers' answers in the fixtures answer: video, data, more video, audio, and audio both ways.
 fn our_offer() -> Description {
     let mut microphone = Want::audio("mic");
-    let source = Source { ssrc: 77, rtx: None, cname: "me".into() };
+    let source = Source { ssrc: 77, rtx: None, fec: None, cname: "me".into() };
     let send = Some(Sender { source, msid: None });
     microphone.kind = WantKind::Audio(Take { send, is_receiving: true });
     let wants =
@@ -107,6 +107,7 @@ fn a_native_offer_is_read_in_full() {
         sources: vec![Source {
             ssrc: 2_322_352_535,
             rtx: Some(1_170_060_730),
+            fec: None,
             cname: "7b5sZEHLrdbNAphMrDxA".into(),
         }],
         msid: Some(Msid {

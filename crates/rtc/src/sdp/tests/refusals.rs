@@ -239,6 +239,12 @@ fn sources_have_their_form_and_a_bound() {
             &format!("a=ssrc-group:FID 1 2\n{}", "a=ssrc-group:FID 2 3"),
             "line 35: a=ssrc-group has an SSRC twice",
         ),
+        (group, &format!("{group}\n{group}"), "line 35: a=ssrc-group has an SSRC twice"),
+        (
+            group,
+            "a=ssrc-group:FID 1 2\na=ssrc-group:FEC-FR 1 2",
+            "line 35: a=ssrc-group has an SSRC twice",
+        ),
         (
             group,
             "a=ssrc-group:FID 1",
@@ -250,7 +256,7 @@ fn sources_have_their_form_and_a_bound() {
             "line 34: a=ssrc-group pairs other than two numbers of 32 bits",
         ),
         (group, &sources(16), "line 8: more than 16 sources"),
-        (group, &sources(31), "line 64: more than 16 sources"),
+        (group, &sources(47), "line 80: more than 16 sources"),
     ]);
     assert!(Description::parse(&edited(NATIVE, group, &sources(15))).is_ok());
     let long = format!("cname:{}", "x".repeat(65));

@@ -1,0 +1,99 @@
+//! Whether a viewer that should be heard is silent: its path may be cut, and what was sent meanwhile lost.
+
+use std::time::{Duration, Instant};
+
+/// While pictures arrive reports are as far apart as this, or closer.
+const REPORTS_APART: Duration = Duration::from_millis(33);
+/// A silence that is longer than usual by this is one, and one that is longer than the other is the end of a path, or of a viewer.
+const LEAST: Duration = Duration::from_millis(15);
+const MOST: Duration = Duration::from_millis(500);
+/// How many times what reports usually are late makes a silence, and how much of what each one shows is learnt.
+const USUALLY_LATE: u32 = 4;
+const LEARNT: f64 = 1.0 / 16.0;
+/// Without pictures reports end: after a rest of this nothing is expected before the next picture has gone round.
+const REST: Duration = Duration::from_millis(90);
+
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    heard_at: Option<Instant>,
+    sent_at: Option<Instant>,
+    /// Before this no report is expected.
+    expected_at: Option<Instant>,
+    /// By how much reports come later than [`REPORTS_APART`] on the mean.
+    late: Duration,
+}
+
+impl Silence {
+    /// A picture was sent over a path of this round trip.
+    pub(super) fn sent(&mut self, now: Instant, round_trip: Duration) {
+        if self.sent_at.is_none_or(|at| now > at + REST) {
+            self.expected_at = Some(now + round_trip);
+        }
+        self.sent_at = Some(now);
+    }
+
+    /// A report came.
+    pub(super) fn heard(&mut self, now: Instant) {
+        let due = self.since().map_or(now, |since| since + REPORTS_APART);
+        let late = now.saturating_duration_since(due);
+        self.late = self.late.mul_f64(1.0 - LEARNT) + late.mul_f64(LEARNT);
+        self.heard_at = Some(now);
+    }
+
+    /// When the last report came, if the next should have come by now, and not long ago.
+    pub(super) fn began(&self, now: Instant) -> Option<Instant> {
+        let patience = REPORTS_APART + LEAST + USUALLY_LATE * self.late;
+        let silent = now.saturating_duration_since(self.since()?);
+        self.heard_at.filter(|_| silent > patience && silent < patience + MOST)
+    }
+
+    /// Nothing is known of a viewer before its first report.
+    fn since(&self) -> Option<Instant> {
+        self.heard_at.map(|at| self.expected_at.map_or(at, |expected| at.max(expected)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test needs some instant to begin at
+mod tests {
+    use super::*;
+
+    const ROUND_TRIP: Duration = Duration::from_millis(80);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn reports_that_stay_away_are_a_silence_and_a_rest_is_none() {
+        let begin = Instant::now();
+        let mut silence = Silence::default();
+        let mut now = begin;
+        for _ in 0..100 {
+            now += ms(33);
+            silence.sent(now, ROUND_TRIP);
+            assert_eq!(silence.began(now), None);
+            silence.heard(now);
+        }
+        assert_eq!(silence.began(now + ms(60)), Some(now));
+        now += Duration::from_secs(5);
+        silence.sent(now, ROUND_TRIP);
+        assert_eq!(silence.began(now + ROUND_TRIP), None, "the first picture after a rest");
+        assert!(silence.began(now + ROUND_TRIP + ms(60)).is_some());
+        assert_eq!(silence.began(now + ROUND_TRIP + 2 * MOST), None, "the path is gone");
+    }
+
+    #[test]
+    fn where_reports_vary_longer_silences_are_usual() {
+        let mut now = Instant::now();
+        let mut silence = Silence::default();
+        for gap in [10, 80, 10, 70].into_iter().cycle().take(100) {
+            silence.sent(now, ROUND_TRIP);
+            now += ms(gap);
+            silence.heard(now);
+        }
+        silence.sent(now, ROUND_TRIP);
+        assert_eq!(silence.began(now + ms(80)), None);
+        assert!(silence.began(now + ms(200)).is_some());
+    }
+}
