@@ -68,7 +68,7 @@ impl Chromium {
             Some((width, height)) => {
                 command.args(["--kiosk", "--window-position=0,0"]);
                 // Without a window manager a pixel is missing at the edges.
-                command.arg(format!("--window-size={},{}", width, height))
+                command.arg(format!("--window-size={},{}", width + 1, height + 1))
             }
             None => command.args(["--window-position=9000,9000", "--window-size=300,200"]),
         };
