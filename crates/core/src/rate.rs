@@ -73,8 +73,11 @@ const LOSS_TARGET: f64 = 0.2;
 const FULL_FOR: Duration = Duration::from_secs(1);
 /// Packets of which a share of missing ones means nothing.
 const FEW: f64 = 20.0;
-/// Over how long rates are measured.
+/// How much faster than the path carries packets may leave.
+const PACE: f64 = 1.25;
+/// Over how long rates are measured, and after how long nothing was, since little was sent.
 const INTERVAL: Duration = Duration::from_millis(250);
+const MOST_INTERVAL: Duration = Duration::from_millis(1000);
 /// What may be under way: as much as the path takes in the shortest round trip and this, and a bit.
 const SLACK: Duration = Duration::from_millis(50);
 /// The longest queue of others.
@@ -101,8 +104,9 @@ pub(crate) struct Limits {
 pub(crate) struct FrameSize {
     /// Its packets.
     pub(crate) packets: u32,
-    /// Bytes of their payloads.
+    /// Bytes of their payloads, and of the first one's.
     pub(crate) bytes: u32,
+    pub(crate) first: u32,
     /// Packets of parity that went with it.
     pub(crate) parity: u32,
 }
@@ -116,6 +120,7 @@ struct Sent {
     packets: u32,
     all: u32,
     bytes: u32,
+    first: u32,
     /// Bytes of all of them.
     takes: u32,
     /// Packets sent on the link until its end, repairs included.
@@ -133,10 +138,20 @@ pub(crate) struct Arrived {
     pub(crate) spread: Duration,
     /// Its packets.
     pub(crate) packets: u32,
-    /// Bytes of their payloads.
+    /// Bytes of their payloads, and of the first one's.
     pub(crate) bytes: u32,
+    pub(crate) first: u32,
     /// Whether all came by themselves.
     pub(crate) is_whole: bool,
+}
+
+/// The packets of a frame after its first, which left together.
+#[derive(Debug, Clone, Copy)]
+struct Train {
+    at: Instant,
+    /// What carried them, bit/s.
+    rate: f64,
+    packets: u32,
 }
 
 /// What is known about one viewer's path.
@@ -166,7 +181,9 @@ pub(crate) struct Estimate {
     /// How far they usually are on the mean.
     mean: Duration,
     judged_at: Instant,
-    trains: VecDeque<(Instant, f64)>,
+    trains: VecDeque<Train>,
+    /// What the path carries, as its last trains have shown.
+    carried: Option<f64>,
     /// Where the present interval began, and what the one before was like.
     interval: (Instant, Report),
     received: f64,
@@ -203,6 +220,7 @@ impl Estimate {
             mean: Duration::ZERO,
             judged_at: now,
             trains: VecDeque::new(),
+            carried: None,
             interval: (now, Report::default()),
             received: 0.0,
             loss: 0.0,
@@ -246,6 +264,11 @@ impl Estimate {
         self.losses.delay(self.shortest_round_trip())
     }
 
+    /// How fast packets of large frames may leave, bit/s: a bit faster than the path carries, which shows if it carries more.
+    pub(crate) fn pace(&self) -> f64 {
+        PACE * self.carried.unwrap_or_default().max(self.bitrate)
+    }
+
     /// Whether the path has shown something of itself.
     pub(crate) fn is_known(&self) -> bool {
         !self.trains.is_empty() || self.cut_at.is_some()
@@ -253,7 +276,7 @@ impl Estimate {
 
     /// A frame was sent; with it so many packets have been sent in all, repairs included.
     pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
-        let FrameSize { packets, bytes, parity } = size;
+        let FrameSize { packets, bytes, first, parity } = size;
         let all = all.saturating_sub(self.repeated);
         self.packets = all;
         self.losses.sent(packets, parity);
@@ -267,7 +290,7 @@ impl Estimate {
         }
         let through = all;
         let all = packets + parity;
-        self.sent.push_back(Sent { number, at: now, packets, all, bytes, takes, through });
+        self.sent.push_back(Sent { number, at: now, packets, all, bytes, first, takes, through });
     }
 
     /// Whether another frame may be sent now: the path still carries what is under way.
@@ -341,6 +364,7 @@ impl Estimate {
                         spread,
                         packets: sent.packets,
                         bytes: sent.bytes,
+                        first: sent.first,
                         is_whole: !arrival.is_repaired,
                     },
                 );
@@ -372,9 +396,18 @@ impl Estimate {
                 continue;
             };
             let bytes = packets.iter().map(|packet| packet.bytes).sum();
-            let (first_us, packets) = (first.as_micros() as i64, frame.all);
-            let is_whole = true;
-            self.arrived(now, &Arrived { sent_at, first_us, spread, packets, bytes, is_whole });
+            self.arrived(
+                now,
+                &Arrived {
+                    sent_at,
+                    first_us: first.as_micros() as i64,
+                    spread,
+                    packets: frame.all,
+                    bytes,
+                    first: frame.first,
+                    is_whole: true,
+                },
+            );
         }
     }
 
@@ -386,6 +419,9 @@ impl Estimate {
             return;
         }
         self.interval = (now, *report);
+        if took > MOST_INTERVAL {
+            return;
+        }
         let bytes = report.bytes.wrapping_sub(first.bytes).cast_signed().max(0);
         self.received = bytes as f64 * 8.0 / took.as_secs_f64();
         let packets = f64::from(report.packets.wrapping_sub(first.packets).cast_signed().max(0));
@@ -420,12 +456,14 @@ impl Estimate {
         self.was_full |= queue > self.usual + STANDING;
         self.queues.push_back(queue);
         if frame.packets >= TRAIN {
-            let share = f64::from(frame.packets - 1) / f64::from(frame.packets);
+            let after_first = f64::from(frame.bytes.saturating_sub(frame.first)) * 8.0;
             let seconds = frame.spread.max(LEAST_SPREAD).as_secs_f64();
             if self.trains.len() == TRAINS {
                 self.trains.pop_front();
             }
-            self.trains.push_back((now, f64::from(frame.bytes) * 8.0 * share / seconds));
+            let (rate, packets) = (after_first / seconds, frame.packets - 1);
+            self.trains.push_back(Train { at: now, rate, packets });
+            self.carried = self.shown(now);
         }
         self.judge(now);
     }
@@ -436,7 +474,8 @@ impl Estimate {
         let enough = |frames: usize| least(frames).filter(|_| self.queues.len() >= frames);
         let (low, quick) = (enough(FRAMES), enough(FEW_FRAMES));
         let is_over = |queue: Option<Duration>, by| queue.is_some_and(|q| q > self.usual + by);
-        let is_congested = is_over(low, STANDING) || is_over(quick, LONG);
+        let stands = is_over(low, STANDING);
+        let is_congested = stands || is_over(quick, LONG);
         if let Some(low) = low.filter(|_| least(LEARNT_FROM) < Some(HARDLY)) {
             let share = (passed.as_secs_f64() / LEARNT_IN.as_secs_f64()).min(1.0);
             let learn = |known: Duration, new: Duration| {
@@ -447,6 +486,9 @@ impl Estimate {
         }
         if is_congested {
             self.note_congestion(now);
+        }
+        // Two frames say too little: the path may have been idle before.
+        if stands {
             self.doubt(now);
         }
         if is_congested && !self.holds_its_own(now) {
@@ -455,6 +497,24 @@ impl Estimate {
             self.grow(now, passed);
         }
         self.bitrate = self.bitrate.clamp(self.limits.min, self.limits.max);
+        if std::env::var("DBG").is_ok() {
+            println!(
+                "DBG {:.3} rate {:.0} carried {:?} shown {:?} q {:?} usual {:?} mean {:?} rtt {:?} recv {:.0} lately {:.0} doubted {} win {} out {}",
+                (now - self.begin).as_secs_f64(),
+                self.bitrate,
+                self.carried,
+                self.shown(now),
+                self.queues.back(),
+                self.usual,
+                self.mean,
+                self.shortest_round_trip(),
+                self.received,
+                self.sent_lately(now),
+                now < self.doubted_until,
+                self.window(now),
+                self.packets - self.seen
+            );
+        }
     }
 
     fn cut_if_due(&mut self, now: Instant, is_congested: bool) {
@@ -486,7 +546,7 @@ impl Estimate {
 
     /// A path that is full though less arrives than it carries is shared with others.
     fn doubt(&mut self, now: Instant) {
-        let newest = self.trains.iter().rev().take(2).map(|(_, rate)| *rate).reduce(f64::min);
+        let newest = self.trains.iter().rev().take(2).map(|train| train.rate).reduce(f64::min);
         let is_shared = newest.is_some_and(|newest| self.received < DOUBTFUL * newest);
         if is_shared && self.is_used(now) {
             self.doubted_until = now + DOUBTED_FOR;
@@ -515,18 +575,25 @@ impl Estimate {
 
     /// What the path carries at most, if the spreads of the last frames agree.
     fn most(&self, now: Instant) -> Option<f64> {
-        let new =
-            || self.trains.iter().filter(|(at, _)| now <= *at + TRAINS_FOR).map(|(_, rate)| *rate);
+        let new = || {
+            self.trains.iter().filter(|train| now <= train.at + TRAINS_FOR).map(|train| train.rate)
+        };
         let (least, most) = (new().reduce(f64::min)?, new().reduce(f64::max)?);
         (new().count() >= TRAINS && least > AGREE * most).then_some(most * SHOWN_SURELY)
     }
 
-    /// What the spreads of the last frames show.
+    /// What the spreads of the last frames show: the median, in which longer trains weigh more, as they are measured better.
     fn shown(&self, now: Instant) -> Option<f64> {
-        let new = self.trains.iter().filter(|(at, _)| now <= *at + TRAINS_FOR);
-        let mut rates: Vec<f64> = new.map(|(_, rate)| *rate).collect();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied()
+        let new = self.trains.iter().filter(|train| now <= train.at + TRAINS_FOR);
+        let mut new: Vec<_> = new.collect();
+        new.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+        let all: u32 = new.iter().map(|train| train.packets).sum();
+        let mut below = 0;
+        let median = new.iter().find(|train| {
+            below += train.packets;
+            2 * below >= all
+        });
+        median.map(|train| train.rate)
     }
 
     /// Whether about as much is sent as may be.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// Segments of one send: the kernel's limit is 64.
 const MAX_SEGMENTS: usize = 60;
 /// Bytes of one send: a UDP datagram's length has 16 bits.
-const MAX_BYTES: usize = 60_000;
+pub(crate) const MAX_BYTES: usize = 60_000;
 
 /// One or more datagrams of one size, of which the last may be smaller.
 #[derive(Debug, Default)]
@@ -18,17 +18,27 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    fn takes(&self, len: usize) -> bool {
+    fn takes(&self, len: usize, most: usize) -> bool {
         !self.is_closed
             && len <= self.segment
             && self.segments < MAX_SEGMENTS
-            && self.bytes.len() + len <= MAX_BYTES
+            && self.bytes.len() + len <= most
     }
 }
 
 /// Gathers datagrams of one route, in the order in which they are to be sent.
-#[derive(Debug, Default)]
-pub(crate) struct Batches(VecDeque<Batch>);
+#[derive(Debug)]
+pub(crate) struct Batches {
+    all: VecDeque<Batch>,
+    /// Bytes of one, unless a single datagram has more.
+    pub(crate) most: usize,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self { all: VecDeque::new(), most: MAX_BYTES }
+    }
+}
 
 impl Batches {
     /// Appends a datagram of `len` bytes, which `write` appends to the buffer, or nothing if it fails. `coming` bytes are
@@ -39,11 +49,12 @@ impl Batches {
         coming: usize,
         write: impl FnOnce(&mut Vec<u8>) -> bool,
     ) {
-        if !self.0.back().is_some_and(|batch| batch.takes(len)) {
-            let bytes = Vec::with_capacity((len + coming).min(MAX_BYTES));
-            self.0.push_back(Batch { bytes, segment: len, ..Batch::default() });
+        let most = self.most.min(MAX_BYTES);
+        if !self.all.back().is_some_and(|batch| batch.takes(len, most)) {
+            let bytes = Vec::with_capacity((len + coming).min(most.max(len)));
+            self.all.push_back(Batch { bytes, segment: len, ..Batch::default() });
         }
-        let batch = self.0.back_mut().expect("one was pushed if there was none");
+        let batch = self.all.back_mut().expect("one was pushed if there was none");
         let start = batch.bytes.len();
         if write(&mut batch.bytes) {
             debug_assert_eq!(batch.bytes.len(), start + len);
@@ -53,12 +64,12 @@ impl Batches {
             batch.bytes.truncate(start);
         }
         if batch.bytes.is_empty() {
-            self.0.pop_back();
+            self.all.pop_back();
         }
     }
 
     pub(crate) fn pop(&mut self) -> Option<Batch> {
-        self.0.pop_front()
+        self.all.pop_front()
     }
 }
 

@@ -24,6 +24,7 @@ mod dtls;
 mod feedback;
 mod flexfec;
 mod ice;
+mod pacer;
 mod parity;
 mod receive;
 mod send;

@@ -364,6 +364,11 @@ impl Link {
         self.drain(now);
     }
 
+    /// See [`Transport::set_pace`].
+    pub(crate) fn set_pace(&mut self, now: Instant, bytes_per_second: f64) {
+        self.transport.set_pace(now, bytes_per_second);
+    }
+
     /// Whether the other side takes the parity of browsers.
     pub(crate) fn takes_fec(&self) -> bool {
         self.outgoing().is_some_and(|track| self.transport.takes_fec(track))

@@ -68,7 +68,7 @@ impl Path {
         self.number += 1;
         self.packets += packets;
         let all = u64::from(self.packets);
-        let size = FrameSize { packets, bytes: packets * PACKET, parity: 0 };
+        let size = FrameSize { packets, bytes: packets * PACKET, first: PACKET, parity: 0 };
         self.estimate.sent(self.now, self.number, size, all);
         let each = Duration::from_secs_f64(f64::from(PACKET) * 8.0 / self.carries);
         let theirs = Duration::from_secs_f64(self.others * 0.033 / self.carries);
@@ -162,7 +162,7 @@ fn little_traffic_does_not_make_a_path_narrow() {
 fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
     let now = Instant::now();
     let mut estimate = Estimate::new(now, LIMITS);
-    estimate.sent(now, 1, FrameSize { packets: 100, bytes: 120_000, parity: 0 }, 100);
+    estimate.sent(now, 1, FrameSize { packets: 100, bytes: 120_000, first: 1200, parity: 0 }, 100);
     assert!(!estimate.has_room(now + 100 * MS));
     assert!(estimate.has_room(now + 1000 * MS));
 }
@@ -195,7 +195,12 @@ fn it_stays_within_its_limits_whatever_is_reported() {
     for i in 0..5000u32 {
         let now = now + i * 7 * MS;
         let odd = i.wrapping_mul(0x9e37_79b9);
-        let size = FrameSize { packets: odd % 50, bytes: odd % 60_000, parity: odd % 7 };
+        let size = FrameSize {
+            packets: odd % 50,
+            bytes: odd % 60_000,
+            first: odd % 1300,
+            parity: odd % 7,
+        };
         estimate.sent(now, i, size, u64::from(i) * 20);
         let arrival = Arrival { first_us: odd, last_us: odd << (i % 20), is_repaired: false };
         let report = Report {

@@ -19,12 +19,15 @@ const FINEST_AT_REST: f64 = 14.0;
 const COARSEST: f64 = 51.0;
 /// How much finer a picture may be than the one before, in steps of the quantiser.
 const REFINEMENT: f64 = 2.0;
-/// Pictures' worth of bits that a keyframe, or a whole new picture, may take.
+/// Pictures' worth of bits that a keyframe, or a whole new picture, may take…
 const BURST: f64 = 4.0;
+/// … and if it comes after a rest, so that it is coded as finely as this: text can be read then.
+const MOST_BURST: f64 = 8.0;
+const READABLE: f64 = 38.0;
 /// The share of a second within which what was overspent is saved.
 const DEBT_SECONDS: f64 = 0.5;
 /// How long a path may be busy with a refinement of more than one step…
-const REFINEMENT_SECONDS: f64 = 0.1;
+const REFINEMENT_SECONDS: f64 = 0.2;
 /// … and of one step. A change that comes meanwhile has to wait so long, and the eye has little
 /// from the last steps: a picture for which they take longer stays a little coarser.
 const LAST_STEP_SECONDS: f64 = 0.25;
@@ -34,7 +37,7 @@ const STEP_SEEN_SECONDS: f64 = 0.6;
 /// The longest wait for a debt to be carried, in seconds: more is a bit rate that no longer holds.
 const LONGEST: f64 = 10.0;
 /// Steps of one refinement, at most.
-const MOST_STEPS: u8 = 6;
+const MOST_STEPS: u8 = 10;
 /// A step of refinement takes about this share of the weight of the picture itself.
 const STEP_SHARE: f64 = 0.1;
 /// Bits × 2^(q/6) a pixel of a keyframe of text, before the first.
@@ -64,9 +67,11 @@ const SOFTEST_GAIN: f64 = 1.8;
 /// After so many soft pictures in a row their weight is known.
 const COMPARED: u8 = 16;
 /// The quantiser with which blocks at rest are sharpened: a coarser one leaves them soft, and a finer one is for later.
-const SHARPENING: f64 = 35.0;
+const SHARPENING: f64 = 32.0;
+/// Where more than this share of a picture is soft, the rest is not worth keeping as it is until all is sharp.
+const MOSTLY_SOFT: f64 = 0.5;
 /// How long a path may be busy with what is sharpened at once.
-const SHARPENING_SECONDS: f64 = 0.1;
+const SHARPENING_SECONDS: f64 = 0.15;
 /// A picture that keeps a path busy for longer, in seconds, is coded once more, coarser…
 const MOST_SECONDS: f64 = 0.3;
 /// … unless it has less than so many bits, and so is one that has more: 1,500 packets are what viewers can take.
@@ -87,6 +92,8 @@ pub(super) struct Plan {
     pub(super) is_softest: bool,
     /// The share of the picture that is soft and is to become sharp.
     pub(super) sharpens: f64,
+    /// Whether that is what it costs: the rest stays as it is.
+    pub(super) is_striped: bool,
 }
 
 impl Plan {
@@ -189,18 +196,22 @@ impl Quality {
                 self.usual = 0.0;
             }
         }
-        let mut sharpens = 0.0;
+        let (mut sharpens, mut is_striped) = (0.0, false);
         let mut wanted = match kind {
             Kind::Again if soft > 0.0 => {
-                sharpens = self.sharpening(SHARPENING, SHARPENING_SECONDS * self.bitrate);
-                SHARPENING
+                // What is sharp already is not to become much finer on the way.
+                is_striped = soft > MOSTLY_SOFT || self.last <= SHARPENING;
+                let finer = (self.last - self.refinement()).max(SHARPENING);
+                let wanted = if is_striped { SHARPENING } else { finer };
+                sharpens = self.sharpening(wanted, SHARPENING_SECONDS * self.bitrate);
+                wanted
             }
             Kind::Again => (self.last - self.refinement()).max(FINEST_AT_REST),
             Kind::Keyframe => self.fresh(self.keyframe, BURST),
             Kind::Next if is_new => {
                 let weight = self.usual_when_sharp().max(self.keyframe * change);
                 // Not all of it, where such pictures follow each other.
-                self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, BURST))
+                self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, MOST_BURST))
             }
             Kind::Next => self.following().max(self.last - REFINEMENT),
         };
@@ -215,13 +226,18 @@ impl Quality {
         }
         let finest = if kind == Kind::Again { FINEST_AT_REST } else { FINEST };
         let quantiser = wanted.round().clamp(finest, COARSEST) as u8;
-        Plan { quantiser, sharp: self.sharp, is_softest: self.is_softest, sharpens }
+        Plan { quantiser, sharp: self.sharp, is_softest: self.is_softest, sharpens, is_striped }
     }
 
-    /// The quantiser for a new picture that weighs so much if it is sharp, and may take so many pictures' bits.
+    /// The quantiser for a new picture that weighs so much if it is sharp, and may take so many pictures' bits if it can be read
+    /// then.
     fn fresh(&mut self, weight: f64, pictures: f64) -> f64 {
-        let sharp = self.affordable(weight, pictures);
-        let soft = self.affordable(weight / KEYFRAME_GAIN, pictures);
+        let few = pictures.min(BURST);
+        let sharp = match self.affordable(weight, few) {
+            coarse if coarse > READABLE => self.affordable(weight, pictures).max(READABLE),
+            fine => fine,
+        };
+        let soft = self.affordable(weight / KEYFRAME_GAIN, few);
         let is_sharp = sharp <= TOO_COARSE;
         self.soften(if is_sharp { 1.0 } else { 0.0 }, soft > COARSEST);
         if is_sharp { sharp } else { soft.max(FINEST_SOFT) }
@@ -342,8 +358,13 @@ impl Quality {
         self.keyframe = self.keyframe.max(weight * plan.keyframe_gain() / change);
         let wanted = self.fresh(self.keyframe, BURST).min(COARSEST);
         let quantiser = wanted.round() as u8;
-        let coarser =
-            Plan { quantiser, sharp: self.sharp, is_softest: self.is_softest, sharpens: 0.0 };
+        let coarser = Plan {
+            quantiser,
+            sharp: self.sharp,
+            is_softest: self.is_softest,
+            sharpens: 0.0,
+            is_striped: false,
+        };
         if !coarser.is_coarser_than(plan) {
             *self = before;
             return None;
@@ -366,7 +387,7 @@ impl Quality {
         self.last = plan.quantiser.into();
         let weight = bits * f64::exp2(self.last / 6.0);
         match kind {
-            Kind::Again if sharpened > 0.0 => {
+            Kind::Again if sharpened > 0.0 && plan.is_striped => {
                 self.keyframe = (self.keyframe + weight / sharpened) / 2.0;
                 self.step = STEP_SHARE * self.keyframe;
                 return;
@@ -385,7 +406,9 @@ impl Quality {
                 self.compare();
             }
         }
-        self.step = STEP_SHARE * if kind == Kind::Keyframe { self.keyframe } else { weight };
+        // What moved was found again, and cost little: to make it finer costs as much as what is new.
+        let whole = self.keyframe * if kind == Kind::Keyframe { 1.0 } else { change / 2.0 };
+        self.step = STEP_SHARE * weight.max(whole);
     }
 
     /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Event, FIRST_RTT, MAX_EVENTS, Packet, Track, Transport};
+use crate::batch::{Batch, MAX_BYTES};
 use crate::rtcp::{self, Packet as Rtcp};
 use crate::rtp::Header;
 use crate::send::{CNAME, Extras, Frame, Wire};
@@ -39,11 +40,44 @@ impl Transport {
         frame: &Frame,
         extras: Extras,
     ) {
+        self.batches.most = self.pacer.most_together();
         self.with_sender(
             |(of, sender)| *of == track && sender.is_active(),
             |sender, wire| sender.send(now, timestamp, frame, extras, wire),
         );
+        self.batches.most = MAX_BYTES;
+        while let Some(batch) = self.batches.pop() {
+            self.pacer.push(batch);
+        }
+        self.release(now);
         self.send_feedback(now);
+    }
+
+    /// How fast frames leave from now on, bytes a second, where they are larger than any path takes at once. Repairs and messages
+    /// do not wait. At first nothing does.
+    pub fn set_pace(&mut self, now: Instant, rate: f64) {
+        self.pacer.set_rate(now, rate);
+    }
+
+    /// Lets what may leave now.
+    pub(super) fn release(&mut self, now: Instant) {
+        while let Some(batch) = self.pacer.pop(now) {
+            self.transmit(batch);
+        }
+    }
+
+    fn transmit(&mut self, batch: Batch) {
+        let Some(route) = self.route else { return };
+        let segment_size = (batch.segment < batch.bytes.len()).then_some(batch.segment);
+        self.transmits.push_back(Transmit { route, contents: batch.bytes, segment_size });
+    }
+
+    /// Sends at once what was written around the pacer.
+    fn send_batches(&mut self, now: Instant) {
+        while let Some(batch) = self.batches.pop() {
+            self.pacer.spend(now, batch.bytes.len());
+            self.transmit(batch);
+        }
     }
 
     /// Whether the peer takes FlexFEC on a track.
@@ -58,6 +92,7 @@ impl Transport {
             |(of, sender)| *of == track && sender.is_active(),
             |sender, wire| sender.repeat(now, since, most, wire),
         );
+        self.send_batches(now);
     }
 
     /// RTP packets of all tracks sent so far, repairs included.
@@ -102,17 +137,9 @@ impl Transport {
     ) {
         let Self { senders, srtp, log, batches, .. } = self;
         let sender = senders.iter_mut().find(|sender| is_it(sender));
-        let (Some((_, sender)), Some((sealer, _)), Some(route)) = (sender, srtp, self.route) else {
-            return;
-        };
-        if self.is_closed {
-            return;
-        }
-        act(sender, &mut Wire { sealer, log, batches });
-        while let Some(batch) = batches.pop() {
-            let segment_size = (batch.segment < batch.bytes.len()).then_some(batch.segment);
-            let contents = batch.bytes;
-            self.transmits.push_back(Transmit { route, contents, segment_size });
+        let (Some((_, sender)), Some((sealer, _))) = (sender, srtp) else { return };
+        if self.route.is_some() && !self.is_closed {
+            act(sender, &mut Wire { sealer, log, batches });
         }
     }
 
@@ -239,6 +266,7 @@ impl Transport {
                     |(_, sender)| sender.ssrc() == ssrc,
                     |sender, wire| sender.repair(now, rtt, nack.sequences(), wire),
                 );
+                self.send_batches(now);
             }
             Rtcp::Pli { media_ssrc, .. } => self.keyframe_requested(*media_ssrc),
             Rtcp::Fir(fir) => {

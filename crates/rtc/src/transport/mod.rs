@@ -18,6 +18,7 @@ use crate::channels::{self, Channel, Channels};
 use crate::dtls::{Dtls, DtlsEvent};
 use crate::feedback::{PacketResult, TransportLog};
 use crate::ice::{Ice, IceEvent, is_stun};
+use crate::pacer::Pacer;
 use crate::receive::Receiver;
 use crate::sdp::{Credentials, Description};
 use crate::send::Sender;
@@ -171,6 +172,7 @@ pub struct Transport {
     takes_media: bool,
     log: TransportLog,
     batches: Batches,
+    pacer: Pacer,
     local: Option<Description>,
     remote: Option<Description>,
     /// An offer of ours that is not answered yet.
@@ -268,6 +270,7 @@ impl Transport {
             self.channels.handle_timeout(now);
         }
         self.send_feedback(now);
+        self.release(now);
         self.drive(now);
     }
 
@@ -292,7 +295,7 @@ impl Transport {
                 *self.parts_due.insert(due)
             }
         };
-        [parts, self.media_timeout()].into_iter().flatten().min()
+        [parts, self.media_timeout(), self.pacer.due()].into_iter().flatten().min()
     }
 
     /// The next datagrams to send.

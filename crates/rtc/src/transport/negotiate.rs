@@ -10,6 +10,7 @@ use crate::channels::{self, Channels};
 use crate::dtls::Dtls;
 use crate::feedback::TransportLog;
 use crate::ice::Ice;
+use crate::pacer::Pacer;
 use crate::receive::{self, Receiver};
 use crate::sdp::{
     self, AnswerError, Credentials, Description, ExtensionUri, Feedback, Local, MismatchError,
@@ -126,6 +127,7 @@ impl Transport {
             takes_media: false,
             log: TransportLog::default(),
             batches: Batches::default(),
+            pacer: Pacer::default(),
             local: None,
             remote: None,
             pending: None,

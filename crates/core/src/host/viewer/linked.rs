@@ -34,6 +34,9 @@ impl Viewer {
             (self.needs_keyframe, self.wants_pictures, &mut self.stage)
         {
             let count = packets.payloads.len();
+            if let Some(estimate) = &self.estimate {
+                link.set_pace(now, estimate.pace() / 8.0);
+            }
             link.send_frame(now, frame.captured_at, info, packets, extras);
             if let Some(estimate) = &mut self.estimate {
                 // Those that report each frame. What is new goes first: only by it the viewer sees that the others are missing.
@@ -42,8 +45,13 @@ impl Viewer {
                 {
                     estimate.repeated(link.repeat(now, since, most));
                 }
-                let bytes = packets.payloads.iter().map(|payload| payload.len() as u32).sum();
-                let size = FrameSize { packets: count as u32, bytes, parity: extras.parity as u32 };
+                let lengths = || packets.payloads.iter().map(|payload| payload.len() as u32);
+                let size = FrameSize {
+                    packets: count as u32,
+                    bytes: lengths().sum(),
+                    first: lengths().next().unwrap_or_default(),
+                    parity: extras.parity as u32,
+                };
                 estimate.sent(now, info.number, size, link.packets_sent());
             }
         }
