@@ -183,7 +183,7 @@ fuzz_target!(|bytes: &[u8]| {
                     VIDEO,
                     index as u32,
                     &frame,
-                    lllsi_rtc::Extras { prefix: false, parity: 2 },
+                    lllsi_rtc::Extras { parity: 2, ..lllsi_rtc::Extras::default() },
                 );
                 end.send(now, choices.one(2).into(), true, choices.bytes());
             }

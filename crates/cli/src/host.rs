@@ -393,6 +393,7 @@ pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
         "fps": rounded(fps),
         "encodes": stats.encodes,
         "bitrate_bps": (stats.sent_bytes as f64 * 8.0 / seconds).round(),
+        "redundancy_bps": (stats.redundant_bytes as f64 * 8.0 / seconds).round(),
         "stages_ms": stages(&stats.stages),
         "turned_away": turned_away(&stats.turned_away).into_iter().map(|(name, _, count)| (name, count)).collect::<BTreeMap<_, _>>(),
     }));

@@ -38,6 +38,8 @@ mod connect;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 #[cfg(target_os = "linux")]
+pub mod download;
+#[cfg(target_os = "linux")]
 mod effort;
 pub mod meddler;
 #[cfg(target_os = "linux")]
@@ -60,6 +62,8 @@ pub use allocations::{Allocations, Counting};
 pub use chromium::{Chromium, Tab};
 #[cfg(target_os = "linux")]
 pub use desktop::{Desktop, Key, Place};
+#[cfg(target_os = "linux")]
+pub use download::Download;
 #[cfg(target_os = "linux")]
 pub use effort::thread_time;
 pub use meddler::Meddler;

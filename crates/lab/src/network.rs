@@ -22,6 +22,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 const LOOK_UP: Duration = Duration::from_millis(100);
 /// The most bytes of a packet.
 const MTU: usize = 1500;
+/// Where an IPv4 header tells what follows it, and TCP's number (RFC 791).
+const PROTOCOL: usize = 9;
+const TCP: u8 = 6;
 /// `TUNSETIFF` of linux/if_tun.h.
 const SET_INTERFACE: u32 = 0x4004_54ca;
 /// `IFF_TUN | IFF_NO_PI`: IP packets without anything before them.
@@ -55,6 +58,7 @@ pub struct Network {
     name: String,
     stop: Arc<AtomicBool>,
     carried: Arc<[AtomicU64; 2]>,
+    arrived: Arc<[AtomicU64; 2]>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,7 +89,8 @@ impl Network {
             }
             end
         });
-        let (stop, carried) = (Arc::<AtomicBool>::default(), Arc::<[AtomicU64; 2]>::default());
+        let stop = Arc::<AtomicBool>::default();
+        let [carried, arrived] = [(); 2].map(|()| Arc::<[AtomicU64; 2]>::default());
         let now = Instant::now();
         let mut forwarder = Forwarder {
             ends,
@@ -94,10 +99,11 @@ impl Network {
             waiting: BinaryHeap::new(),
             number: 0,
             carried: Arc::clone(&carried),
+            arrived: Arc::clone(&arrived),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || forwarder.run(&stopped));
-        Self { name, stop, carried, thread: Some(thread) }
+        Self { name, stop, carried, arrived, thread: Some(thread) }
     }
 
     /// A program on one of the machines.
@@ -114,14 +120,29 @@ impl Network {
     ///
     /// If nobody listens there.
     pub fn connect(&self, side: Side, port: u16) -> std::io::Result<TcpStream> {
-        let space = format!("/run/netns/{}", space(&self.name, side));
-        // A socket stays in the namespace of the thread that made it.
-        let connecting = std::thread::spawn(move || {
-            let space = File::open(space)?;
-            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        });
+        let connecting = self.spawn(side, move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)));
         connecting.join().unwrap_or_else(|_| Err(ErrorKind::Other.into()))
+    }
+
+    /// A thread on one of the machines: its sockets stay there.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        side: Side,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let space = format!("/run/netns/{}", space(&self.name, side));
+        std::thread::spawn(move || {
+            let space = File::open(space).expect("the machine is there");
+            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("a thread may move");
+            work()
+        })
+    }
+
+    /// Bytes that have arrived at the far end: over TCP, and otherwise.
+    #[must_use]
+    pub fn arrived(&self) -> [u64; 2] {
+        [0, 1].map(|kind| self.arrived[kind].load(Ordering::Relaxed))
     }
 
     /// Bytes that have entered the line from this side, whether they arrived or not.
@@ -180,6 +201,8 @@ struct Forwarder {
     waiting: BinaryHeap<Waiting>,
     number: u64,
     carried: Arc<[AtomicU64; 2]>,
+    /// From the near end: TCP, and what else there is.
+    arrived: Arc<[AtomicU64; 2]>,
 }
 
 impl Forwarder {
@@ -222,6 +245,10 @@ impl Forwarder {
         let now = Instant::now();
         while self.waiting.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
             if let Some(Reverse((_, _, from, packet))) = self.waiting.pop() {
+                if from == 0 {
+                    let kind = usize::from(packet.get(PROTOCOL) != Some(&TCP));
+                    self.arrived[kind].fetch_add(packet.len() as u64, Ordering::Relaxed);
+                }
                 // A machine that takes no more loses it.
                 let _ = self.ends[1 - from].write(&packet);
             }

@@ -124,6 +124,8 @@ pub struct HostStats {
     pub bytes: u64,
     /// Bytes sent to all viewers, headers, parity and repairs included.
     pub sent_bytes: u64,
+    /// Those of them that are parity and repairs, without headers of IP and UDP.
+    pub redundant_bytes: u64,
     /// Median time by stage.
     pub stages: Summary,
     /// All viewers and waiting clients.
@@ -180,7 +182,8 @@ pub struct Host {
     mailbox: Mailbox<HostEvent, ()>,
     invited: Mutex<(Invite, Option<Room>)>,
     /// When figures were taken for the last time, and what had been sent by then.
-    last_stats: Mutex<(Instant, u64)>,
+    /// When figures were last taken, and bytes sent by then: all, and redundant ones.
+    last_stats: Mutex<(Instant, [u64; 2])>,
 }
 
 impl HostBuilder {
@@ -331,7 +334,7 @@ impl HostBuilder {
             }
             None => (None, None),
         };
-        let last_stats = Mutex::new((Instant::now(), 0));
+        let last_stats = Mutex::new((Instant::now(), [0; 2]));
         let invited = Mutex::new((invite, room));
         Ok(Host { _pipeline, _pictures, hub, peer, desk, mailbox, invited, last_stats })
     }
@@ -484,8 +487,10 @@ impl Host {
         let now = Instant::now();
         let mut last = self.last_stats.lock().unwrap_or_else(PoisonError::into_inner);
         let figures = self.desk.take_figures();
-        let machine::Status { viewers, counters, sent_bytes, streams } = self.peer.status();
-        let (at, sent) = std::mem::replace(&mut *last, (now, sent_bytes));
+        let machine::Status { viewers, counters, sent_bytes, redundant_bytes, streams } =
+            self.peer.status();
+        let (at, [sent, redundant]) =
+            std::mem::replace(&mut *last, (now, [sent_bytes, redundant_bytes]));
         let interval = now - at;
         HostStats {
             interval,
@@ -493,6 +498,7 @@ impl Host {
             frames: figures.frames.into_iter().max().unwrap_or_default(),
             bytes: figures.bytes,
             sent_bytes: sent_bytes.saturating_sub(sent),
+            redundant_bytes: redundant_bytes.saturating_sub(redundant),
             stages: figures.summary,
             viewers,
             turned_away: counters,

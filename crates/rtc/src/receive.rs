@@ -173,7 +173,7 @@ impl Receiver {
         opener: &Opener,
     ) -> Option<Received> {
         if header.ssrc != self.format.ssrc {
-            return self.open_repair(packet, header, opener);
+            return self.open_repair(now, packet, header, opener);
         }
         let newest = self.media.unwrapper.highest();
         let (index, len) = self.media.open(packet, header, opener)?;
@@ -186,6 +186,7 @@ impl Receiver {
     /// A repair carries the original's number before its payload (RFC 4588, 4).
     fn open_repair(
         &mut self,
+        now: Instant,
         packet: &mut [u8],
         header: &Header,
         opener: &Opener,
@@ -194,8 +195,18 @@ impl Receiver {
         let payload = payload_range(header, packet.get(..len)?)?;
         let original = packet.get(payload.clone())?.first_chunk().copied()?;
         let index = self.media.unwrapper.guess(u16::from_be_bytes(original));
-        // Only what is missing: what came late after all would be there twice.
-        self.missing.remove(&index)?;
+        // Only what is missing: what came late after all would be there twice. The end of the last frame is known to be missing by
+        // its repair alone.
+        if self.missing.remove(&index).is_none() {
+            let newest = self.media.unwrapper.highest();
+            let is_old = newest.is_none_or(|newest| newest >= index);
+            if is_old || !self.media.replay.check(index) {
+                return None;
+            }
+            self.media.replay.accept(index);
+            self.media.unwrapper.accept(index);
+            self.note(now, newest, index);
+        }
         let Header { marker, timestamp, .. } = *header;
         let payload = payload.start + 2..payload.end;
         Some(Received { index, marker, timestamp, is_repair: true, payload })
@@ -395,7 +406,7 @@ mod tests {
         let mut f = Fixture::new();
         f.media(1);
         f.media(3);
-        let repairs: Vec<_> = [(1, 2_u16), (2, 2), (3, 3), (4, 9)]
+        let repairs: Vec<_> = [(1, 2_u16), (2, 2), (3, 3)]
             .into_iter()
             .map(|(index, original)| {
                 let payload = [&original.to_be_bytes()[..], b"again"].concat();
@@ -408,6 +419,19 @@ mod tests {
         assert!(repairs[1..].iter().all(Option::is_none));
         f.now += REORDERING;
         assert!(f.asked().is_empty());
+    }
+
+    #[test]
+    fn a_repair_of_what_nothing_followed_shows_what_is_missing() {
+        let mut f = Fixture::new();
+        f.media(1);
+        let last = f.packet(2, 103, 1, &[&4_u16.to_be_bytes()[..], b"end"].concat());
+        assert_eq!(f.open(last).map(|received| received.index), Some(4));
+        let again = f.packet(2, 103, 2, &[&4_u16.to_be_bytes()[..], b"end"].concat());
+        assert_eq!(f.open(again), None);
+        assert_eq!(f.media(4), None);
+        f.now += REORDERING;
+        assert_eq!(f.asked(), [2, 3]);
     }
 
     #[test]

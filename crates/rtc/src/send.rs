@@ -79,6 +79,10 @@ const REPAIR_SHARE: f64 = 0.5;
 /// Bytes of repairs that may be saved up, and that there are at the beginning.
 const MAX_REPAIR_BUDGET: f64 = 256.0 * 1024.0;
 const FIRST_REPAIR_BUDGET: f64 = 64.0 * 1024.0;
+/// If no frame follows the last one for so long its last packet is sent again, so many times and each time after twice as long: a
+/// receiver sees what it misses by what comes after it.
+const TAIL_AFTER: Duration = Duration::from_millis(50);
+const TAILS: u32 = 3;
 /// What may be lost is not sent again twice within this.
 const REPEAT_PAUSE: Duration = Duration::from_millis(25);
 /// Numbers that one NACK may name; those after them are ignored. A peer asks for the rest again.
@@ -148,6 +152,10 @@ pub(crate) struct Sender {
     repair_budget: f64,
     packets: u32,
     octets: u32,
+    /// Bytes of repairs and parity.
+    redundant: u64,
+    /// When the last packet is sent again, and how often it was.
+    tail: Option<(Instant, u32)>,
     report_at: Option<Instant>,
     reported: u32,
 }
@@ -166,6 +174,8 @@ impl Sender {
             repair_budget: FIRST_REPAIR_BUDGET,
             packets: 0,
             octets: 0,
+            redundant: 0,
+            tail: None,
             report_at: None,
             reported: 0,
         }
@@ -186,6 +196,11 @@ impl Sender {
 
     pub(crate) fn ssrc(&self) -> u32 {
         self.format.ssrc
+    }
+
+    /// Bytes of repairs and parity since this was last asked.
+    pub(crate) fn take_redundant(&mut self) -> u64 {
+        std::mem::take(&mut self.redundant)
     }
 
     /// Packets sent so far, repairs and parity included.
@@ -245,6 +260,7 @@ impl Sender {
             repaired: Vec::new(),
         });
         self.report_at.get_or_insert(now);
+        self.tail = Some((now + TAIL_AFTER, 0));
     }
 
     fn send_fec(
@@ -259,7 +275,8 @@ impl Sender {
         for (head, rest) in fec.payloads(self.format.ssrc, first as u16) {
             let sequence = self.next_fec as u16;
             let header = Header { payload_type, sequence, timestamp, ssrc, ..Header::default() };
-            self.write(now, header, self.next_fec, &Lead::Bytes(&[&head]), rest, 0, None, wire);
+            let lead = Lead::Bytes(&[&head]);
+            self.redundant += self.write(now, header, self.next_fec, &lead, rest, 0, None, wire);
             self.next_fec += 1;
         }
     }
@@ -285,12 +302,13 @@ impl Sender {
             let head = parity::head(first, frame.payloads.len(), frame.parity.len(), which);
             let coming = (count.min(frame.parity.len()) - which - 1) * (shard.len() + 64);
             let lead = Lead::Bytes(&[&head]);
-            self.write(now, header, self.next_rtx, &lead, shard, coming, None, wire);
+            let number = self.next_rtx;
+            self.redundant += self.write(now, header, number, &lead, shard, coming, None, wire);
             self.next_rtx += 1;
         }
     }
 
-    /// Writes one packet, of which parity is made if it is one that is covered. All packets of a track have headers of one length: the kernel cuts batches apart by size.
+    /// Writes one packet, of which parity is made if it is one that is covered, and returns its bytes. All packets of a track have headers of one length: the kernel cuts batches apart by size.
     #[allow(clippy::too_many_arguments)] // parts of one packet
     fn write(
         &self,
@@ -302,7 +320,7 @@ impl Sender {
         coming: usize,
         covered: Option<(&mut Parity, usize)>,
         wire: &mut Wire<'_>,
-    ) {
+    ) -> u64 {
         let Wire { sealer, log, batches } = wire;
         let delay = self.format.playout_delay.map(|id| (id, self.delay));
         let number = self.format.transport_cc.map(|id| (id, log.next_number().to_be_bytes()));
@@ -344,6 +362,28 @@ impl Sender {
         });
         if number.is_some() {
             log.sent(now, len);
+        }
+        len as u64
+    }
+
+    /// When [`Self::send_tail`] is due.
+    pub(crate) fn tail_due(&self) -> Option<Instant> {
+        self.tail.map(|(at, _)| at)
+    }
+
+    /// Sends the last packet again, if that is due, or later if some of its frame has not left yet.
+    pub(crate) fn send_tail(&mut self, now: Instant, has_left: bool, wire: &mut Wire<'_>) {
+        let Some((_, times)) = self.tail.filter(|(at, _)| now >= *at) else { return };
+        if !has_left {
+            self.tail = Some((now + TAIL_AFTER, times));
+            return;
+        }
+        self.tail = (times + 1 < TAILS).then(|| (now + TAIL_AFTER * (2 << times), times + 1));
+        self.forget(now);
+        if let Some(at) = self.history.len().checked_sub(1)
+            && let Some(offset) = self.history[at].frame.payloads.len().checked_sub(1)
+        {
+            self.resend(now, REPEAT_PAUSE, at, offset, wire);
         }
     }
 
@@ -422,7 +462,8 @@ impl Sender {
             let sequence = self.next_rtx as u16;
             let header =
                 Header { marker, payload_type, sequence, timestamp, ssrc, ..Header::default() };
-            self.write(now, header, self.next_rtx, &lead, &payload, 0, None, wire);
+            let number = self.next_rtx;
+            self.redundant += self.write(now, header, number, &lead, &payload, 0, None, wire);
             self.next_rtx += 1;
             self.repair_budget -= payload.len() as f64;
         }
@@ -573,6 +614,33 @@ mod tests {
         assert_eq!((of(1).count(), of(3).count(), headers.len()), (5, 2, 7));
         assert!(of(3).all(|header| header.payload_type == 49 && !header.marker));
         assert_eq!((sender.written(), log.next_number()), (7, 7));
+    }
+
+    #[test]
+    fn the_end_of_the_last_frame_is_sent_again_some_times() {
+        let mut f = Fixture::new();
+        f.send(5);
+        let mut sent = Vec::new();
+        while let Some(due) = f.sender.tail_due() {
+            sent.push(due - f.now);
+            let Fixture { sender, sealer, log, batches, .. } = &mut f;
+            sender.send_tail(
+                due - Duration::from_nanos(1),
+                true,
+                &mut Wire { sealer, log, batches },
+            );
+            assert_eq!(f.sent(), 0);
+            let Fixture { sender, sealer, log, batches, .. } = &mut f;
+            sender.send_tail(due, true, &mut Wire { sealer, log, batches });
+            assert_eq!(f.sent(), 1);
+        }
+        assert_eq!(sent, [1, 3, 7].map(|times| TAIL_AFTER * times));
+        f.send(5);
+        f.now += TAIL_AFTER;
+        let Fixture { sender, sealer, log, batches, now } = &mut f;
+        sender.send_tail(*now, false, &mut Wire { sealer, log, batches });
+        assert_eq!(f.sent(), 0);
+        assert!(f.sender.tail_due() > Some(f.now), "once the frame has left");
     }
 
     #[test]

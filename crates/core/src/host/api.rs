@@ -75,6 +75,8 @@ pub struct Status {
     pub counters: Counters,
     /// Bytes sent to all viewers so far, headers of IP and UDP included.
     pub sent_bytes: u64,
+    /// Those of them that are parity and repairs, without headers of IP and UDP.
+    pub redundant_bytes: u64,
     /// Its streams, and those that it subscribes to.
     pub streams: streams::Status,
 }

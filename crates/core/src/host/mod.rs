@@ -122,6 +122,7 @@ pub struct Host {
     sending: Option<Sending>,
     counters: Counters,
     sent_bytes: u64,
+    redundant_bytes: u64,
     /// When the next refusal may be told.
     tell_refusal_at: Instant,
     epoch: Instant,
@@ -168,6 +169,7 @@ impl Host {
             sending: None,
             counters: Counters::default(),
             sent_bytes: 0,
+            redundant_bytes: 0,
             tell_refusal_at: now,
             epoch: now,
             closed: false,
@@ -440,6 +442,7 @@ impl Host {
                 self.counters.withheld_checks += 1;
             }
         }
+        self.redundant_bytes += viewer.take_redundant();
         self.counters.garbled += std::mem::take(&mut viewer.garbled);
         self.counters.hasty += std::mem::take(&mut viewer.hasty);
         while let Some(blob) = viewer.poll_blob() {
@@ -582,7 +585,13 @@ impl Machine for Host {
         let viewers: Vec<_> = viewers.map(|(id, v)| v.status(*id, self.layers.of(*id))).collect();
         let mut counters = self.counters;
         viewers.iter().for_each(|viewer| counters.ignored += viewer.ignored);
-        Status { viewers, counters, sent_bytes: self.sent_bytes, streams: self.streams.status() }
+        Status {
+            viewers,
+            counters,
+            sent_bytes: self.sent_bytes,
+            redundant_bytes: self.redundant_bytes,
+            streams: self.streams.status(),
+        }
     }
 
     fn is_closed(&self) -> bool {

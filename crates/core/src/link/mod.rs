@@ -364,6 +364,11 @@ impl Link {
         self.drain(now);
     }
 
+    /// See [`Transport::take_redundant`].
+    pub(crate) fn take_redundant(&mut self) -> u64 {
+        self.transport.take_redundant()
+    }
+
     /// See [`Transport::set_pace`].
     pub(crate) fn set_pace(&mut self, now: Instant, bytes_per_second: f64) {
         self.transport.set_pace(now, bytes_per_second);

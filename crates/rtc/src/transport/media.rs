@@ -53,6 +53,11 @@ impl Transport {
         self.send_feedback(now);
     }
 
+    /// Bytes of repairs and parity that were sent since this was last asked, without headers of IP and UDP.
+    pub fn take_redundant(&mut self) -> u64 {
+        self.senders.iter_mut().map(|(_, sender)| sender.take_redundant()).sum()
+    }
+
     /// How fast frames leave from now on, bytes a second, where they are larger than any path takes at once. Repairs and messages
     /// do not wait. At first nothing does.
     pub fn set_pace(&mut self, now: Instant, rate: f64) {
@@ -144,7 +149,8 @@ impl Transport {
     }
 
     pub(super) fn media_timeout(&self) -> Option<Instant> {
-        let reports = self.senders.iter().filter_map(|(_, sender)| sender.report_due());
+        let senders = self.senders.iter().map(|(_, sender)| sender);
+        let reports = senders.flat_map(|sender| [sender.report_due(), sender.tail_due()]).flatten();
         let missing = self.receivers.iter().filter_map(|(_, receiver)| receiver.timeout());
         reports.chain(missing).min()
     }
@@ -167,6 +173,15 @@ impl Transport {
             packets.push(packet);
         }
         packets.into_iter().for_each(|packet| self.send_rtcp(packet));
+        let has_left = self.pacer.due().is_none();
+        let tracks: Vec<_> = self.senders.iter().map(|(track, _)| *track).collect();
+        for track in tracks {
+            let act = |sender: &mut send::Sender, wire: &mut Wire<'_>| {
+                sender.send_tail(now, has_left, wire);
+            };
+            self.with_sender(|(of, sender)| *of == track && sender.is_active(), act);
+        }
+        self.send_batches(now);
     }
 
     fn round_trip(&self) -> Duration {

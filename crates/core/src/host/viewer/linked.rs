@@ -73,6 +73,14 @@ impl Viewer {
         }
     }
 
+    /// Bytes of repairs and parity that were sent to it since this was last asked.
+    pub(in crate::host) fn take_redundant(&mut self) -> u64 {
+        match &mut self.stage {
+            Stage::Linked(link, _) => link.take_redundant(),
+            _ => 0,
+        }
+    }
+
     /// Whether its path carries as much as may be under way: another frame would only wait there.
     pub(in crate::host) fn is_full(&mut self, now: Instant) -> bool {
         // One that says nothing does not hold up others for long.

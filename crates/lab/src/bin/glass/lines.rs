@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_lab::clock_code::{between, now_micros};
 use lllsi_lab::screen::{grab, psnr};
-use lllsi_lab::{CODE_AT, Network, Painter, Probe, Sample, Side, XServer};
+use lllsi_lab::{CODE_AT, Download, Network, Painter, Probe, Sample, Side, XServer};
 use lllsi_sim::{Cut, Line};
 use serde_json::{Value, json};
 
@@ -21,8 +21,9 @@ const FROZEN: Duration = Duration::from_millis(200);
 /// What was sent is looked at this often; so many are a second.
 const STEP: Duration = Duration::from_millis(200);
 const STEPS: usize = 5;
-/// How long a line is watched.
+/// How long a line is watched: alone, and beside a download.
 const TIME: Duration = Duration::from_secs(20);
+const TIME_BESIDE: Duration = Duration::from_secs(60);
 /// How sharp text at rest has to become, and a turned page: first readable, then sharp. In decibels.
 const AT_REST: [f64; 1] = [38.0];
 const TURNED: [f64; 2] = [30.0, 40.0];
@@ -40,6 +41,7 @@ const CHANGE: Duration = Duration::from_secs(1);
 pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
     let ms = Duration::from_millis;
     let usual = Line { delay: ms(40), ..Line::default() };
+    let near = Line { delay: ms(20), ..Line::default() };
     let both = |line: Line| (line.clone(), line);
     let narrow = |rate, queue| (Line::of_rate(rate, queue, ms(40)), usual.clone());
     Some(match name {
@@ -58,10 +60,9 @@ pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
             (Line { rates, queue: 100_000, ..usual.clone() }, usual)
         }
         "8M" => narrow(8e6, 100_000),
-        "4M" => {
-            let near = Line { delay: ms(20), ..Line::default() };
-            (Line::of_rate(4e6, 56_000, ms(20)), near)
-        }
+        "4M" => (Line::of_rate(4e6, 56_000, ms(20)), near),
+        "8M50ms" => (Line::of_rate(8e6, 50_000, ms(20)), near),
+        "8M200ms" => (Line::of_rate(8e6, 200_000, ms(20)), near),
         "3M" => narrow(3e6, 56_000),
         "2M" => narrow(2e6, 56_000),
         "1M" => narrow(1e6, 56_000),
@@ -71,9 +72,9 @@ pub(crate) fn named(name: &str) -> Option<(Line, Line)> {
 }
 
 /// All of [`named`].
-pub(crate) const NAMES: [&str; 14] = [
-    "clean", "loss1", "loss5", "loss10", "cuts", "jitter", "far", "dip", "8M", "4M", "3M", "2M",
-    "1M", "300k",
+pub(crate) const NAMES: [&str; 16] = [
+    "clean", "loss1", "loss5", "loss10", "cuts", "jitter", "far", "dip", "8M", "8M50ms", "8M200ms",
+    "4M", "3M", "2M", "1M", "300k",
 ];
 
 /// What brings pictures from one screen to the other.
@@ -114,6 +115,8 @@ pub(crate) struct Seen {
     mbps: f64,
     /// In the worst second.
     most_mbps: f64,
+    /// What arrived of it, and of a download beside it.
+    shares: Option<[f64; 2]>,
     /// After the motion stopped, and after another page was turned to: how long until the viewer showed it so well as
     /// [`AT_REST`] and [`TURNED`] want.
     rest: Vec<Option<Duration>>,
@@ -157,7 +160,8 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
     let (source, target) = (XServer::start(size, 24), XServer::start(size, 24));
     let scroll = || Painter::start(source.display(), options.scene);
     let (network, begin_us) = (Arc::new(Network::start(up, down)), now_micros());
-    let limit = WARM_UP + TIME + PATIENCE + Duration::from_secs(60);
+    let time = if options.beside { TIME_BESIDE } else { TIME };
+    let limit = WARM_UP + time + PATIENCE + Duration::from_secs(60);
     let (mut running, painter) = match system {
         System::Program => {
             let painter = scroll();
@@ -189,10 +193,14 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
     // A browser had begun before.
     let is_known = !samples.is_empty() && system == System::Program;
     let (first, is_blind) = (is_known.then(|| began.elapsed()), samples.is_empty());
+    let download = options.beside.then(|| Download::start(&network));
     sleep(WARM_UP);
     let _ = probe.take();
-    let sent = watch(&network);
+    let arrived = network.arrived();
+    let sent = watch(&network, time);
     let samples = probe.take();
+    let arrived = [0, 1].map(|kind| network.arrived()[kind] - arrived[kind]);
+    let shares = download.map(|_| arrived.map(|bytes| bytes as f64 * 8e-6 / time.as_secs_f64()));
     assert_running();
     drop(probe);
     painter.rest();
@@ -209,7 +217,7 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
         let samples: Vec<_> = samples.iter().filter(|sample| within(&sample.seen_us)).collect();
         let sent: Vec<_> = sent.iter().filter(|(us, _)| within(us)).copied().collect();
         let seen = Seen::of(name, size, first, &samples, &sent);
-        Seen { system, is_blind, rest: rest.clone(), turn: turn.clone(), ..seen }
+        Seen { system, is_blind, shares, rest: rest.clone(), turn: turn.clone(), ..seen }
     };
     let end = between(begin_us, now_micros());
     match name {
@@ -223,9 +231,9 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
 }
 
 /// Watches for a while; returns what had been sent into the line, and when, every fifth of a second.
-fn watch(network: &Network) -> Vec<(u64, u64)> {
+fn watch(network: &Network, time: Duration) -> Vec<(u64, u64)> {
     let (begin, mut sent) = (Instant::now(), Vec::new());
-    while begin.elapsed() <= TIME {
+    while begin.elapsed() <= time {
         sent.push((now_micros(), network.sent(Side::Near)));
         sleep(STEP);
     }
@@ -281,6 +289,7 @@ impl Seen {
             frozen_s,
             mbps,
             most_mbps: worst.reduce(f64::max).unwrap_or(mbps),
+            shares: None,
             rest: Vec::new(),
             turn: Vec::new(),
         }
@@ -312,6 +321,11 @@ impl Seen {
             frozen_s: of(|run| run.frozen_s),
             mbps: of(|run| run.mbps),
             most_mbps: of(|run| run.most_mbps),
+            shares: runs[0].shares.map(|_| {
+                [0, 1].map(|kind| {
+                    middle(runs.iter().filter_map(|run| Some(run.shares?[kind])).collect())
+                })
+            }),
             rest: times(|run| &run.rest),
             turn: times(|run| &run.turn),
             ..runs[0].clone()
@@ -327,8 +341,11 @@ impl Seen {
             after.iter().map(each).collect::<Vec<_>>().join(" / ")
         };
         let (rest, turn) = (seconds(&self.rest), seconds(&self.turn));
+        let shares = self.shares.map_or(String::new(), |[tcp, own]| {
+            format!("  arrived {own:.2}, TCP's {tcp:.2} Mbit/s")
+        });
         format!(
-            "{:>9} {:>7} {:>8}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2}, at most {:>5.2} Mbit/s  \
+            "{:>9} {:>7} {:>8}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2}, at most {:>5.2} Mbit/s{shares}  \
              rest 38 dB {rest} s  turn 30 / 40 dB {turn} s",
             format!("{}x{}", self.size.0, self.size.1),
             self.line,
@@ -357,6 +374,7 @@ impl Seen {
             "frozen_s": self.frozen_s,
             "mbps": self.mbps,
             "worst_second_mbps": self.most_mbps,
+            "beside_tcp_mbps": self.shares.map(|[tcp, own]| json!({"own": own, "tcp": tcp})),
             "rest_38_db_s": seconds(&self.rest),
             "turn_30_40_db_s": seconds(&self.turn),
         })

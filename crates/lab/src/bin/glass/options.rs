@@ -10,7 +10,7 @@ Glass to glass: how long a picture takes from paint to paint, between two displa
 
 Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc] [--json]
        glass [--size WxH]… [--lllsi PATH] --line NAME… [--peer chromium] [--runs N]
-             [--scene NAME] [--bitrate RATE] [--json]
+             [--scene NAME] [--bitrate RATE] [--beside tcp] [--json]
 
   --size WxH    Size of both screens; may be repeated [default: 1280x720 and 1920x1080]
   --seconds N   How long to measure while the screen scrolls, and half as long the other times [default: 15]
@@ -18,12 +18,14 @@ Usage: glass [--size WxH]… [--seconds N] [--lllsi PATH] [--peer vnc] [--json]
   --peer vnc    Measure TigerVNC too: packages tigervnc-scraping-server and tigervnc-viewer
   --line NAME…  Over a line of this name instead, or `all`; needs root. 80 ms there and back unless told:
                 clean, loss1, loss5, loss10 (% lost), cuts (80 ms every 3 s), jitter (30 ms more or less),
-                far (300 ms, 1 % lost), dip (8 Mbit/s, 8 s of 2), 8M, 4M (40 ms), 3M, 2M, 1M, 300k (bit/s from the host)
+                far (300 ms, 1 % lost), dip (8 Mbit/s, 8 s of 2), 8M, 4M (40 ms), 3M, 2M, 1M, 300k (bit/s from the host),
+                8M50ms, 8M200ms (40 ms, and queues of 50 and 200 ms)
   --peer chromium  Over the same lines LLLSI's page in Chromium too, and Chromium's own screen share
   --runs N      Measure each line so many times, in turn with the peers, and print medians [default: 1]
   --scene NAME  What is painted while a line is watched: scroll, pages (another page of text each time), film, noise
                 [default: scroll]
   --bitrate RATE  The host's limit [default: its own]
+  --beside tcp  A download over TCP (CUBIC) shares the line, which is watched for a minute
   --json        One JSON object for each size and program instead of a table";
 
 #[derive(Debug, PartialEq)]
@@ -36,6 +38,7 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     pub(crate) scene: Scene,
     pub(crate) bitrate: Option<String>,
+    pub(crate) beside: bool,
     pub(crate) lines: Vec<String>,
     pub(crate) json: bool,
 }
@@ -43,15 +46,14 @@ pub(crate) struct Options {
 impl Options {
     /// `None`: help is wanted.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let beside = std::env::current_exe().unwrap_or_default().with_file_name("lllsi");
+        let lllsi = std::env::current_exe().unwrap_or_default().with_file_name("lllsi");
         let time = Duration::from_secs(15);
         let (sizes, lines) = (vec![], vec![]);
-        let (vnc, chromium, json) = (false, false, false);
-        let lllsi = beside;
+        let (vnc, chromium, beside, json) = (false, false, false, false);
         let (scene, bitrate) = (Scene::Scroll { fps: USUAL_FPS }, None);
         let runs = 1;
         let mut options =
-            Self { sizes, time, lllsi, vnc, chromium, runs, scene, bitrate, lines, json };
+            Self { sizes, time, lllsi, vnc, chromium, runs, scene, bitrate, beside, lines, json };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
@@ -66,6 +68,10 @@ impl Options {
                     "chromium" => options.chromium = true,
                     other => return Err(format!("peer `{other}` is unknown")),
                 },
+                "--beside" => match value()?.as_str() {
+                    "tcp" => options.beside = true,
+                    other => return Err(format!("`{other}` is nothing to be beside")),
+                },
                 "--line" => match value()?.as_str() {
                     "all" => options.lines.extend(lines::NAMES.map(String::from)),
                     name if lines::named(name).is_some() => options.lines.push(name.into()),
@@ -76,8 +82,8 @@ impl Options {
                 _ => return Err(format!("`{word}` is unknown")),
             }
         }
-        if options.lines.is_empty() && (options.chromium || options.runs > 1) {
-            return Err("`--peer chromium` and `--runs` are for `--line`".into());
+        if options.lines.is_empty() && (options.chromium || options.beside || options.runs > 1) {
+            return Err("`--peer chromium`, `--beside` and `--runs` are for `--line`".into());
         }
         if options.vnc && !options.lines.is_empty() {
             return Err("`--peer vnc` is not for `--line`".into());
