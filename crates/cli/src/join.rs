@@ -309,9 +309,15 @@ impl View {
             format!("{} ms behind, 95 % within {} ms", ms(p50), ms(p95)),
             String::new(),
         ];
-        let medians = stats.stages.medians().into_iter();
-        lines
-            .extend(medians.map(|(name, ms)| format!("{:13} {ms:6.1} ms", name.replace('_', " "))));
+        let medians = stats.stages.medians();
+        if let Some((what, ms)) = held_up(&medians, loss) {
+            lines.insert(2, format!("mostly {what}: {ms:.1} ms"));
+        }
+        lines.extend(
+            medians
+                .into_iter()
+                .map(|(name, ms)| format!("{:13} {ms:6.1} ms", name.replace('_', " "))),
+        );
         lines.push(String::new());
         lines.push(format!("loss {loss:.1} %   frames lost {}", now.frames_lost));
         if let Some(path) = &self.path {
@@ -383,6 +389,24 @@ impl View {
     }
 }
 
+/// What holds the picture up for the longest time, and for how long.
+fn held_up(medians: &[(&str, f64)], loss: f64) -> Option<(&'static str, f64)> {
+    let sum = |names: &[&str]| -> f64 {
+        medians.iter().filter(|(name, _)| names.contains(name)).map(|(_, ms)| ms).sum()
+    };
+    // Of a frame whose packets come one by one the path is slow, unless some of them have to be repaired.
+    let (reorder, network) = (sum(&["reorder"]), sum(&["network"]));
+    let (repairs, path) = if loss > 0.5 { (reorder, network) } else { (0.0, network + reorder) };
+    let host = ["capture_wait", "capture", "convert", "encode_wait", "encode", "send_queue"];
+    let all = [
+        ("the host", sum(&host)),
+        ("the path", path),
+        ("lost packets", repairs),
+        ("this machine", sum(&["decode_wait", "decode", "present"])),
+    ];
+    all.into_iter().filter(|(_, ms)| *ms > 0.0).max_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
 fn connected(ms: f64, path: &lllsi::Path) -> Value {
     json!({"event": "connected", "ms": ms, "path": "direct", "local": path.local, "remote": path.remote})
 }
@@ -390,4 +414,25 @@ fn connected(ms: f64, path: &lllsi::Path) -> Value {
 /// What a link carries at present, for people.
 pub(crate) fn host_rate(bytes: u64, seconds: f64) -> String {
     rate(bytes as f64 * 8.0 / seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_part_of_the_way_is_named() {
+        let stages = |encode, network, reorder, decode| {
+            [("encode", encode), ("network", network), ("reorder", reorder), ("decode", decode)]
+        };
+        for (medians, loss, what) in [
+            (stages(12.0, 1.0, 0.2, 5.0), 0.0, ("the host", 12.0)),
+            (stages(12.0, 8.0, 6.0, 5.0), 0.0, ("the path", 14.0)),
+            (stages(12.0, 8.0, 60.0, 5.0), 4.0, ("lost packets", 60.0)),
+            (stages(2.0, 1.0, 0.2, 5.0), 0.0, ("this machine", 5.0)),
+        ] {
+            assert_eq!(held_up(&medians, loss), Some(what));
+        }
+        assert_eq!(held_up(&[], 0.0), None);
+    }
 }
