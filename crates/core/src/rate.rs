@@ -73,8 +73,9 @@ const LOSS_TARGET: f64 = 0.2;
 const FULL_FOR: Duration = Duration::from_secs(1);
 /// Packets of which a share of missing ones means nothing.
 const FEW: f64 = 20.0;
-/// How much faster than the path carries packets may leave.
+/// How much faster than the path carries packets may leave, and what it is thought to carry before it has shown anything.
 const PACE: f64 = 1.25;
+const UNKNOWN: f64 = 8_000_000.0;
 /// Over how long rates are measured, and after how long nothing was, since little was sent.
 const INTERVAL: Duration = Duration::from_millis(250);
 const MOST_INTERVAL: Duration = Duration::from_millis(1000);
@@ -266,7 +267,7 @@ impl Estimate {
 
     /// How fast packets of large frames may leave, bit/s: a bit faster than the path carries, which shows if it carries more.
     pub(crate) fn pace(&self) -> f64 {
-        PACE * self.carried.unwrap_or_default().max(self.bitrate)
+        PACE * self.carried.unwrap_or(UNKNOWN).max(self.bitrate)
     }
 
     /// Whether the path has shown something of itself.
@@ -497,24 +498,6 @@ impl Estimate {
             self.grow(now, passed);
         }
         self.bitrate = self.bitrate.clamp(self.limits.min, self.limits.max);
-        if std::env::var("DBG").is_ok() {
-            println!(
-                "DBG {:.3} rate {:.0} carried {:?} shown {:?} q {:?} usual {:?} mean {:?} rtt {:?} recv {:.0} lately {:.0} doubted {} win {} out {}",
-                (now - self.begin).as_secs_f64(),
-                self.bitrate,
-                self.carried,
-                self.shown(now),
-                self.queues.back(),
-                self.usual,
-                self.mean,
-                self.shortest_round_trip(),
-                self.received,
-                self.sent_lately(now),
-                now < self.doubted_until,
-                self.window(now),
-                self.packets - self.seen
-            );
-        }
     }
 
     fn cut_if_due(&mut self, now: Instant, is_congested: bool) {

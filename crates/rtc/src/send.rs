@@ -81,7 +81,7 @@ const MAX_REPAIR_BUDGET: f64 = 256.0 * 1024.0;
 const FIRST_REPAIR_BUDGET: f64 = 64.0 * 1024.0;
 /// If no frame follows the last one for so long its last packet is sent again, so many times and each time after twice as long: a
 /// receiver sees what it misses by what comes after it.
-const TAIL_AFTER: Duration = Duration::from_millis(50);
+const TAIL_AFTER: Duration = Duration::from_millis(120);
 const TAILS: u32 = 3;
 /// What may be lost is not sent again twice within this.
 const REPEAT_PAUSE: Duration = Duration::from_millis(25);

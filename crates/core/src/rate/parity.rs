@@ -8,8 +8,10 @@ const LEAST_LOSS: f64 = 0.004;
 const MOST_LOSS: f64 = 0.2;
 const LEARNT: f64 = 0.15;
 const KEPT: f64 = 0.02;
-/// What is assumed before anything is known.
+/// What is assumed of a path so far that a repair is seen, until so many intervals are known.
 const FIRST_LOSS: f64 = 0.01;
+const VERY_FAR: Duration = Duration::from_millis(200);
+const KNOWN: u32 = 40;
 /// Where a round trip is shorter, repairs are soon enough.
 const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
@@ -31,27 +33,24 @@ const MOST_PACKETS: usize = 96;
 const MOST_PARITY: usize = 32;
 
 /// What is known of a path's losses.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Losses {
     /// The share of packets that it loses by itself, lately and for longer.
     lately: f64,
     usually: f64,
+    /// Intervals that it was learnt from.
+    learnt: u32,
     /// Parity packets for each packet, lately.
     share: f64,
     /// How much later than they come pictures should be shown.
     delay: Duration,
 }
 
-impl Default for Losses {
-    fn default() -> Self {
-        Self { lately: 0.0, usually: FIRST_LOSS, share: 0.0, delay: Duration::ZERO }
-    }
-}
-
 impl Losses {
     /// Takes note of the share of packets that an interval has lost: none by itself if the path was full.
     pub(super) fn learn(&mut self, lost: f64, was_full: bool) {
         let lost = if was_full { 0.0 } else { lost.clamp(0.0, MOST_LOSS) };
+        self.learnt = self.learnt.saturating_add(1);
         self.lately += (lost - self.lately) * LEARNT;
         self.usually += (lost - self.usually) * if was_full { LEARNT } else { KEPT };
     }
@@ -85,14 +84,16 @@ impl Losses {
 
     /// How many packets of parity go with a frame of so many.
     pub(super) fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
-        if self.lost() < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
+        let is_guessed = self.learnt < KNOWN && round_trip > VERY_FAR;
+        let lost = if is_guessed { self.lost().max(FIRST_LOSS) } else { self.lost() };
+        if lost < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
             return 0;
         }
         // A repair holds the picture up for a round trip.
         let times = round_trip.as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
         let may_fail = FAILS / (times * times).max(1.0);
         let most = packets.min(MOST_PARITY);
-        (1..=most).find(|parity| self.fails(packets, *parity) < may_fail).unwrap_or(most)
+        (1..=most).find(|parity| fails(packets, *parity, lost) < may_fail).unwrap_or(most)
     }
 
     /// The same of FlexFEC.
@@ -100,18 +101,18 @@ impl Losses {
         let weaker = (self.lost() * 100.0 * WEAKER).min(MUCH_WEAKER);
         (self.wanted(packets, round_trip) as f64 * (1.0 + weaker)).round() as usize
     }
+}
 
-    /// The chance that more packets are lost of a frame and its parity than it can do without.
-    fn fails(&self, packets: usize, parity: usize) -> f64 {
-        let (all, lost) = ((packets + parity) as f64, self.lost());
-        let mut exactly = (1.0 - lost).powf(all);
-        let mut at_most = exactly;
-        for count in 1..=parity {
-            exactly *= (all - count as f64 + 1.0) / count as f64 * lost / (1.0 - lost);
-            at_most += exactly;
-        }
-        1.0 - at_most
+/// The chance that more packets are lost of a frame and its parity than it can do without.
+fn fails(packets: usize, parity: usize, lost: f64) -> f64 {
+    let all = (packets + parity) as f64;
+    let mut exactly = (1.0 - lost).powf(all);
+    let mut at_most = exactly;
+    for count in 1..=parity {
+        exactly *= (all - count as f64 + 1.0) / count as f64 * lost / (1.0 - lost);
+        at_most += exactly;
     }
+    1.0 - at_most
 }
 
 #[cfg(test)]
@@ -121,7 +122,7 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(80);
 
     fn losing(lost: f64) -> Losses {
-        Losses { lately: lost, usually: lost, ..Losses::default() }
+        Losses { lately: lost, usually: lost, learnt: KNOWN, ..Losses::default() }
     }
 
     #[test]
@@ -133,6 +134,15 @@ mod tests {
         assert_eq!(wanted(MOST_PACKETS + 1, ROUND_TRIP), 0);
         assert!(wanted(14, 4 * ROUND_TRIP) > wanted(14, ROUND_TRIP));
         assert_eq!(losing(LEAST_LOSS / 2.0).wanted(14, ROUND_TRIP), 0);
+    }
+
+    #[test]
+    fn a_very_far_path_has_parity_before_it_is_known() {
+        let mut losses = Losses::default();
+        assert!(losses.wanted(14, 2 * VERY_FAR) > 0);
+        assert_eq!(losses.wanted(14, ROUND_TRIP), 0);
+        (0..KNOWN).for_each(|_| losses.learn(0.0, false));
+        assert_eq!(losses.wanted(14, 2 * VERY_FAR), 0);
     }
 
     #[test]

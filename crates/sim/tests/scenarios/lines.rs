@@ -149,7 +149,7 @@ fn loss_and_jitter_do_not_make_a_wide_line_narrow() {
 /// What a viewer makes of its reports.
 type Lie = Option<fn(&mut Report)>;
 
-/// Twenty viewers on good lines, and others. What is sent to the good ones in the last ten of 24 seconds, and how many pictures a
+/// Twenty viewers on good lines, and others. What is sent to the good ones in the last ten of twenty seconds, and how many pictures a
 /// second the others have.
 fn crowd(seed: u64, others: &[(Line, Lie)]) -> (Vec<Vec<Duration>>, Vec<f64>) {
     let conditions = Conditions { delay: ms(40), ..Conditions::default() };
@@ -164,9 +164,8 @@ fn crowd(seed: u64, others: &[(Line, Lie)]) -> (Vec<Vec<Duration>>, Vec<f64>) {
         id
     });
     let others: Vec<_> = others.collect();
-    world.run_for(secs(24));
-    // Until then there is parity, whatever a path loses.
-    let from = secs(14);
+    world.run_for(secs(20));
+    let from = secs(10);
     let sent = |id: &NodeId| {
         let sent = world.sent_to(*id).iter();
         sent.filter(|(at, bytes)| *at >= from && *bytes > 300).map(|(at, _)| *at).collect()
