@@ -73,9 +73,8 @@ const LOSS_TARGET: f64 = 0.2;
 const FULL_FOR: Duration = Duration::from_secs(1);
 /// Packets of which a share of missing ones means nothing.
 const FEW: f64 = 20.0;
-/// How much faster than the path carries packets may leave, and what it is thought to carry before it has shown anything.
+/// How much faster than the path carries packets may leave.
 const PACE: f64 = 1.25;
-const UNKNOWN: f64 = 8_000_000.0;
 /// Over how long rates are measured, and after how long nothing was, since little was sent.
 const INTERVAL: Duration = Duration::from_millis(250);
 const MOST_INTERVAL: Duration = Duration::from_millis(1000);
@@ -265,9 +264,10 @@ impl Estimate {
         self.losses.delay(self.shortest_round_trip())
     }
 
-    /// How fast packets of large frames may leave, bit/s: a bit faster than the path carries, which shows if it carries more.
+    /// How fast packets of large frames may leave, bit/s: a bit faster than the path carries, which shows if it carries more. Before
+    /// it has shown anything they leave at once: the first picture is small.
     pub(crate) fn pace(&self) -> f64 {
-        PACE * self.carried.unwrap_or(UNKNOWN).max(self.bitrate)
+        self.carried.map_or(f64::INFINITY, |carried| PACE * carried.max(self.bitrate))
     }
 
     /// Whether the path has shown something of itself.

@@ -10,6 +10,8 @@ use crate::batch::{Batch, MAX_BYTES};
 const BURST: f64 = 32_000.0;
 /// What leaves together otherwise takes about so long at the pace.
 const TOGETHER: Duration = Duration::from_millis(5);
+/// What waits leaves within this, if need be faster: the pace may be wrong, and pictures are not to be old.
+const MOST_WAIT: Duration = Duration::from_millis(150);
 /// The most that waits; beyond it packets leave at once.
 const MAX_WAITING: usize = 4 << 20;
 
@@ -17,6 +19,8 @@ const MAX_WAITING: usize = 4 << 20;
 pub(crate) struct Pacer {
     /// Bytes a second; none if everything leaves at once.
     rate: Option<f64>,
+    /// Another, while what waits would take too long.
+    hurry: f64,
     /// Bytes that may leave; less than 0 after more have left.
     credit: f64,
     /// When that was so.
@@ -27,7 +31,7 @@ pub(crate) struct Pacer {
 
 impl Default for Pacer {
     fn default() -> Self {
-        Self { rate: None, credit: BURST, at: None, waiting: VecDeque::new(), bytes: 0 }
+        Self { rate: None, hurry: 0.0, credit: BURST, at: None, waiting: VecDeque::new(), bytes: 0 }
     }
 }
 
@@ -45,6 +49,8 @@ impl Pacer {
 
     pub(crate) fn push(&mut self, batch: Batch) {
         self.bytes += batch.bytes.len();
+        let waits = (self.bytes as f64 - BURST).max(0.0);
+        self.hurry = self.hurry.max(waits / MOST_WAIT.as_secs_f64());
         self.waiting.push_back(batch);
     }
 
@@ -57,6 +63,9 @@ impl Pacer {
     /// What may leave now.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Batch> {
         self.earn(now);
+        if self.waiting.is_empty() {
+            self.hurry = 0.0;
+        }
         if self.rate.is_some() && self.credit <= 0.0 && self.bytes <= MAX_WAITING {
             return None;
         }
@@ -68,15 +77,19 @@ impl Pacer {
 
     /// When something may leave.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let (at, rate) = self.at.filter(|_| !self.waiting.is_empty()).zip(self.rate)?;
+        let (at, rate) = self.at.filter(|_| !self.waiting.is_empty()).zip(self.rate())?;
         // A byte more than there has to be.
         Some(at + Duration::from_secs_f64((1.0 - self.credit).max(0.0) / rate))
+    }
+
+    fn rate(&self) -> Option<f64> {
+        self.rate.map(|rate| rate.max(self.hurry))
     }
 
     fn earn(&mut self, now: Instant) {
         let passed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(self.at.map_or(now, |at| at.max(now)));
-        let earned = self.rate.map_or(BURST, |rate| rate * passed.as_secs_f64());
+        let earned = self.rate().map_or(BURST, |rate| rate * passed.as_secs_f64());
         // What was owed for long is forgiven: the path has carried it.
         self.credit = (self.credit + earned).clamp(-BURST, BURST);
     }
@@ -122,6 +135,14 @@ mod tests {
         let (took, at_once) = drain(&mut pacer, later);
         assert_eq!(at_once, 32_500);
         assert!((0.12..0.14).contains(&took.as_secs_f64()), "{took:?} for 67,500 bytes");
+    }
+
+    #[test]
+    fn a_pace_that_is_too_slow_makes_nothing_old() {
+        let (mut pacer, begin) = (Pacer::default(), Instant::now());
+        pacer.set_rate(begin, 10_000.0);
+        (0..100).for_each(|_| pacer.push(batch(1000)));
+        assert!(drain(&mut pacer, begin).0 <= MOST_WAIT);
     }
 
     #[test]

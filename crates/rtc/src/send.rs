@@ -383,7 +383,11 @@ impl Sender {
         if let Some(at) = self.history.len().checked_sub(1)
             && let Some(offset) = self.history[at].frame.payloads.len().checked_sub(1)
         {
-            self.resend(now, REPEAT_PAUSE, at, offset, wire);
+            // So few are no share of anything.
+            let before = self.repair_budget;
+            self.repair_budget = MAX_REPAIR_BUDGET;
+            self.resend(now, REPEAT_PAUSE, 0.0, (at, offset), wire);
+            self.repair_budget = before;
         }
     }
 
@@ -405,7 +409,9 @@ impl Sender {
                 if left == 0 {
                     return;
                 }
-                left -= usize::from(self.resend(now, REPEAT_PAUSE, at, offset, wire));
+                // What the peer asks for goes first.
+                let kept = FIRST_REPAIR_BUDGET;
+                left -= usize::from(self.resend(now, REPEAT_PAUSE, kept, (at, offset), wire));
             }
         }
     }
@@ -431,17 +437,18 @@ impl Sender {
             let after = self.history.partition_point(|sent| sent.first <= index);
             let Some(at) = after.checked_sub(1) else { continue };
             let offset = (index - self.history[at].first) as usize;
-            self.resend(now, pause, at, offset, wire);
+            self.resend(now, pause, 0.0, (at, offset), wire);
         }
     }
 
-    /// Sends one packet of a kept frame as a repair, unless that was done within the pause. Returns whether it was sent.
+    /// Sends one packet of a kept frame as a repair, unless that was done within the pause, or less than `kept` of the budget would be
+    /// left. Returns whether it was sent.
     fn resend(
         &mut self,
         now: Instant,
         pause: Duration,
-        at: usize,
-        offset: usize,
+        kept: f64,
+        (at, offset): (usize, usize),
         wire: &mut Wire<'_>,
     ) -> bool {
         let Some((ssrc, payload_type)) = self.format.rtx else { return false };
@@ -449,7 +456,7 @@ impl Sender {
         let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return false };
         sent.repaired.resize(sent.frame.payloads.len(), None);
         let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
-        if is_under_way || self.repair_budget < payload.len() as f64 {
+        if is_under_way || self.repair_budget < kept + payload.len() as f64 {
             return false;
         }
         sent.repaired[offset] = Some(now);
@@ -646,6 +653,7 @@ mod tests {
     #[test]
     fn what_may_be_lost_is_sent_again_but_for_what_has_just_left() {
         let mut f = Fixture::new();
+        f.sender.repair_budget = MAX_REPAIR_BUDGET;
         f.send(5);
         f.now += RTT;
         let since = f.now;
@@ -663,6 +671,10 @@ mod tests {
         assert_eq!(repeat(since, 100, now + REPEAT_PAUSE / 2), 4, "the three have only just gone");
         assert_eq!(repeat(since, 100, now + REPEAT_PAUSE * 2), 7);
         assert_eq!(repeat(since - RTT, 6, now + RTT), 6, "the oldest first");
+        f.sender.repair_budget = FIRST_REPAIR_BUDGET;
+        let Fixture { sender, sealer, log, batches, .. } = &mut f;
+        sender.repeat(now + 2 * RTT, since, 100, &mut Wire { sealer, log, batches });
+        assert_eq!(f.sent(), 0, "the rest is for what is asked for");
     }
 
     #[test]
