@@ -147,7 +147,7 @@ pub(crate) struct Sender {
     is_active: bool,
     history: VecDeque<Sent>,
     kept_packets: usize,
-    /// What the peer is told about when to show a picture.
+    /// The playout delay in the headers of its packets.
     delay: [u8; 3],
     repair_budget: f64,
     packets: u32,
@@ -383,11 +383,7 @@ impl Sender {
         if let Some(at) = self.history.len().checked_sub(1)
             && let Some(offset) = self.history[at].frame.payloads.len().checked_sub(1)
         {
-            // So few are no share of anything.
-            let before = self.repair_budget;
-            self.repair_budget = MAX_REPAIR_BUDGET;
-            self.resend(now, REPEAT_PAUSE, 0.0, (at, offset), wire);
-            self.repair_budget = before;
+            self.resend(now, REPEAT_PAUSE, None, (at, offset), wire);
         }
     }
 
@@ -411,7 +407,7 @@ impl Sender {
                 }
                 // What the peer asks for goes first.
                 let kept = FIRST_REPAIR_BUDGET;
-                left -= usize::from(self.resend(now, REPEAT_PAUSE, kept, (at, offset), wire));
+                left -= usize::from(self.resend(now, REPEAT_PAUSE, Some(kept), (at, offset), wire));
             }
         }
     }
@@ -437,17 +433,17 @@ impl Sender {
             let after = self.history.partition_point(|sent| sent.first <= index);
             let Some(at) = after.checked_sub(1) else { continue };
             let offset = (index - self.history[at].first) as usize;
-            self.resend(now, pause, 0.0, (at, offset), wire);
+            self.resend(now, pause, Some(0.0), (at, offset), wire);
         }
     }
 
     /// Sends one packet of a kept frame as a repair, unless that was done within the pause, or less than `kept` of the budget would be
-    /// left. Returns whether it was sent.
+    /// left; without `kept` it takes nothing of the budget. Returns whether it was sent.
     fn resend(
         &mut self,
         now: Instant,
         pause: Duration,
-        kept: f64,
+        kept: Option<f64>,
         (at, offset): (usize, usize),
         wire: &mut Wire<'_>,
     ) -> bool {
@@ -456,7 +452,8 @@ impl Sender {
         let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return false };
         sent.repaired.resize(sent.frame.payloads.len(), None);
         let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
-        if is_under_way || self.repair_budget < kept + payload.len() as f64 {
+        let bytes = payload.len() as f64;
+        if is_under_way || kept.is_some_and(|kept| self.repair_budget < kept + bytes) {
             return false;
         }
         sent.repaired[offset] = Some(now);
@@ -472,7 +469,7 @@ impl Sender {
             let number = self.next_rtx;
             self.redundant += self.write(now, header, number, &lead, &payload, 0, None, wire);
             self.next_rtx += 1;
-            self.repair_budget -= payload.len() as f64;
+            self.repair_budget -= kept.map_or(0.0, |_| bytes);
         }
         true
     }

@@ -92,7 +92,7 @@ pub(super) struct Plan {
     pub(super) is_softest: bool,
     /// The share of the picture that is soft and is to become sharp.
     pub(super) sharpens: f64,
-    /// Whether that is what it costs: the rest stays as it is.
+    /// Whether nearly all bits of the picture go into that, since the rest stays as it is.
     pub(super) is_striped: bool,
 }
 

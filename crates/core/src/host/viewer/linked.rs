@@ -39,7 +39,7 @@ impl Viewer {
             }
             link.send_frame(now, frame.captured_at, info, packets, extras);
             if let Some(estimate) = &mut self.estimate {
-                // Those that report each frame. What is new goes first: only by it the viewer sees that the others are missing.
+                // A viewer that reports each frame. What is new goes first.
                 if extras.prefix
                     && let Some((since, most)) = estimate.unheard(now)
                 {
