@@ -1,6 +1,6 @@
 //! A download beside what is measured: one TCP connection that takes what it gets of a line.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,9 @@ impl Download {
             stream.set_read_timeout(Some(LOOK_UP)).expect("a timeout");
             let mut buffer = vec![0; BUFFER];
             while !stopped.load(Ordering::Relaxed) {
-                let _ = stream.read(&mut buffer);
+                if is_over(stream.read(&mut buffer)) {
+                    break;
+                }
             }
         });
         let port = port.recv().expect("the far machine listens");
@@ -51,10 +53,20 @@ impl Download {
             stream.set_write_timeout(Some(LOOK_UP)).expect("a timeout");
             let buffer = vec![0; BUFFER];
             while !stopped.load(Ordering::Relaxed) {
-                let _ = stream.write(&buffer);
+                if is_over(stream.write(&buffer)) {
+                    break;
+                }
             }
         });
         Self { stop, threads: vec![receiver, sender] }
+    }
+}
+
+/// Whether the connection has ended: a timeout only asks whether to go on.
+fn is_over(moved: std::io::Result<usize>) -> bool {
+    match moved {
+        Ok(bytes) => bytes == 0,
+        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }
 

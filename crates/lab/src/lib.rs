@@ -8,7 +8,8 @@
 //! paint: capture, encoding, network, decoding, and showing. It needs nothing from the programs between them, so it
 //! serves to check what LLLSI says about its own latency, and to compare it with other programs.
 //!
-//! [`Desktop`] plays the person at a display, [`Chromium`] a viewer's browser, [`Meddler`] a hostile server. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
+//! [`Desktop`] plays the person at a display, [`Chromium`] a viewer's browser, [`Meddler`] a hostile server, [`Download`] another
+//! user of the line. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
 //!
 //! `glass` puts it together:
 //!
