@@ -32,8 +32,9 @@ impl Download {
         let stop = Arc::<AtomicBool>::default();
         let (tell, port) = mpsc::channel();
         let stopped = Arc::clone(&stop);
-        let receiver = network.spawn(Side::Far, move || {
-            let listener = TcpListener::bind((Side::Far.address(), 0)).expect("some port is free");
+        let receiver = network.spawn(Side::Far(0), move || {
+            let listener =
+                TcpListener::bind((Side::Far(0).address(), 0)).expect("some port is free");
             let port = listener.local_addr().expect("it is bound").port();
             tell.send(port).expect("somebody waits for it");
             let (mut stream, _) = listener.accept().expect("a connection");
@@ -48,7 +49,8 @@ impl Download {
         let port = port.recv().expect("the far machine listens");
         let stopped = Arc::clone(&stop);
         let sender = network.spawn(Side::Near, move || {
-            let mut stream = TcpStream::connect((Side::Far.address(), port)).expect("a connection");
+            let mut stream =
+                TcpStream::connect((Side::Far(0).address(), port)).expect("a connection");
             rustix::net::sockopt::set_tcp_congestion(&stream, "cubic").expect("CUBIC");
             stream.set_write_timeout(Some(LOOK_UP)).expect("a timeout");
             let buffer = vec![0; BUFFER];

@@ -48,11 +48,17 @@ pub mod network;
 #[cfg(target_os = "linux")]
 pub mod painter;
 #[cfg(target_os = "linux")]
+pub mod peer;
+#[cfg(target_os = "linux")]
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod process;
 #[cfg(target_os = "linux")]
+pub mod program;
+#[cfg(target_os = "linux")]
 pub mod screen;
+#[cfg(target_os = "linux")]
+pub mod session;
 #[cfg(target_os = "linux")]
 pub mod summary;
 #[cfg(target_os = "linux")]
@@ -73,9 +79,13 @@ pub use network::{Network, Side};
 #[cfg(target_os = "linux")]
 pub use painter::{CODE_AT, Painter, Scene, USUAL_FPS};
 #[cfg(target_os = "linux")]
+pub use peer::Peer;
+#[cfg(target_os = "linux")]
 pub use probe::{Probe, Sample};
 #[cfg(target_os = "linux")]
 pub use process::{Usage, thread_time_of};
+#[cfg(target_os = "linux")]
+pub use program::Program;
 #[cfg(target_os = "linux")]
 pub use summary::Summary;
 #[cfg(target_os = "linux")]

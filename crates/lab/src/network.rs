@@ -1,4 +1,5 @@
-//! Two machines and the [line](mod@lllsi_sim::line) between them: network namespaces, and a forwarder in user space. Needs root.
+//! A machine, others, and a [line](mod@lllsi_sim::line) to each of them: network namespaces, and a forwarder in user space. Needs
+//! root.
 #![allow(unsafe_code)]
 
 use std::cmp::Reverse;
@@ -22,7 +23,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 const LOOK_UP: Duration = Duration::from_millis(100);
 /// The most bytes of a packet.
 const MTU: usize = 1500;
-/// Where an IPv4 header tells what follows it, and TCP's number (RFC 791).
+/// Where an IPv4 header has the last byte of its destination, and what follows it, and TCP's number (RFC 791).
+const DESTINATION: usize = 19;
 const PROTOCOL: usize = 9;
 const TCP: u8 = 6;
 /// `TUNSETIFF` of linux/if_tun.h.
@@ -30,80 +32,70 @@ const SET_INTERFACE: u32 = 0x4004_54ca;
 /// `IFF_TUN | IFF_NO_PI`: IP packets without anything before them.
 const PLAIN_PACKETS: u16 = 0x0001 | 0x1000;
 
-/// Which of the two machines.
+/// Which of the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one at whose end the line begins.
+    /// The one at whose end all lines begin.
     Near,
-    /// The other.
-    Far,
+    /// One of the others, counted from 0.
+    Far(usize),
 }
 
 impl Side {
-    const BOTH: [Self; 2] = [Self::Near, Self::Far];
-
     /// Its address.
     #[must_use]
-    pub fn address(self) -> &'static str {
+    pub fn address(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, 1 + self.number() as u8)
+    }
+
+    fn number(self) -> usize {
         match self {
-            Self::Near => "10.77.0.1",
-            Self::Far => "10.77.0.2",
+            Self::Near => 0,
+            Self::Far(which) => 1 + which,
         }
     }
 }
 
-/// Two machines with a line between them, until it is dropped.
+/// Machines with lines between them, until it is dropped.
 #[derive(Debug)]
 pub struct Network {
     name: String,
+    sides: Vec<Side>,
     stop: Arc<AtomicBool>,
-    carried: Arc<[AtomicU64; 2]>,
+    sent: Arc<[AtomicU64]>,
     arrived: Arc<[AtomicU64; 2]>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Network {
-    /// Makes them. `up` leads from [`Side::Near`] to [`Side::Far`].
+    /// Makes them. Each far machine has a line from [`Side::Near`], and one back.
     ///
     /// # Panics
     ///
     /// Without root, `ip` or `/dev/net/tun`.
     #[must_use]
-    pub fn start(up: Line, down: Line) -> Self {
+    pub fn start(lines: Vec<(Line, Line)>) -> Self {
         let name = format!("lllsi-{}", std::process::id());
-        let ends = Side::BOTH.map(|side| {
-            let (space, device) = (space(&name, side), format!("lllsi{}", side as u8));
-            let _ = Command::new("ip").args(["netns", "del", &space]).output();
-            let end = tun(&device);
-            let address = format!("{}/24", side.address());
-            for words in [
-                format!("netns add {space}"),
-                format!("link set {device} netns {space}"),
-                format!("-n {space} address add {address} dev {device}"),
-                format!("-n {space} link set lo up"),
-                format!("-n {space} link set {device} mtu {MTU} up"),
-                // A browser tells the address with the default route alone.
-                format!("-n {space} route add default dev {device}"),
-            ] {
-                ip(&words);
-            }
-            end
-        });
+        let far = (0..lines.len()).map(Side::Far);
+        let sides: Vec<_> = std::iter::once(Side::Near).chain(far).collect();
+        let ends = sides.iter().map(|side| machine(&name, *side)).collect();
         let stop = Arc::<AtomicBool>::default();
-        let [carried, arrived] = [(); 2].map(|()| Arc::<[AtomicU64; 2]>::default());
+        let sent: Arc<[AtomicU64]> = sides.iter().map(|_| AtomicU64::default()).collect();
+        let arrived = Arc::<[AtomicU64; 2]>::default();
         let now = Instant::now();
+        let state = |line| LineState::new(line, now);
         let mut forwarder = Forwarder {
             ends,
-            lines: [up, down].map(|line| LineState::new(line, now)),
+            lines: lines.into_iter().map(|(up, down)| [state(up), state(down)]).collect(),
             rng: Rng::new(1),
             waiting: BinaryHeap::new(),
             number: 0,
-            carried: Arc::clone(&carried),
+            sent: Arc::clone(&sent),
             arrived: Arc::clone(&arrived),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || forwarder.run(&stopped));
-        Self { name, stop, carried, arrived, thread: Some(thread) }
+        Self { name, sides, stop, sent, arrived, thread: Some(thread) }
     }
 
     /// A program on one of the machines.
@@ -125,7 +117,11 @@ impl Network {
     }
 
     /// A thread on one of the machines: its sockets stay there.
-    pub(crate) fn spawn<T: Send + 'static>(
+    ///
+    /// # Panics
+    ///
+    /// If it may not move there.
+    pub fn spawn<T: Send + 'static>(
         &self,
         side: Side,
         work: impl FnOnce() -> T + Send + 'static,
@@ -139,16 +135,16 @@ impl Network {
         })
     }
 
-    /// Bytes that have arrived at the far end: over TCP, and otherwise.
+    /// Bytes that have arrived from the near machine: over TCP, and otherwise.
     #[must_use]
     pub fn arrived(&self) -> [u64; 2] {
         [0, 1].map(|kind| self.arrived[kind].load(Ordering::Relaxed))
     }
 
-    /// Bytes that have entered the line from this side, whether they arrived or not.
+    /// Bytes that this machine has sent into its lines, whether they arrived or not.
     #[must_use]
     pub fn sent(&self, side: Side) -> u64 {
-        self.carried[side as usize].load(Ordering::Relaxed)
+        self.sent[side.number()].load(Ordering::Relaxed)
     }
 }
 
@@ -158,14 +154,34 @@ impl Drop for Network {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        for side in Side::BOTH {
-            let _ = Command::new("ip").args(["netns", "del", &space(&self.name, side)]).output();
+        for side in &self.sides {
+            let _ = Command::new("ip").args(["netns", "del", &space(&self.name, *side)]).output();
         }
     }
 }
 
 fn space(name: &str, side: Side) -> String {
-    format!("{name}-{}", side as u8)
+    format!("{name}-{}", side.number())
+}
+
+/// Makes a machine; returns the other end of its network device.
+fn machine(name: &str, side: Side) -> File {
+    let (space, device) = (space(name, side), format!("lllsi{}", side.number()));
+    let _ = Command::new("ip").args(["netns", "del", &space]).output();
+    let end = tun(&device);
+    let address = format!("{}/24", side.address());
+    for words in [
+        format!("netns add {space}"),
+        format!("link set {device} netns {space}"),
+        format!("-n {space} address add {address} dev {device}"),
+        format!("-n {space} link set lo up"),
+        format!("-n {space} link set {device} mtu {MTU} up"),
+        // A browser tells the address with the default route alone.
+        format!("-n {space} route add default dev {device}"),
+    ] {
+        ip(&words);
+    }
+    end
 }
 
 fn ip(words: &str) {
@@ -190,17 +206,18 @@ fn tun(name: &str) -> File {
     file
 }
 
-/// A packet on its way: when it arrives, its number, from where, and its bytes.
+/// A packet on its way: when it arrives, its number, to which end, and its bytes.
 type Waiting = Reverse<(Instant, u64, usize, Vec<u8>)>;
 
 struct Forwarder {
-    ends: [File; 2],
-    /// From each end.
-    lines: [LineState; 2],
+    /// The near machine's first, then those of the far ones.
+    ends: Vec<File>,
+    /// To each far machine, and from it.
+    lines: Vec<[LineState; 2]>,
     rng: Rng,
     waiting: BinaryHeap<Waiting>,
     number: u64,
-    carried: Arc<[AtomicU64; 2]>,
+    sent: Arc<[AtomicU64]>,
     /// From the near end: TCP, and what else there is.
     arrived: Arc<[AtomicU64; 2]>,
 }
@@ -210,7 +227,7 @@ impl Forwarder {
         let mut packet = [0; 65_536];
         while !stop.load(Ordering::Relaxed) {
             self.wait();
-            for from in 0..2 {
+            for from in 0..self.ends.len() {
                 while let Ok(len) = self.ends[from].read(&mut packet) {
                     self.take(from, &packet[..len]);
                 }
@@ -227,30 +244,40 @@ impl Forwarder {
             .map(|Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
         let timeout = due.unwrap_or(LOOK_UP).min(LOOK_UP);
         let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.as_nanos() as _ };
-        let [near, far] = &self.ends;
-        let mut ready = [near, far].map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN));
+        let ends = self.ends.iter();
+        let mut ready: Vec<_> =
+            ends.map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)).collect();
         // An interruption makes it look once more.
         let _ = poll(&mut ready, Some(&timeout));
     }
 
+    /// Takes a packet from one end. No line leads from one far machine to another.
     fn take(&mut self, from: usize, packet: &[u8]) {
-        self.carried[from].fetch_add(packet.len() as u64, Ordering::Relaxed);
-        if let Some(at) = self.lines[from].pass(Instant::now(), packet.len(), &mut self.rng) {
+        let destination = packet.get(DESTINATION).map_or(0, |last| usize::from(*last));
+        let (far, to) = match from {
+            0 => (destination.wrapping_sub(2), destination.wrapping_sub(1)),
+            from => (from - 1, 0),
+        };
+        let is_near = usize::from(Side::Near.address().octets()[3]) == destination;
+        let Some(lines) = self.lines.get_mut(far).filter(|_| from == 0 || is_near) else { return };
+        self.sent[from].fetch_add(packet.len() as u64, Ordering::Relaxed);
+        let line = &mut lines[usize::from(from > 0)];
+        if let Some(at) = line.pass(Instant::now(), packet.len(), &mut self.rng) {
             self.number += 1;
-            self.waiting.push(Reverse((at, self.number, from, packet.to_vec())));
+            self.waiting.push(Reverse((at, self.number, to, packet.to_vec())));
         }
     }
 
     fn deliver(&mut self) {
         let now = Instant::now();
         while self.waiting.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
-            if let Some(Reverse((_, _, from, packet))) = self.waiting.pop() {
-                if from == 0 {
+            if let Some(Reverse((_, _, to, packet))) = self.waiting.pop() {
+                if to > 0 {
                     let kind = usize::from(packet.get(PROTOCOL) != Some(&TCP));
                     self.arrived[kind].fetch_add(packet.len() as u64, Ordering::Relaxed);
                 }
                 // A machine that takes no more loses it.
-                let _ = self.ends[1 - from].write(&packet);
+                let _ = self.ends[to].write(&packet);
             }
         }
     }

@@ -52,6 +52,22 @@ pub enum Scene {
 }
 
 impl Scene {
+    /// By its name on a command line, at the usual pace.
+    ///
+    /// # Errors
+    ///
+    /// If it has another name.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let fps = USUAL_FPS;
+        Ok(match name {
+            "scroll" => Self::Scroll { fps },
+            "pages" => Self::Pages { fps },
+            "film" => Self::Film { fps },
+            "noise" => Self::Noise { fps },
+            _ => return Err(format!("scene `{name}` is unknown")),
+        })
+    }
+
     fn period(self) -> Option<Duration> {
         match self {
             Self::Scroll { fps }

@@ -6,7 +6,6 @@
 //! is only that host and honest viewer live: other programs on the machine disturb them, and core's tests measure by the thread.
 //! Bytes, keyframes, memory and lines of the log do not hang on that, and are asserted as they should be.
 
-mod peer;
 mod raw;
 mod viewers;
 

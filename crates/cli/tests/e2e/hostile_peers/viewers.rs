@@ -1,6 +1,6 @@
 //! An honest viewer, which notes how it is served, and a hostile one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use lllsi_core::Input;
 use lllsi_core::client::Event;
 use lllsi_core::testing::attacks::{Attack, Attacker};
+use lllsi_lab::Peer;
 
-use super::peer::Peer;
 use super::raw::{Forger, Sent, Tap};
 use crate::util::PATIENCE;
 
@@ -55,7 +55,7 @@ pub(super) struct Honest {
 
 impl Honest {
     pub(super) fn join(link: &str) -> Self {
-        let mut peer = Peer::join(link, "honest", 1);
+        let mut peer = Peer::join(link, "honest", 1, Ipv4Addr::LOCALHOST);
         let (service, stop) = (Arc::<Mutex<Service>>::default(), Arc::<AtomicBool>::default());
         let deadline = Instant::now() + PATIENCE;
         while service.lock().expect("nobody else has it yet").frames == 0 {
@@ -122,7 +122,8 @@ pub(super) struct Hostile {
 
 impl Hostile {
     pub(super) fn join(link: &str, seed: u8) -> Self {
-        Self { peer: Peer::join(link, "hostile", seed), forger: Forger::new(), number: 0 }
+        let peer = Peer::join(link, "hostile", seed, Ipv4Addr::LOCALHOST);
+        Self { peer, forger: Forger::new(), number: 0 }
     }
 
     /// Watches as viewers do.

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use lllsi_lab::clock_code::{between, now_micros};
 use lllsi_lab::screen::{grab, psnr};
-use lllsi_lab::{CODE_AT, Download, Network, Painter, Probe, Sample, Side, XServer};
+use lllsi_lab::{
+    CODE_AT, Download, Network, Painter, Probe, Program, Sample, Side, XServer, session,
+};
 use lllsi_sim::{Cut, Line};
 use serde_json::{Value, json};
 
 use crate::browsers::{self, Browsers};
 use crate::options::Options;
-use crate::peers::Peers;
 
 /// How much of the beginning does not count but for the first picture.
 const WARM_UP: Duration = Duration::from_secs(4);
@@ -22,8 +23,8 @@ const FROZEN: Duration = Duration::from_millis(200);
 const STEP: Duration = Duration::from_millis(200);
 const STEPS: usize = 5;
 /// How long a line is watched: alone, and beside a download.
-const TIME: Duration = Duration::from_secs(20);
-const TIME_BESIDE: Duration = Duration::from_secs(60);
+pub(crate) const TIME: Duration = Duration::from_secs(20);
+pub(crate) const TIME_BESIDE: Duration = Duration::from_secs(60);
 /// How sharp text at rest has to become, and a turned page: first readable, then sharp. In decibels.
 const AT_REST: [f64; 1] = [38.0];
 const TURNED: [f64; 2] = [30.0, 40.0];
@@ -149,40 +150,60 @@ pub(crate) fn run(options: &Options) -> Vec<Seen> {
     all
 }
 
-/// Programs that show one screen on another.
-enum Running {
-    Programs(Peers),
-    Browsers { _held: Browsers },
+/// What shows one screen on another: programs, and what has to live beside them.
+struct Running {
+    programs: Vec<Program>,
+    _browsers: Option<Browsers>,
+}
+
+impl Running {
+    /// Chromium's screen share.
+    fn chromium(
+        network: &Arc<Network>,
+        source: &XServer,
+        target: &XServer,
+        size: (u16, u16),
+    ) -> Self {
+        let browsers = browsers::chromium(network, source, target, size);
+        Self { programs: Vec::new(), _browsers: Some(browsers) }
+    }
+
+    /// A host, and a program or the page that watches it.
+    fn lllsi(
+        system: System,
+        options: &Options,
+        network: &Arc<Network>,
+        (source, target): (&XServer, &XServer),
+        size: (u16, u16),
+    ) -> Self {
+        let limit = WARM_UP + options.watched() + PATIENCE + Duration::from_secs(60);
+        let bitrate = options.bitrate.as_deref().map(|bitrate| ["--bitrate", bitrate]);
+        let arguments = bitrate.as_ref().map_or(&[][..], |words| &words[..]);
+        let (host, link) = session::host(network, &options.lllsi, source, arguments, limit);
+        if system == System::Page {
+            let held = session::page(network, Side::Far(0), &link, target, size);
+            return Self { programs: vec![host], _browsers: Some(Browsers::from(held)) };
+        }
+        let mut command = session::join(network, Side::Far(0), &options.lllsi, &link, limit);
+        let viewer = Program::start("The viewer", command.env("DISPLAY", target.display()));
+        Self { programs: vec![host, viewer], _browsers: None }
+    }
 }
 
 fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> Vec<Seen> {
     let (up, down) = named(name).expect("names were checked");
     let (source, target) = (XServer::start(size, 24), XServer::start(size, 24));
     let scroll = || Painter::start(source.display(), options.scene);
-    let (network, begin_us) = (Arc::new(Network::start(up, down)), now_micros());
-    let time = if options.beside { TIME_BESIDE } else { TIME };
-    let limit = WARM_UP + time + PATIENCE + Duration::from_secs(60);
-    let (mut running, painter) = match system {
-        System::Program => {
-            let painter = scroll();
-            (Running::Programs(Peers::over(&network, options, &source, &target, limit)), painter)
-        }
-        System::Page => {
-            let painter = scroll();
-            let held = browsers::page(&network, options, &source, &target, size, limit);
-            (Running::Browsers { _held: held }, painter)
-        }
-        System::Chromium => {
-            // What it shows on the screen that it shares is painted over.
-            let held = browsers::chromium(&network, &source, &target, size);
-            (Running::Browsers { _held: held }, scroll())
-        }
+    let (network, begin_us) = (Arc::new(Network::start(vec![(up, down)])), now_micros());
+    let time = options.watched();
+    let (mut running, painter) = if system == System::Chromium {
+        // What it shows on the screen that it shares is painted over.
+        (Running::chromium(&network, &source, &target, size), scroll())
+    } else {
+        let painter = scroll();
+        (Running::lllsi(system, options, &network, (&source, &target), size), painter)
     };
-    let mut assert_running = || {
-        if let Running::Programs(peers) = &mut running {
-            peers.assert_running();
-        }
-    };
+    let mut assert_running = || running.programs.iter_mut().for_each(Program::assert_running);
     let probe = Probe::start(target.display(), CODE_AT);
     let began = Instant::now();
     let mut samples = Vec::new();

@@ -12,8 +12,6 @@ mod options;
 #[cfg(target_os = "linux")]
 mod peers;
 #[cfg(target_os = "linux")]
-mod program;
-#[cfg(target_os = "linux")]
 mod report;
 
 #[cfg(target_os = "linux")]

@@ -44,6 +44,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// How long a line is watched.
+    pub(crate) fn watched(&self) -> Duration {
+        if self.beside { lines::TIME_BESIDE } else { lines::TIME }
+    }
+
     /// `None`: help is wanted.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let lllsi = std::env::current_exe().unwrap_or_default().with_file_name("lllsi");
@@ -60,7 +65,7 @@ impl Options {
                 "--size" => options.sizes.push(size(&value()?)?),
                 "--seconds" => options.time = seconds(&value()?)?,
                 "--runs" => options.runs = number(&value()?)?,
-                "--scene" => options.scene = scene_named(&value()?)?,
+                "--scene" => options.scene = Scene::named(&value()?)?,
                 "--bitrate" => options.bitrate = Some(value()?),
                 "--lllsi" => options.lllsi = value()?.into(),
                 "--peer" => match value()?.as_str() {
@@ -99,17 +104,6 @@ fn size(text: &str) -> Result<(u16, u16), String> {
     let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     size.filter(|(w, h)| (640..=7680).contains(w) && (360..=4320).contains(h))
         .ok_or(format!("`{text}` is no size between 640x360 and 7680x4320"))
-}
-
-fn scene_named(text: &str) -> Result<Scene, String> {
-    let fps = USUAL_FPS;
-    Ok(match text {
-        "scroll" => Scene::Scroll { fps },
-        "pages" => Scene::Pages { fps },
-        "film" => Scene::Film { fps },
-        "noise" => Scene::Noise { fps },
-        _ => return Err(format!("scene `{text}` is unknown")),
-    })
 }
 
 fn number(text: &str) -> Result<usize, String> {

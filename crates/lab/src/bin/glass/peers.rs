@@ -1,8 +1,6 @@
 //! The programs that carry pictures from one display to the other.
 
-use crate::options::Options;
-use crate::program::Program;
-use lllsi_lab::{Network, Side, XServer};
+use lllsi_lab::{Program, XServer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -34,24 +32,6 @@ impl Peers {
         let mut host = Program::start("The host", command.args(["--seconds", &limit]));
         let ready = host.event("ready");
         let mut command = Command::new(path);
-        command.args(["--json", "join", "--seconds", &limit]).env("DISPLAY", target.display());
-        command.env("LLLSI_LINK", ready["link"].as_str().expect("`ready` has a link"));
-        Self { system: "LLLSI", host, viewer: Program::start("The viewer", &mut command) }
-    }
-
-    /// LLLSI on two machines, the host with its own server at the near end of the line.
-    pub(crate) fn over(
-        network: &Network,
-        options: &Options,
-        source: &XServer,
-        target: &XServer,
-        limit: Duration,
-    ) -> Self {
-        let listen = format!("{}:0", Side::Near.address());
-        let mut host = host_over(network, options, source, &listen, limit);
-        let ready = host.event("ready");
-        let limit = limit.as_secs().to_string();
-        let mut command = network.command(Side::Far, &options.lllsi);
         command.args(["--json", "join", "--seconds", &limit]).env("DISPLAY", target.display());
         command.env("LLLSI_LINK", ready["link"].as_str().expect("`ready` has a link"));
         Self { system: "LLLSI", host, viewer: Program::start("The viewer", &mut command) }
@@ -89,24 +69,6 @@ impl Peers {
     pub(crate) fn claim(&mut self) -> Option<Claim> {
         Claim::of(&self.viewer.news())
     }
-}
-
-/// A host at the near end of a line, with its own server.
-pub(crate) fn host_over(
-    network: &Network,
-    options: &Options,
-    source: &XServer,
-    listen: &str,
-    limit: Duration,
-) -> Program {
-    let limit = limit.as_secs().to_string();
-    let screen = format!("screen{}", source.display());
-    let mut command = network.command(Side::Near, &options.lllsi);
-    command.args(["--json", "host", "--source", &screen, "--listen", listen]);
-    if let Some(bitrate) = &options.bitrate {
-        command.args(["--bitrate", bitrate]);
-    }
-    Program::start("The host", command.args(["--seconds", &limit]))
 }
 
 impl Claim {

@@ -1,4 +1,4 @@
-//! The library's client over real sockets, on a thread of the test: what it sends and hears is the test's to see and to change.
+//! The library's client over real sockets, on a thread of its owner: what it sends and hears is the owner's to see and to change.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -10,8 +10,8 @@ use lllsi_core::{Certificate, Input, Machine, Output, SignalCommand, SignalEvent
 use lllsi_proto::invite::Invite;
 use tungstenite::{Message, WebSocket};
 
-use crate::util::PATIENCE;
-
+/// Connecting takes no longer than this.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one wait for a datagram is at most, since the server is asked between two of them.
 const WAIT: Duration = Duration::from_millis(5);
 /// Datagrams kept of what it sends: its way to the host, and some of what follows.
@@ -19,16 +19,19 @@ const SENT: usize = 100;
 /// A socket takes no shorter wait.
 const LEAST_WAIT: Duration = Duration::from_micros(500);
 
-pub(super) struct Peer {
-    pub(super) client: Client,
+/// A client with a socket of its own. Its owner calls [`Peer::turn`] for as long as it is to live.
+pub struct Peer {
+    /// The client itself.
+    pub client: Client,
     socket: UdpSocket,
-    pub(super) at: SocketAddr,
+    /// Its address.
+    pub at: SocketAddr,
     /// What the client has told and nobody has read.
-    pub(super) events: VecDeque<Event>,
+    pub events: VecDeque<Event>,
     /// Bytes that it has sent of its own accord.
-    pub(super) bytes: usize,
+    pub bytes: usize,
     /// What it has sent first.
-    pub(super) sent: Vec<Vec<u8>>,
+    pub sent: Vec<Vec<u8>>,
     server: Option<WebSocket<TcpStream>>,
     address: String,
     signals: VecDeque<SignalEvent>,
@@ -37,10 +40,15 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// A client that has been let in and is connected.
-    pub(super) fn join(link: &str, name: &str, seed: u8) -> Self {
+    /// A client that has been let in and is connected. It speaks to the server in the clear, whatever the link says.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    #[must_use]
+    pub fn join(link: &str, name: &str, seed: u8, address: Ipv4Addr) -> Self {
         let invite: Invite = link.parse().expect("it is a link");
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let socket = UdpSocket::bind((address, 0)).expect("a port is free");
         let at = socket.local_addr().expect("it is bound");
         let now = Instant::now();
         let config = Config {
@@ -74,12 +82,17 @@ impl Peer {
     }
 
     /// Where the host is reached.
-    pub(super) fn host(&self) -> SocketAddr {
+    ///
+    /// # Panics
+    ///
+    /// If it is not connected any more.
+    #[must_use]
+    pub fn host(&self) -> SocketAddr {
         self.client.status().path.expect("it is connected").remote
     }
 
     /// Does what is due, and waits for one datagram, not longer than until then.
-    pub(super) fn turn(&mut self, until: Instant) {
+    pub fn turn(&mut self, until: Instant) {
         if let Some(signal) = self.signals.pop_front().or_else(|| self.listen()) {
             return self.input(Input::Signal(signal));
         }
@@ -98,14 +111,15 @@ impl Peer {
     }
 
     /// Takes what comes for a while, and answers nothing.
-    pub(super) fn ignore(&mut self, time: Duration) {
+    pub fn ignore(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while let Some(wait) = until.checked_duration_since(Instant::now()) {
             self.receive(wait.max(LEAST_WAIT));
         }
     }
 
-    pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) {
+    /// Sends bytes around the client.
+    pub fn send(&self, to: SocketAddr, datagram: &[u8]) {
         // A full queue drops it, as a network would; and some candidates cannot be reached from here.
         let _ = self.socket.send_to(datagram, to);
     }
@@ -121,11 +135,12 @@ impl Peer {
     }
 
     /// Leaves the room, by the server: the link may be in no state for that.
-    pub(super) fn leave(mut self) {
+    pub fn leave(mut self) {
         self.input(Input::Action(Action::Leave));
     }
 
-    pub(super) fn input(&mut self, input: Input<'_, Action>) {
+    /// Hands something to the client, and sends what it wants sent.
+    pub fn input(&mut self, input: Input<'_, Action>) {
         self.client.handle_input(Instant::now(), input);
         self.drain();
     }
@@ -152,7 +167,7 @@ impl Peer {
     fn signal(&mut self, command: SignalCommand) {
         match (command, &mut self.server) {
             (SignalCommand::Connect, _) => {
-                let authority = self.address.trim_start_matches("http://").to_owned();
+                let authority = self.address.split("//").last().unwrap_or_default().to_owned();
                 let stream = TcpStream::connect(&authority).expect("the server is there");
                 let server = stream.peer_addr().expect("it is connected");
                 let url = format!("ws://{authority}/v1/rendezvous");

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program; killed when dropped.
-pub(crate) struct Program {
+#[derive(Debug)]
+pub struct Program {
     name: &'static str,
     child: Child,
     lines: Receiver<String>,
@@ -18,7 +19,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(name: &'static str, command: &mut Command) -> Self {
+    /// Starts it.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start(name: &'static str, command: &mut Command) -> Self {
         // An open input: the host takes commands from there, and its end could be one.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -28,12 +34,18 @@ impl Program {
         Self { name, child, lines, log }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next event of this name.
-    pub(crate) fn event(&mut self, name: &str) -> Value {
+    ///
+    /// # Panics
+    ///
+    /// If none comes.
+    pub fn event(&mut self, name: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -46,11 +58,16 @@ impl Program {
     }
 
     /// What it has said since the last time.
-    pub(crate) fn news(&mut self) -> Vec<Value> {
+    pub fn news(&mut self) -> Vec<Value> {
         self.lines.try_iter().map(|line| parse(&line)).collect()
     }
 
-    pub(crate) fn assert_running(&mut self) {
+    /// Looks whether it still runs.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub fn assert_running(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             self.fail("has ended");
         }

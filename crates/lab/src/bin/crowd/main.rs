@@ -1,0 +1,108 @@
+//! What viewers on bad lines cost those on good ones, on real machines: `docs/glass.md` has the figures.
+
+#[cfg(target_os = "linux")]
+mod options;
+#[cfg(target_os = "linux")]
+mod scene;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use std::process::ExitCode;
+
+    use options::{HELP, Options};
+
+    match Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => {
+            match options.behind {
+                Some(rate) => behind(&options, rate),
+                None => crowd(&options),
+            }
+            ExitCode::SUCCESS
+        }
+        Ok(None) => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Err(complaint) => {
+            eprintln!("{complaint}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+type Figure = (&'static str, fn(&scene::Round) -> f64);
+
+/// What is compared of two rounds.
+#[cfg(target_os = "linux")]
+const FIGURES: [Figure; 8] = [
+    ("good viewers, pictures a second, median", |round| of_good(round, |one| one.fps)),
+    ("  the worst", |round| round.good.iter().map(|one| one.fps).fold(f64::INFINITY, f64::min)),
+    ("good viewers, latency p50, ms, median", |round| of_good(round, |one| one.p50_ms)),
+    ("  the worst", |round| round.good.iter().map(|one| one.p50_ms).fold(0.0, f64::max)),
+    ("good viewers, latency p95, ms, median", |round| of_good(round, |one| one.p95_ms)),
+    ("page, pictures a second", |round| round.page.fps),
+    ("page, paint to paint p50, ms", |round| round.page.p50_ms),
+    ("page, paint to paint p95, ms", |round| round.page.p95_ms),
+];
+
+#[cfg(target_os = "linux")]
+fn of_good(round: &scene::Round, figure: fn(&scene::Served) -> f64) -> f64 {
+    scene::median(round.good.iter().map(figure).collect())
+}
+
+#[cfg(target_os = "linux")]
+fn crowd(options: &options::Options) {
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for run in 1..=options.runs {
+        for (is_beside, rounds) in [(false, &mut alone), (true, &mut beside)] {
+            let round = scene::crowd(options, is_beside);
+            let figures = FIGURES.map(|(_, figure)| format!("{:.1}", figure(&round))).join("  ");
+            eprintln!("{run} {} {figures}", if is_beside { "beside" } else { "alone " });
+            rounds.push(round);
+        }
+    }
+    println!("{:42} {:>18} {:>8} {:>18}", "", "alone, spread", "beside", "spread");
+    let row = |name: &str, figure: &dyn Fn(&scene::Round) -> f64| {
+        let sorted = |rounds: &[scene::Round]| {
+            let mut values: Vec<_> = rounds.iter().map(figure).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let (alone, beside) = (sorted(&alone), sorted(&beside));
+        let spread = |values: &[f64]| format!("{:.1} – {:.1}", values[0], values[values.len() - 1]);
+        let middle = beside[beside.len() / 2];
+        println!("{name:42} {:>18} {middle:>8.1} {:>18}", spread(&alone), spread(&beside));
+    };
+    FIGURES.iter().for_each(|(name, figure)| row(name, figure));
+    row("host, % of a core", &|round| round.cpu);
+    for (at, name) in ["at 500 kbit/s", "10 % lost", "lying"].into_iter().enumerate() {
+        let fps = |round: &scene::Round| round.others.map_or(f64::NAN, |others| others[at].fps);
+        let fps = beside.iter().map(fps).collect();
+        println!(
+            "{:42} {:>18} {:>8.1}",
+            format!("{name}, pictures a second"),
+            "",
+            scene::median(fps)
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn behind(options: &options::Options, rate: f64) {
+    for served in scene::behind(options, rate) {
+        println!(
+            "{:>5.1} pictures a second, p50 {:>6.1}  p95 {:>6.1} ms, {:.2} Mbit/s, {:.0} % of the uplink",
+            served.fps,
+            served.p50_ms,
+            served.p95_ms,
+            served.mbps,
+            served.mbps * 1e8 / rate,
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("This bench runs on Linux only.");
+}
