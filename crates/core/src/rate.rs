@@ -235,7 +235,12 @@ impl Estimate {
 
     /// What may be sent, bit/s, besides parity and repairs.
     pub(crate) fn bitrate(&self) -> f64 {
-        (self.bitrate / (1.0 + self.losses.share())).max(self.limits.min)
+        (self.bitrate / (1.0 + self.redundancy())).max(self.limits.min)
+    }
+
+    /// Bytes of parity and repairs for each byte of pictures.
+    pub(crate) fn redundancy(&self) -> f64 {
+        self.losses.share()
     }
 
     /// When the path was last found to be full.
@@ -278,8 +283,8 @@ impl Estimate {
     /// A frame was sent; with it so many packets have been sent in all, repairs included.
     pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
         let FrameSize { packets, bytes, first, parity } = size;
-        let all = all.saturating_sub(self.repeated);
-        self.packets = all;
+        let through = all.saturating_sub(self.repeated);
+        self.packets = through;
         self.losses.sent(packets, parity);
         self.silence.sent(now, self.last_round_trip);
         let each = bytes / packets.max(1);
@@ -289,7 +294,6 @@ impl Estimate {
         if self.sent.len() == MAX_SENT {
             self.sent.pop_front();
         }
-        let through = all;
         let all = packets + parity;
         self.sent.push_back(Sent { number, at: now, packets, all, bytes, first, takes, through });
     }

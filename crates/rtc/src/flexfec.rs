@@ -30,10 +30,10 @@ struct Row {
 }
 
 impl Parity {
-    /// For a frame of so many packets; none if they are too many.
+    /// For a frame of so many packets; none if they are too many. More parity packets than one more than these would cover nothing.
     pub(crate) fn new(packets: usize, count: usize) -> Option<Self> {
         let is_possible = (1..=MAX_PACKETS).contains(&packets) && count > 0;
-        let rows = count.min(MAX_PARITY);
+        let rows = count.min(MAX_PARITY).min(packets + 1);
         is_possible.then(|| Self { packets, rows: vec![Row::default(); rows] })
     }
 
@@ -96,7 +96,9 @@ fn xor(into: &mut [u8], bytes: &[u8]) {
 /// made again one after the other; where there are many parity packets each covers few, so that three are too.
 fn members(index: usize, rows: usize) -> u32 {
     if rows <= 4 {
-        return (index % ((1 << rows) - 1)) as u32 + 1;
+        // The first packets are in most: a frame of few leaves no parity packet without any.
+        let sets = (1 << rows) - 1;
+        return (sets - index % sets) as u32;
     }
     let (pairs, triples) = (pairs(rows), pairs(rows) * (rows - 2) / 3);
     match index % (pairs + triples) {
@@ -203,10 +205,12 @@ mod tests {
 
     #[test]
     fn each_packet_is_made_again_by_each_parity_packet_that_covers_it() {
-        for (count, rows) in [(1, 1), (5, 1), (15, 2), (16, 3), (46, 5), (47, 8), (109, 32)] {
+        let few = (1..10).flat_map(|count| (1..=count + 1).map(move |rows| (count, rows)));
+        for (count, rows) in few.chain([(15, 2), (16, 3), (46, 5), (47, 8), (109, 32)]) {
             let packets = packets(count);
             let parity = parity(&packets, rows);
             assert_eq!(parity.len(), rows);
+            assert!(parity.iter().all(|payload| !mask(payload).0.is_empty()), "{count}, {rows}");
             let mut covered = vec![0; count];
             for payload in &parity {
                 for member in mask(payload).0 {
@@ -233,5 +237,6 @@ mod tests {
     fn frames_of_too_many_packets_have_none() {
         assert!(Parity::new(MAX_PACKETS + 1, 3).is_none() && Parity::new(0, 3).is_none());
         assert!(Parity::new(5, 0).is_none());
+        assert_eq!(Parity::new(5, 9).unwrap().rows.len(), 6);
     }
 }

@@ -19,7 +19,7 @@ const MAX_WAITING: usize = 4 << 20;
 pub(crate) struct Pacer {
     /// Bytes a second; none if everything leaves at once.
     rate: Option<f64>,
-    /// Another, while what waits would take too long.
+    /// Bytes a second at least, as long as packets wait.
     hurry: f64,
     /// Bytes that may leave; less than 0 after more have left.
     credit: f64,
@@ -47,17 +47,26 @@ impl Pacer {
         together.min(MAX_BYTES as f64) as usize
     }
 
-    pub(crate) fn push(&mut self, batch: Batch) {
+    pub(crate) fn push(&mut self, now: Instant, batch: Batch) {
+        self.earn(now);
         self.bytes += batch.bytes.len();
-        let waits = (self.bytes as f64 - BURST).max(0.0);
-        self.hurry = self.hurry.max(waits / MOST_WAIT.as_secs_f64());
         self.waiting.push_back(batch);
+        self.hasten();
     }
 
     /// So many bytes left around it.
     pub(crate) fn spend(&mut self, now: Instant, bytes: usize) {
         self.earn(now);
-        self.credit -= bytes as f64;
+        self.credit = (self.credit - bytes as f64).max(-BURST);
+        self.hasten();
+    }
+
+    /// Lets all that waits leave within [`MOST_WAIT`].
+    fn hasten(&mut self) {
+        if !self.waiting.is_empty() {
+            let waits = (self.bytes as f64 - self.credit).max(0.0);
+            self.hurry = self.hurry.max(waits / MOST_WAIT.as_secs_f64());
+        }
     }
 
     /// What may leave now.
@@ -128,10 +137,10 @@ mod tests {
         let (mut pacer, begin) = (Pacer::default(), Instant::now());
         pacer.set_rate(begin, 500_000.0);
         assert_eq!(pacer.most_together(), 2500);
-        (0..12).for_each(|_| pacer.push(batch(2500)));
+        (0..12).for_each(|_| pacer.push(begin, batch(2500)));
         assert_eq!(drain(&mut pacer, begin), (Duration::ZERO, 30_000));
         let later = begin + Duration::from_secs(1);
-        (0..40).for_each(|_| pacer.push(batch(2500)));
+        (0..40).for_each(|_| pacer.push(later, batch(2500)));
         let (took, at_once) = drain(&mut pacer, later);
         assert_eq!(at_once, 32_500);
         assert!((0.12..0.14).contains(&took.as_secs_f64()), "{took:?} for 67,500 bytes");
@@ -141,18 +150,26 @@ mod tests {
     fn a_pace_that_is_too_slow_makes_nothing_old() {
         let (mut pacer, begin) = (Pacer::default(), Instant::now());
         pacer.set_rate(begin, 10_000.0);
-        (0..100).for_each(|_| pacer.push(batch(1000)));
+        (0..100).for_each(|_| pacer.push(begin, batch(1000)));
         assert!(drain(&mut pacer, begin).0 <= MOST_WAIT);
+        // Nor does one that follows close behind others, or repairs.
+        let mut now = begin + Duration::from_secs(10);
+        pacer.push(now, batch(32_000));
+        assert!(pacer.pop(now).is_some());
+        now += Duration::from_millis(33);
+        (0..20).for_each(|_| pacer.push(now, batch(1000)));
+        pacer.spend(now, 64_000);
+        assert!(drain(&mut pacer, now).0 <= MOST_WAIT + Duration::from_millis(1));
     }
 
     #[test]
     fn without_a_pace_or_beyond_a_bound_nothing_waits() {
         let (mut pacer, begin) = (Pacer::default(), Instant::now());
         assert_eq!(pacer.most_together(), MAX_BYTES);
-        (0..100).for_each(|_| pacer.push(batch(60_000)));
+        (0..100).for_each(|_| pacer.push(begin, batch(60_000)));
         assert_eq!(drain(&mut pacer, begin).0, Duration::ZERO);
         pacer.set_rate(begin, 1000.0);
-        (0..100).for_each(|_| pacer.push(batch(60_000)));
+        (0..100).for_each(|_| pacer.push(begin, batch(60_000)));
         let left = std::iter::from_fn(|| pacer.pop(begin)).count();
         assert!(left >= 100 - MAX_WAITING / 60_000, "{left}");
     }
@@ -162,7 +179,7 @@ mod tests {
         let (mut pacer, begin) = (Pacer::default(), Instant::now());
         pacer.set_rate(begin, 320_000.0);
         pacer.spend(begin, 10_000_000);
-        pacer.push(batch(1000));
+        pacer.push(begin, batch(1000));
         assert!(pacer.pop(begin).is_none());
         let due = pacer.due().unwrap();
         assert!(due <= begin + Duration::from_millis(101) && pacer.pop(due).is_some());

@@ -101,10 +101,7 @@ impl Keeper {
         if payload.len() > MAX_PAYLOAD {
             return Vec::new();
         }
-        self.payloads.insert(index, payload);
-        while self.payloads.len() > MAX_KEPT {
-            self.payloads.pop_first();
-        }
+        self.keep(index, payload);
         let block = self.blocks.range(..=index).next_back();
         match block.filter(|(first, block)| index < *first + block.packets as u64) {
             Some((&first, _)) => self.make(now, first),
@@ -175,9 +172,16 @@ impl Keeper {
         });
         let made: Vec<_> = made.collect();
         for made in &made {
-            self.payloads.insert(made.index, made.payload.clone());
+            self.keep(made.index, made.payload.clone());
         }
         made
+    }
+
+    fn keep(&mut self, index: u64, payload: Bytes) {
+        self.payloads.insert(index, payload);
+        while self.payloads.len() > MAX_KEPT {
+            self.payloads.pop_first();
+        }
     }
 }
 
@@ -261,6 +265,19 @@ mod tests {
         assert_eq!(made(now + SECOND, 3000), 1);
     }
 
+    #[test]
+    fn parity_alone_fills_no_memory() {
+        let (mut keeper, mut now) = (Keeper::default(), Instant::now());
+        let parity = of(&payloads(&[100; 32]), &[], 32);
+        for first in (0..).step_by(32).take(MAX_KEPT) {
+            now += SECOND / MAX_MADE;
+            for which in 0..32 {
+                keeper.parity(now, &packet(first, 32, &parity, which), 0, |_| first);
+            }
+        }
+        assert!(keeper.payloads.len() == MAX_KEPT && keeper.blocks.is_empty());
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_bounded_and_makes_no_panic(
@@ -275,7 +292,7 @@ mod tests {
                 };
                 prop_assert!(made.len() <= MAX_PARITY);
                 prop_assert!(keeper.blocks.len() <= MAX_BLOCKS);
-                prop_assert!(keeper.payloads.len() <= MAX_KEPT + MAX_PARITY);
+                prop_assert!(keeper.payloads.len() <= MAX_KEPT);
             }
         }
     }

@@ -195,15 +195,16 @@ impl Receiver {
         let payload = payload_range(header, packet.get(..len)?)?;
         let original = packet.get(payload.clone())?.first_chunk().copied()?;
         let index = self.media.unwrapper.guess(u16::from_be_bytes(original));
-        // Only what is missing: what came late after all would be there twice. The end of the last frame is known to be missing by
-        // its repair alone.
-        if self.missing.remove(&index).is_none() {
-            let newest = self.media.unwrapper.highest();
-            let is_old = newest.is_none_or(|newest| newest >= index);
-            if is_old || !self.media.replay.check(index) {
-                return None;
-            }
-            self.media.replay.accept(index);
+        // Only what is missing, and what comes late after all is ignored then. The end of the last frame is known to be missing by its
+        // repair alone.
+        let is_missing = self.missing.remove(&index).is_some();
+        let newest = self.media.unwrapper.highest();
+        let is_old = newest.is_none_or(|newest| newest >= index);
+        if !self.media.replay.check(index) || (is_old && !is_missing) {
+            return None;
+        }
+        self.media.replay.accept(index);
+        if !is_old {
             self.media.unwrapper.accept(index);
             self.note(now, newest, index);
         }
@@ -405,6 +406,7 @@ mod tests {
     fn a_repair_is_taken_once_and_only_where_something_is_missing() {
         let mut f = Fixture::new();
         f.media(1);
+        let late = f.packet(1, 102, 2, b"frame");
         f.media(3);
         let repairs: Vec<_> = [(1, 2_u16), (2, 2), (3, 3)]
             .into_iter()
@@ -417,6 +419,7 @@ mod tests {
         let first = repairs[0].as_ref().unwrap();
         assert!(first.index == 2 && first.is_repair && first.payload.len() == 5);
         assert!(repairs[1..].iter().all(Option::is_none));
+        assert_eq!(f.open(late), None, "it is there already");
         f.now += REORDERING;
         assert!(f.asked().is_empty());
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Batches;
 use crate::feedback::TransportLog;
 use crate::flexfec::Parity;
-use crate::rtp::Header;
+use crate::rtp::{FIXED_HEADER_LEN, Header};
 use crate::srtp::Sealer;
 use crate::{parity, rtcp};
 
@@ -190,6 +190,8 @@ impl Sender {
 
     pub(crate) fn set_active(&mut self, is_active: bool) {
         self.is_active = is_active;
+        // Nothing would send it, and it would stay due.
+        self.tail = self.tail.filter(|_| is_active);
     }
 
     /// Whether the peer takes FlexFEC.
@@ -328,11 +330,15 @@ impl Sender {
         let Wire { sealer, log, batches } = wire;
         let delay = self.format.playout_delay.map(|id| (id, self.delay));
         let number = self.format.transport_cc.map(|id| (id, log.next_number().to_be_bytes()));
+        let number_at = FIXED_HEADER_LEN + 4 + delay.map_or(0, |(_, value)| value.len() + 1) + 1;
+        // Parity covers a zero in place of what is another in each sending, as receivers of FlexFEC read it.
+        let written =
+            number.map(|(id, number)| (id, if covered.is_some() { [0; 2] } else { number }));
         let mut extensions: [(u8, &[u8]); 2] = [(0, &[]); 2];
         let mut count = 0;
         for (id, value) in [
             delay.as_ref().map(|(id, value)| (*id, &value[..])),
-            number.as_ref().map(|(id, value)| (*id, &value[..])),
+            written.as_ref().map(|(id, value)| (*id, &value[..])),
         ]
         .into_iter()
         .flatten()
@@ -361,6 +367,10 @@ impl Sender {
             buffer.extend_from_slice(payload);
             if let Some((parity, index)) = covered {
                 parity.add(index, &buffer[start..]);
+                if let Some((_, number)) = number {
+                    let at = start + number_at;
+                    buffer[at..at + number.len()].copy_from_slice(&number);
+                }
             }
             sealer.seal_rtp(buffer, start, header_len, header.ssrc, index)
         });

@@ -283,7 +283,7 @@ impl Layers {
             let here = self.watchers.iter_mut().filter(|(_, watcher)| watcher.home() == at);
             let ask = here.filter_map(|(id, w)| std::mem::take(&mut w.asks).then_some(*id));
             for id in ask.collect::<Vec<_>>() {
-                if 2 * lost > all || !self.fall(now, id) {
+                if 2 * lost > all || self.pardons(id) || !self.fall(now, id) {
                     self.layers[at].keyframe_wanted = true;
                 }
             }
@@ -292,21 +292,28 @@ impl Layers {
 
     /// A viewer leaves those with whom it shares its layer, if there is another for it.
     fn fall(&mut self, now: Instant, id: ViewerId) -> bool {
-        let Some(watcher) = self.watchers.get_mut(&id) else { return false };
-        watcher.falls += 1;
-        let (home, rate, falls) = (watcher.home(), watcher.rate, watcher.falls);
-        let Some(layer) = self.beside(home, rate) else { return false };
-        let Layer { is_watched, bitrate, .. } = self.layers[layer];
-        let is_far_below = is_watched && f64::from(bitrate) * split::PARTS < rate;
-        if is_far_below && falls <= PARDONS {
-            return false;
-        }
+        let Some(watcher) = self.watchers.get(&id) else { return false };
+        let Some(layer) = self.beside(watcher.home(), watcher.rate) else { return false };
         if let Some(watcher) = self.watchers.get_mut(&id) {
+            watcher.falls += 1;
             watcher.is_lost = true;
             watcher.bar(now);
         }
         self.send_to(now, id, layer);
         true
+    }
+
+    /// Whether a viewer that needs a keyframe gets it where it is, since the layer beside is far below what its path carries.
+    fn pardons(&mut self, id: ViewerId) -> bool {
+        let Some(watcher) = self.watchers.get(&id) else { return false };
+        let Some(beside) = self.beside(watcher.home(), watcher.rate) else { return false };
+        let Layer { is_watched, bitrate, .. } = self.layers[beside];
+        let is_far_below = is_watched && f64::from(bitrate) * split::PARTS < watcher.rate;
+        let is_pardoned = is_far_below && watcher.falls < PARDONS;
+        if let Some(watcher) = self.watchers.get_mut(&id) {
+            watcher.falls += u32::from(is_pardoned);
+        }
+        is_pardoned
     }
 
     /// A viewer changes to a layer at its next keyframe.

@@ -24,16 +24,22 @@ impl Host {
 
     /// What each viewer's path carries, and all of them together.
     pub(super) fn reconsider_bitrates(&mut self) {
-        let (mut rates, mut taken) = (BTreeMap::new(), 0.0);
+        let (mut rates, mut taken, mut with_redundancy) = (BTreeMap::new(), 0.0, Vec::new());
         for (id, viewer) in self.viewers.iter().filter(|(_, viewer)| viewer.watches()) {
             match viewer.allowed_bitrate(self.now) {
-                Some(allowed) => drop(rates.insert(*id, allowed)),
+                Some(allowed) => {
+                    rates.insert(*id, allowed);
+                    with_redundancy.push(1.0 + viewer.redundancy());
+                }
                 // One that says nothing is still sent its layer.
                 None => taken += self.layers.bitrate_of(*id),
             }
         }
+        // Parity and repairs count towards a viewer's share.
+        rates.values_mut().zip(&with_redundancy).for_each(|((rate, _), times)| *rate *= times);
         let mut all: Vec<_> = rates.values_mut().map(|(rate, _)| rate).collect();
         layers::shares(&mut all, (self.uplink.limit() - taken).max(0.0));
+        rates.values_mut().zip(&with_redundancy).for_each(|((rate, _), times)| *rate /= times);
         self.layers.reconsider(self.now, &rates);
     }
 }

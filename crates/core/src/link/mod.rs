@@ -36,8 +36,8 @@ const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// A link without any sign of life for this long is dead.
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
-/// RTP payload bytes: with RTP header, extensions, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
-pub(crate) const MAX_PAYLOAD: usize = 1160;
+/// RTP payload bytes: with RTP header, extensions, the head of parity, SRTP tag, UDP and IPv6 the packet stays within 1280 bytes.
+pub(crate) const MAX_PAYLOAD: usize = 1148;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

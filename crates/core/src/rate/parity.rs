@@ -65,7 +65,7 @@ impl Losses {
         self.lately.max(self.usually)
     }
 
-    /// Packets of parity and repairs for each packet, lately.
+    /// Packets of parity for each packet, lately, or of repairs if those are more.
     pub(super) fn share(&self) -> f64 {
         self.share.max(self.lately)
     }
@@ -99,7 +99,8 @@ impl Losses {
     /// The same of FlexFEC.
     pub(super) fn wanted_fec(&self, packets: usize, round_trip: Duration) -> usize {
         let weaker = (self.lost() * 100.0 * WEAKER).min(MUCH_WEAKER);
-        (self.wanted(packets, round_trip) as f64 * (1.0 + weaker)).round() as usize
+        let wanted = (self.wanted(packets, round_trip) as f64 * (1.0 + weaker)).round() as usize;
+        wanted.min(MOST_PARITY).min(packets + 1)
     }
 }
 

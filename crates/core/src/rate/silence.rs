@@ -34,9 +34,12 @@ impl Silence {
 
     /// A report came.
     pub(super) fn heard(&mut self, now: Instant) {
-        let due = self.since().map_or(now, |since| since + REPORTS_APART);
-        let late = now.saturating_duration_since(due);
-        self.late = self.late.mul_f64(1.0 - LEARNT) + late.mul_f64(LEARNT);
+        // Without pictures reports are late by nature.
+        if self.sent_at > self.heard_at {
+            let due = self.since().map_or(now, |since| since + REPORTS_APART);
+            let late = now.saturating_duration_since(due);
+            self.late = self.late.mul_f64(1.0 - LEARNT) + late.mul_f64(LEARNT);
+        }
         self.heard_at = Some(now);
     }
 
@@ -76,7 +79,10 @@ mod tests {
             silence.heard(now);
         }
         assert_eq!(silence.began(now + ms(60)), Some(now));
-        now += Duration::from_secs(5);
+        for _ in 0..20 {
+            now += Duration::from_secs(2);
+            silence.heard(now);
+        }
         silence.sent(now, ROUND_TRIP);
         assert_eq!(silence.began(now + ROUND_TRIP), None, "the first picture after a rest");
         assert!(silence.began(now + ROUND_TRIP + ms(60)).is_some());
@@ -88,7 +94,7 @@ mod tests {
         let mut now = Instant::now();
         let mut silence = Silence::default();
         for gap in [10, 80, 10, 70].into_iter().cycle().take(100) {
-            silence.sent(now, ROUND_TRIP);
+            silence.sent(now + ms(1), ROUND_TRIP);
             now += ms(gap);
             silence.heard(now);
         }

@@ -28,7 +28,7 @@ use sinks::{Ready, Tally};
 /// A full packet: header, extensions, payload and tag.
 const PACKET_BYTES: usize = 1200;
 /// RTP payload of a full packet, as hosts make them.
-const PAYLOAD_BYTES: usize = 1160;
+const PAYLOAD_BYTES: usize = 1148;
 /// Packets of a frame, all of them full. A keyframe has a small one before them.
 const BURST_PACKETS: usize = 14;
 /// Viewers that join at once.

@@ -118,6 +118,15 @@ fn the_end_of_the_last_frame_is_sent_again_some_times() {
 }
 
 #[test]
+fn nothing_stays_due_for_a_track_that_is_not_received() {
+    let mut f = Fixture::new();
+    f.send(1);
+    assert!(f.sender.tail_due().is_some());
+    f.sender.set_active(false);
+    assert_eq!(f.sender.tail_due(), None);
+}
+
+#[test]
 fn what_may_be_lost_is_sent_again_but_for_what_has_just_left() {
     let mut f = Fixture::new();
     f.sender.repair_budget = MAX_REPAIR_BUDGET;

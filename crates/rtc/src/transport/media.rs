@@ -47,7 +47,7 @@ impl Transport {
         );
         self.batches.most = MAX_BYTES;
         while let Some(batch) = self.batches.pop() {
-            self.pacer.push(batch);
+            self.pacer.push(now, batch);
         }
         self.release(now);
         self.send_feedback(now);
@@ -59,7 +59,7 @@ impl Transport {
     }
 
     /// How fast frames leave from now on, bytes a second, where they are larger than any path takes at once. Repairs and messages
-    /// do not wait. At first nothing does.
+    /// do not wait, and frames leave the later for them. At first nothing waits.
     pub fn set_pace(&mut self, now: Instant, rate: f64) {
         self.pacer.set_rate(now, rate);
     }
@@ -91,8 +91,11 @@ impl Transport {
     }
 
     /// Sends again what was sent of a track since then, at most so many packets, as repairs that nobody has asked for yet. What
-    /// was sent in this moment is left out.
+    /// was sent in this moment is left out. Nothing happens while packets of frames wait for their pace: they leave first.
     pub fn repeat(&mut self, now: Instant, track: Track, since: Instant, most: usize) {
+        if self.pacer.due().is_some() {
+            return;
+        }
         self.with_sender(
             |(of, sender)| *of == track && sender.is_active(),
             |sender, wire| sender.repeat(now, since, most, wire),

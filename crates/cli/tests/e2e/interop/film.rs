@@ -11,7 +11,7 @@ pub(crate) const SIZE: Size = Size::new(320, 240);
 /// From one picture to the next.
 pub(crate) const PAUSE: Duration = Duration::from_millis(40);
 /// Bytes of a payload, as hosts send them.
-const MAX_PAYLOAD: usize = 1160;
+const MAX_PAYLOAD: usize = 1148;
 /// Luma of the left half, and the least of the right one.
 const DARK: u8 = 40;
 const BRIGHT: u8 = 190;

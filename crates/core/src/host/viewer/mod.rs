@@ -323,6 +323,11 @@ impl Viewer {
         Some((estimate.bitrate(), estimate.is_known()))
     }
 
+    /// Bytes of parity and repairs for each byte of pictures.
+    pub(super) fn redundancy(&self) -> f64 {
+        self.estimate.as_ref().map_or(0.0, Estimate::redundancy)
+    }
+
     /// What its path tells about the host's line, if it is sent pictures.
     pub(super) fn signs(&self, now: Instant) -> Option<Signs> {
         let estimate = self.estimate.as_ref().filter(|_| self.watches())?;
