@@ -384,7 +384,9 @@ pub(crate) fn say(event: &HostEvent, report: &Report) {
 
 /// Says how it goes, once a second.
 pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
-    let viewers = stats.viewers.iter().filter(|v| v.state == ViewerState::Connected).count();
+    let viewers = || stats.viewers.iter().filter(|v| v.state == ViewerState::Connected);
+    let paths: Vec<_> = viewers().map(|viewer| viewer.bitrate.round()).collect();
+    let viewers = viewers().count();
     let seconds = stats.interval.as_secs_f64();
     let fps = stats.frames as f64 / seconds;
     report.event(&json!({
@@ -394,6 +396,7 @@ pub(crate) fn stats(stats: &HostStats, report: &Report) -> String {
         "encodes": stats.encodes,
         "bitrate_bps": (stats.sent_bytes as f64 * 8.0 / seconds).round(),
         "redundancy_bps": (stats.redundant_bytes as f64 * 8.0 / seconds).round(),
+        "paths_bps": paths,
         "stages_ms": stages(&stats.stages),
         "turned_away": turned_away(&stats.turned_away).into_iter().map(|(name, _, count)| (name, count)).collect::<BTreeMap<_, _>>(),
     }));

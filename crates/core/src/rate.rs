@@ -238,6 +238,11 @@ impl Estimate {
         (self.bitrate / (1.0 + self.redundancy())).max(self.limits.min)
     }
 
+    /// What the path is thought to carry in all, bit/s.
+    pub(crate) fn carries(&self) -> f64 {
+        self.bitrate
+    }
+
     /// Bytes of parity and repairs for each byte of pictures.
     pub(crate) fn redundancy(&self) -> f64 {
         self.losses.share()

@@ -69,7 +69,7 @@ pub struct ViewerStatus {
     pub path: Option<Path>,
     /// Its newest report.
     pub report: Report,
-    /// What its path is thought to carry, bit/s.
+    /// What its path is thought to carry, bit/s, up to the host's limit.
     pub bitrate: f64,
     /// The layer that it is sent.
     pub layer: LayerId,
@@ -299,7 +299,7 @@ impl Viewer {
             state,
             path: self.path,
             report: self.report.0,
-            bitrate: self.estimate.as_ref().map_or(0.0, Estimate::bitrate),
+            bitrate: self.estimate.as_ref().map_or(0.0, Estimate::carries),
             layer,
             sent_bytes: self.sent_bytes,
             withheld_checks: self.withheld_checks,

@@ -118,6 +118,9 @@ pub(crate) struct Seen {
     most_mbps: f64,
     /// What arrived of it, and of a download beside it.
     shares: Option<[f64; 2]>,
+    /// Parity and repairs to all else that the host sent, and what it thought the path to carry, if it says so.
+    redundancy: Option<f64>,
+    path_mbps: Option<f64>,
     /// After the motion stopped, and after another page was turned to: how long until the viewer showed it so well as
     /// [`AT_REST`] and [`TURNED`] want.
     rest: Vec<Option<Duration>>,
@@ -168,6 +171,15 @@ impl Running {
         Self { programs: Vec::new(), _browsers: Some(browsers) }
     }
 
+    fn assert(&mut self) {
+        self.programs.iter_mut().for_each(Program::assert_running);
+    }
+
+    /// See [`claims`].
+    fn claims(&mut self) -> Option<(f64, f64)> {
+        claims(&self.programs.first_mut()?.news())
+    }
+
     /// A host, and a program or the page that watches it.
     fn lllsi(
         system: System,
@@ -203,7 +215,6 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
         let painter = scroll();
         (Running::lllsi(system, options, &network, (&source, &target), size), painter)
     };
-    let mut assert_running = || running.programs.iter_mut().for_each(Program::assert_running);
     let probe = Probe::start(target.display(), CODE_AT);
     let began = Instant::now();
     let mut samples = Vec::new();
@@ -216,20 +227,21 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
     let (first, is_blind) = (is_known.then(|| began.elapsed()), samples.is_empty());
     let download = options.beside.then(|| Download::start(&network));
     sleep(WARM_UP);
-    let _ = probe.take();
+    let _ = (probe.take(), running.claims());
     let arrived = network.arrived();
     let sent = watch(&network, time);
     let samples = probe.take();
     let arrived = [0, 1].map(|kind| network.arrived()[kind] - arrived[kind]);
     let shares = download.map(|_| arrived.map(|bytes| bytes as f64 * 8e-6 / time.as_secs_f64()));
-    assert_running();
+    let (redundancy, path_mbps) = running.claims().unzip();
+    running.assert();
     drop(probe);
     painter.rest();
     let rest = sharp_after(&source, &target, &AT_REST);
     sleep(SHARP_WITHIN / 4); // for what is not as sharp as it gets
     painter.turn();
     let turn = sharp_after(&source, &target, &TURNED);
-    assert_running();
+    running.assert();
     let of = |name: &str, from: Duration, to: Duration| {
         let within = |us: &u64| {
             let at = between(begin_us, *us);
@@ -238,7 +250,8 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
         let samples: Vec<_> = samples.iter().filter(|sample| within(&sample.seen_us)).collect();
         let sent: Vec<_> = sent.iter().filter(|(us, _)| within(us)).copied().collect();
         let seen = Seen::of(name, size, first, &samples, &sent);
-        Seen { system, is_blind, shares, rest: rest.clone(), turn: turn.clone(), ..seen }
+        let (rest, turn) = (rest.clone(), turn.clone());
+        Seen { system, is_blind, shares, redundancy, path_mbps, rest, turn, ..seen }
     };
     let end = between(begin_us, now_micros());
     match name {
@@ -259,6 +272,18 @@ fn watch(network: &Network, time: Duration) -> Vec<(u64, u64)> {
         sleep(STEP);
     }
     sent
+}
+
+/// What the host has said of its first viewer since this was last asked: parity and repairs to all else, and Mbit/s.
+fn claims(events: &[Value]) -> Option<(f64, f64)> {
+    let stats: Vec<_> = events.iter().filter(|event| event["event"] == "stats").collect();
+    let sum = |figure: fn(&Value) -> &Value| -> f64 {
+        stats.iter().filter_map(|event| figure(event).as_f64()).sum()
+    };
+    let (all, redundant) =
+        (sum(|event| &event["bitrate_bps"]), sum(|event| &event["redundancy_bps"]));
+    let path = sum(|event| &event["paths_bps"][0]) / stats.len() as f64 / 1e6;
+    (all > redundant).then(|| (redundant / (all - redundant), path))
 }
 
 /// How long it takes from now until the target shows the source as well as each of these, which grow.
@@ -311,6 +336,8 @@ impl Seen {
             mbps,
             most_mbps: worst.reduce(f64::max).unwrap_or(mbps),
             shares: None,
+            redundancy: None,
+            path_mbps: None,
             rest: Vec::new(),
             turn: Vec::new(),
         }
@@ -347,6 +374,8 @@ impl Seen {
                     middle(runs.iter().filter_map(|run| Some(run.shares?[kind])).collect())
                 })
             }),
+            redundancy: runs[0].redundancy.map(|_| of(|run| run.redundancy.unwrap_or_default())),
+            path_mbps: runs[0].path_mbps.map(|_| of(|run| run.path_mbps.unwrap_or_default())),
             rest: times(|run| &run.rest),
             turn: times(|run| &run.turn),
             ..runs[0].clone()
@@ -365,8 +394,12 @@ impl Seen {
         let shares = self.shares.map_or(String::new(), |[tcp, own]| {
             format!("  arrived {own:.2}, TCP's {tcp:.2} Mbit/s")
         });
+        let told =
+            self.redundancy.zip(self.path_mbps).map_or(String::new(), |(redundancy, path)| {
+                format!(", {:.0} % redundant, path {path:.2} Mbit/s", redundancy * 100.0)
+            });
         format!(
-            "{:>9} {:>7} {:>8}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2}, at most {:>5.2} Mbit/s{shares}  \
+            "{:>9} {:>7} {:>8}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2}, at most {:>5.2} Mbit/s{told}{shares}  \
              rest 38 dB {rest} s  turn 30 / 40 dB {turn} s",
             format!("{}x{}", self.size.0, self.size.1),
             self.line,
@@ -395,6 +428,8 @@ impl Seen {
             "frozen_s": self.frozen_s,
             "mbps": self.mbps,
             "worst_second_mbps": self.most_mbps,
+            "redundancy": self.redundancy,
+            "path_mbps": self.path_mbps,
             "beside_tcp_mbps": self.shares.map(|[tcp, own]| json!({"own": own, "tcp": tcp})),
             "rest_38_db_s": seconds(&self.rest),
             "turn_30_40_db_s": seconds(&self.turn),
