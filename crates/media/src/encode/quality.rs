@@ -21,7 +21,9 @@ const FINEST_AT_REST: f64 = 14.0;
 /// The coarsest that H.264 has.
 const COARSEST: f64 = 51.0;
 /// How much finer a picture may be than the one before, in steps of the quantiser.
-const REFINEMENT: f64 = 2.0;
+const REFINEMENT: u8 = 2;
+/// Pictures' worth of bits that it may take then.
+const FINER_SHARE: f64 = 1.15;
 /// Pictures' worth of bits that a keyframe, or a whole new picture, may take…
 const BURST: f64 = 4.0;
 /// … and if it comes after a rest, so that it is coded as finely as this: text can be read then.
@@ -62,7 +64,7 @@ const LEAST_SHARPENED: f64 = 0.02;
 const KEYFRAME_GAIN: f64 = 4.0;
 /// The same of other pictures: before it is known, and within which bounds it is learnt.
 const GAIN: f64 = 8.0;
-const GAINS: (f64, f64) = (4.0, 20.0);
+const GAINS: (f64, f64) = (1.2, 20.0);
 /// What is left of it after each picture, so that sharp ones are tried again.
 const FORGOTTEN: f64 = 0.995;
 /// By how much less the softest pictures weigh than soft ones.
@@ -216,7 +218,10 @@ impl Quality {
                 // Not all of it, where such pictures follow each other.
                 self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, MOST_BURST))
             }
-            Kind::Next => self.following().max(self.last - REFINEMENT),
+            Kind::Next => {
+                let wanted = self.following();
+                wanted.max(self.last - self.finer_by())
+            }
         };
         self.has_rested |= kind == Kind::Again;
         if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && wanted <= SHARPENING {
@@ -322,6 +327,15 @@ impl Quality {
         (bits / whole).clamp(0.0, 1.0)
     }
 
+    /// How much finer than the last picture the next one may be: what moved and was found again is coded anew by that, once.
+    fn finer_by(&self) -> f64 {
+        let bits = FINER_SHARE * self.bitrate / self.fps;
+        let takes =
+            |steps: f64| self.usual * f64::exp2((steps - self.last) / 6.0) + self.cost(steps);
+        let mut steps = (1..=REFINEMENT).rev().map(f64::from);
+        steps.find(|&steps| takes(steps) <= bits).unwrap_or(0.0)
+    }
+
     fn is_new(&self, change: f64) -> bool {
         change > self.change * UNUSUAL.0 + UNUSUAL.1
     }
@@ -403,6 +417,8 @@ impl Quality {
             // It is not like those that follow.
             Kind::Next if plan.sharpens > 0.0 => self.change = (self.change + change) / 2.0,
             Kind::Next => {
+                // What was coded anew to be finer need not be again.
+                let weight = (weight - self.step * finer.max(0.0)).max(0.0);
                 // Pictures that cost much and little in turn are coded as the dear ones: those are the late ones.
                 self.usual = weight.max((self.usual * 3.0 + weight) / 4.0);
                 self.change = (self.change + change) / 2.0;

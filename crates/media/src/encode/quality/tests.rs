@@ -154,6 +154,49 @@ fn what_moves_becomes_sharp_bit_by_bit_once_the_path_is_wider() {
 }
 
 #[test]
+fn what_moves_becomes_finer_without_a_large_picture() {
+    let mut scene = Scene::new();
+    let page = weight(50.0);
+    scene.code(Kind::Keyframe, page, 1.0);
+    let (mut last, mut largest) = (f64::INFINITY, 0.0);
+    for picture in 0..300 {
+        scene.time += 1.0 / 30.0;
+        let plan = scene.quality.plan(Kind::Next, 0.8, 0.0, scene.time);
+        let quantiser = f64::from(plan.quantiser);
+        // The encoder finds again what scrolls, and codes it anew where it is to be finer.
+        let finer = (last - quantiser).max(0.0).min(10.0);
+        let weight = page * (0.02 + STEP_SHARE * 0.4 * finer);
+        let bits = weight * f64::exp2(-quantiser / 6.0);
+        scene.quality.coded(Kind::Next, 0.8, 0.0, &plan, bits);
+        if picture > 5 {
+            largest = f64::max(largest, bits);
+        }
+        last = quantiser;
+    }
+    assert!(last <= 32.0, "{last}");
+    assert!(largest <= 1.2 * BUDGET, "{} pictures' worth", largest / BUDGET);
+}
+
+#[test]
+fn soft_pictures_become_sharp_where_that_costs_little_more() {
+    let mut scene = Scene::with(30, 1_000_000);
+    // A film: sharp it takes more than there is at first, and half more than soft later on.
+    for _ in 0..20 {
+        scene.code(Kind::Next, weight(60.0), 0.9);
+    }
+    assert_eq!(scene.quality.sharp, 0.0);
+    let film = 1e6 / 30.0 * f64::exp2(43.0 / 6.0);
+    for _ in 0..600 {
+        scene.time += 1.0 / 30.0;
+        let plan = scene.quality.plan(Kind::Next, 0.9, 0.0, scene.time);
+        let weight = film * (plan.sharp + (1.0 - plan.sharp) / 1.5);
+        let bits = weight * f64::exp2(-f64::from(plan.quantiser) / 6.0);
+        scene.quality.coded(Kind::Next, 0.9, 0.0, &plan, bits);
+    }
+    assert_eq!(scene.quality.sharp, 1.0);
+}
+
+#[test]
 fn the_next_picture_waits_for_one_that_was_too_dear() {
     let mut scene = Scene::new();
     scene.code(Kind::Keyframe, weight(20.0), 1.0);
