@@ -6,22 +6,18 @@ use std::time::{Duration, Instant};
 
 use lllsi_lab::clock_code::{between, now_micros};
 use lllsi_lab::screen::{grab, psnr};
-use lllsi_lab::{
-    CODE_AT, Download, Network, Painter, Probe, Program, Sample, Side, XServer, session,
-};
+use lllsi_lab::{CODE_AT, Download, Network, Painter, Probe, Program, Side, XServer, session};
 use lllsi_sim::{Cut, Line};
-use serde_json::{Value, json};
 
 use crate::browsers::{self, Browsers};
 use crate::options::Options;
+use crate::seen::{Seen, Told};
 
 /// How much of the beginning does not count but for the first picture.
 const WARM_UP: Duration = Duration::from_secs(4);
-/// Without a new picture for longer than this, it is frozen.
-const FROZEN: Duration = Duration::from_millis(200);
 /// What was sent is looked at this often; so many are a second.
 const STEP: Duration = Duration::from_millis(200);
-const STEPS: usize = 5;
+pub(crate) const STEPS: usize = 5;
 /// How long a line is watched: alone, and beside a download.
 pub(crate) const TIME: Duration = Duration::from_secs(20);
 pub(crate) const TIME_BESIDE: Duration = Duration::from_secs(60);
@@ -90,41 +86,13 @@ pub(crate) enum System {
 }
 
 impl System {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Program => "program",
             Self::Page => "page",
             Self::Chromium => "Chromium",
         }
     }
-}
-
-/// What was seen over one line.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    system: System,
-    pub(crate) line: String,
-    pub(crate) size: (u16, u16),
-    is_blind: bool,
-    /// From the start of the viewer to its first picture.
-    first: Option<Duration>,
-    p50_ms: f64,
-    p95_ms: f64,
-    fps: f64,
-    frozen_s: f64,
-    /// Into the line from the host.
-    mbps: f64,
-    /// In the worst second.
-    most_mbps: f64,
-    /// What arrived of it, and of a download beside it.
-    shares: Option<[f64; 2]>,
-    /// Parity and repairs to all else that the host sent, and what it thought the path to carry, if it says so.
-    redundancy: Option<f64>,
-    path_mbps: Option<f64>,
-    /// After the motion stopped, and after another page was turned to: how long until the viewer showed it so well as
-    /// [`AT_REST`] and [`TURNED`] want.
-    rest: Vec<Option<Duration>>,
-    turn: Vec<Option<Duration>>,
 }
 
 pub(crate) fn run(options: &Options) -> Vec<Seen> {
@@ -175,9 +143,10 @@ impl Running {
         self.programs.iter_mut().for_each(Program::assert_running);
     }
 
-    /// See [`claims`].
-    fn claims(&mut self) -> Option<(f64, f64)> {
-        claims(&self.programs.first_mut()?.news())
+    /// What the programs have said since this was last asked.
+    fn told(&mut self) -> Option<Told> {
+        let mut news = self.programs.iter_mut().map(Program::news);
+        Told::of(&news.next()?, news.next().as_deref())
     }
 
     /// A host, and a program or the page that watches it.
@@ -227,13 +196,13 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
     let (first, is_blind) = (is_known.then(|| began.elapsed()), samples.is_empty());
     let download = options.beside.then(|| Download::start(&network));
     sleep(WARM_UP);
-    let _ = (probe.take(), running.claims());
+    let _ = (probe.take(), running.told());
     let arrived = network.arrived();
     let sent = watch(&network, time);
     let samples = probe.take();
     let arrived = [0, 1].map(|kind| network.arrived()[kind] - arrived[kind]);
     let shares = download.map(|_| arrived.map(|bytes| bytes as f64 * 8e-6 / time.as_secs_f64()));
-    let (redundancy, path_mbps) = running.claims().unzip();
+    let told = running.told();
     running.assert();
     drop(probe);
     painter.rest();
@@ -251,7 +220,7 @@ fn measure(options: &Options, size: (u16, u16), name: &str, system: System) -> V
         let sent: Vec<_> = sent.iter().filter(|(us, _)| within(us)).copied().collect();
         let seen = Seen::of(name, size, first, &samples, &sent);
         let (rest, turn) = (rest.clone(), turn.clone());
-        Seen { system, is_blind, shares, redundancy, path_mbps, rest, turn, ..seen }
+        Seen { system, is_blind, shares, told, rest, turn, ..seen }
     };
     let end = between(begin_us, now_micros());
     match name {
@@ -274,18 +243,6 @@ fn watch(network: &Network, time: Duration) -> Vec<(u64, u64)> {
     sent
 }
 
-/// What the host has said of its first viewer since this was last asked: parity and repairs to all else, and Mbit/s.
-fn claims(events: &[Value]) -> Option<(f64, f64)> {
-    let stats: Vec<_> = events.iter().filter(|event| event["event"] == "stats").collect();
-    let sum = |figure: fn(&Value) -> &Value| -> f64 {
-        stats.iter().filter_map(|event| figure(event).as_f64()).sum()
-    };
-    let (all, redundant) =
-        (sum(|event| &event["bitrate_bps"]), sum(|event| &event["redundancy_bps"]));
-    let path = sum(|event| &event["paths_bps"][0]) / stats.len() as f64 / 1e6;
-    (all > redundant).then(|| (redundant / (all - redundant), path))
-}
-
 /// How long it takes from now until the target shows the source as well as each of these, which grow.
 fn sharp_after(source: &XServer, target: &XServer, decibels: &[f64]) -> Vec<Option<Duration>> {
     let (begin, shown) = (Instant::now(), grab(source.display()));
@@ -298,145 +255,4 @@ fn sharp_after(source: &XServer, target: &XServer, decibels: &[f64]) -> Vec<Opti
     }
     after.resize(decibels.len(), None);
     after
-}
-
-impl Seen {
-    fn of(
-        line: &str,
-        size: (u16, u16),
-        first: Option<Duration>,
-        samples: &[&Sample],
-        sent: &[(u64, u64)],
-    ) -> Self {
-        let rate = |from: &(u64, u64), to: &(u64, u64)| {
-            let seconds = between(from.0, to.0).as_secs_f64();
-            (to.1 - from.1) as f64 * 8.0 / 1e6 / seconds.max(1e-3)
-        };
-        let ends = sent.first().zip(sent.last());
-        let seconds = ends.map_or(0.0, |(a, b)| between(a.0, b.0).as_secs_f64());
-        let mbps = ends.map_or(0.0, |(from, to)| rate(from, to));
-        let worst = sent.windows(STEPS + 1).map(|steps| rate(&steps[0], &steps[STEPS]));
-        let mut ms: Vec<f64> =
-            samples.iter().map(|sample| sample.latency().as_secs_f64() * 1000.0).collect();
-        ms.sort_by(f64::total_cmp);
-        let of = |share: f64| ms.get((ms.len() as f64 * share) as usize).copied();
-        let gaps = samples.windows(2).map(|two| two[1].seen_us.saturating_sub(two[0].seen_us));
-        let long = gaps.filter(|gap| u128::from(*gap) > FROZEN.as_micros());
-        let frozen_s = if samples.is_empty() { seconds } else { long.sum::<u64>() as f64 / 1e6 };
-        Self {
-            system: System::Program,
-            is_blind: false,
-            line: line.into(),
-            size,
-            first,
-            p50_ms: of(0.5).unwrap_or(f64::NAN),
-            p95_ms: of(0.95).unwrap_or(f64::NAN),
-            fps: samples.len() as f64 / seconds,
-            frozen_s,
-            mbps,
-            most_mbps: worst.reduce(f64::max).unwrap_or(mbps),
-            shares: None,
-            redundancy: None,
-            path_mbps: None,
-            rest: Vec::new(),
-            turn: Vec::new(),
-        }
-    }
-
-    /// Of several runs, figure by figure.
-    fn median(runs: &[Self]) -> Self {
-        let middle = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let of = |figure: fn(&Self) -> f64| middle(runs.iter().map(figure).collect());
-        // Never is later than any time.
-        let time = |of: &dyn Fn(&Self) -> Option<Duration>| {
-            let never = Duration::MAX;
-            let mut times: Vec<_> = runs.iter().map(|run| of(run).unwrap_or(never)).collect();
-            times.sort();
-            Some(times[times.len() / 2]).filter(|time| *time < never)
-        };
-        let times = |of: fn(&Self) -> &[Option<Duration>]| {
-            (0..of(&runs[0]).len()).map(|at| time(&|run| of(run)[at])).collect()
-        };
-        Self {
-            is_blind: runs.iter().any(|run| run.is_blind),
-            first: time(&|run| run.first),
-            p50_ms: of(|run| run.p50_ms),
-            p95_ms: of(|run| run.p95_ms),
-            fps: of(|run| run.fps),
-            frozen_s: of(|run| run.frozen_s),
-            mbps: of(|run| run.mbps),
-            most_mbps: of(|run| run.most_mbps),
-            shares: runs[0].shares.map(|_| {
-                [0, 1].map(|kind| {
-                    middle(runs.iter().filter_map(|run| Some(run.shares?[kind])).collect())
-                })
-            }),
-            redundancy: runs[0].redundancy.map(|_| of(|run| run.redundancy.unwrap_or_default())),
-            path_mbps: runs[0].path_mbps.map(|_| of(|run| run.path_mbps.unwrap_or_default())),
-            rest: times(|run| &run.rest),
-            turn: times(|run| &run.turn),
-            ..runs[0].clone()
-        }
-    }
-
-    pub(crate) fn row(&self) -> String {
-        let first = self.first.map_or("-".into(), |first| format!("{:.2}", first.as_secs_f64()));
-        let seconds = |after: &[Option<Duration>]| {
-            let each = |after: &Option<Duration>| {
-                after.map_or("never".into(), |after| format!("{:.2}", after.as_secs_f64()))
-            };
-            after.iter().map(each).collect::<Vec<_>>().join(" / ")
-        };
-        let (rest, turn) = (seconds(&self.rest), seconds(&self.turn));
-        let shares = self.shares.map_or(String::new(), |[tcp, own]| {
-            format!("  arrived {own:.2}, TCP's {tcp:.2} Mbit/s")
-        });
-        let told =
-            self.redundancy.zip(self.path_mbps).map_or(String::new(), |(redundancy, path)| {
-                format!(", {:.0} % redundant, path {path:.2} Mbit/s", redundancy * 100.0)
-            });
-        format!(
-            "{:>9} {:>7} {:>8}  first {first:>5} s  p50 {:>6.1}  p95 {:>6.1} ms  {:>5.1} fps  frozen {:>5.2} s  {:>6.2}, at most {:>5.2} Mbit/s{told}{shares}  \
-             rest 38 dB {rest} s  turn 30 / 40 dB {turn} s",
-            format!("{}x{}", self.size.0, self.size.1),
-            self.line,
-            self.system.name(),
-            self.p50_ms,
-            self.p95_ms,
-            self.fps,
-            self.frozen_s,
-            self.mbps,
-            self.most_mbps,
-        )
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        let seconds = |after: &[Option<Duration>]| -> Vec<Option<f64>> {
-            after.iter().map(|after| after.map(|after| after.as_secs_f64())).collect()
-        };
-        json!({
-            "size": [self.size.0, self.size.1],
-            "line": self.line,
-            "system": self.system.name(),
-            "first_s": self.first.map(|first| first.as_secs_f64()),
-            "p50_ms": self.p50_ms,
-            "p95_ms": self.p95_ms,
-            "fps": self.fps,
-            "frozen_s": self.frozen_s,
-            "mbps": self.mbps,
-            "worst_second_mbps": self.most_mbps,
-            "redundancy": self.redundancy,
-            "path_mbps": self.path_mbps,
-            "beside_tcp_mbps": self.shares.map(|[tcp, own]| json!({"own": own, "tcp": tcp})),
-            "rest_38_db_s": seconds(&self.rest),
-            "turn_30_40_db_s": seconds(&self.turn),
-        })
-    }
-
-    pub(crate) fn is_blind(&self) -> bool {
-        self.is_blind
-    }
 }

@@ -13,6 +13,8 @@ mod options;
 mod peers;
 #[cfg(target_os = "linux")]
 mod report;
+#[cfg(target_os = "linux")]
+mod seen;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -35,7 +37,7 @@ fn main() -> std::process::ExitCode {
             true => println!("{}", seen.json()),
             false => println!("{}", seen.row()),
         });
-        let is_blind = all.iter().any(lines::Seen::is_blind);
+        let is_blind = all.iter().any(seen::Seen::is_blind);
         return if is_blind { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let outcomes = bench::run(&options);
