@@ -9,7 +9,9 @@ use lllsi_core::streams::{
     Action, Audience, Event, Item, MapChange, Offer, StreamId, Streams, SubscriptionId, Wish,
 };
 use lllsi_fuzz::Choices;
-use lllsi_proto::rtsmp::{Fragment, FrameHead, InOrder, Kind, Loose, Message, Mode, cut};
+use lllsi_proto::rtsmp::{
+    BundleHead, Fragment, FrameHead, InOrder, Kind, Loose, Message, Mode, cut,
+};
 
 const WINDOW: u32 = 4000;
 const CAPACITY: usize = 8000;
@@ -26,6 +28,10 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Some(message)) => {
             assert_eq!(Message::parse(message.to_bytes().into()), Ok(Some(message)))
         }
+    }
+    if let Some((head, messages)) = BundleHead::parse(bytes.to_vec().into()) {
+        let messages: Vec<_> = messages.collect();
+        assert!(bytes.starts_with(&head.with(messages.iter().map(|message| &message[..]))));
     }
     assemblies(&mut Choices::new(bytes));
     engine(&mut Choices::new(bytes));

@@ -20,6 +20,7 @@
 //! assert_eq!((frame.head, frame.payload), (head, payload.into()));
 //! ```
 
+mod bundle;
 mod fragment;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::fields::Fields;
+pub use bundle::{BUNDLE_BYTES, BUNDLE_HEAD_BYTES, BUNDLE_NAME, BUNDLED_BYTES, BundleHead};
 pub use fragment::{
     Broken, FRAME, Fragment, Frame, FrameHead, Header, InOrder, Loose, OWN_TYPES, SNAPSHOT, cut,
 };

@@ -267,6 +267,7 @@ impl Client {
         self.link.send_streams(now, is_new, |lane| match lane {
             Lane::Ordered => streams.poll_ordered(THE_HOST),
             Lane::Live => streams.poll_live(now, THE_HOST),
+            Lane::Small(most) => streams.poll_small(now, THE_HOST, most),
         });
         while let Some(event) = self.streams.poll_event() {
             self.outputs.push_back(Output::Event(Event::Stream(event)));

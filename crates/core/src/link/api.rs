@@ -64,13 +64,15 @@ pub enum LinkError {
     Closed,
 }
 
-/// The two channels of streams.
+/// The ways that streams go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     /// Everything arrives, in order.
     Ordered,
     /// Nothing is sent twice.
     Live,
+    /// Real-time frames of at most so many bytes, each whole: what gets lost is made up for.
+    Small(usize),
 }
 
 /// What a link tells its machine.

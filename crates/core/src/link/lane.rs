@@ -1,11 +1,11 @@
-//! The two channels of streams, and how much they are given at a time.
+//! The ways that streams go, and how much each is given at a time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
+use lllsi_proto::rtsmp::{BUNDLE_NAME, LIVE_CHANNEL, STREAMS_CHANNEL};
 
-use super::{Lane, Link, LinkError, LinkEvent};
+use super::{Lane, Link, LinkError, LinkEvent, Pulse, Role, datagrams};
 
 /// Bytes that the channel of reliable streams may hold: docs/rtsmp.md, section 2.
 const ORDERED_BUFFER: usize = 256 << 10;
@@ -79,12 +79,22 @@ impl Link {
         }
         let mut sent = false;
         self.streams_wait = false;
+        while self.pulse == Pulse::Feedback
+            && self.datagrams.has_room(now)
+            && let Some(message) = next(Lane::Small(datagrams::MAX_FRAME))
+        {
+            self.datagrams.push(now, message);
+        }
+        while let Some(bundle) = self.datagrams.next_new(now) {
+            sent = true;
+            self.transport.send_app(BUNDLE_NAME, [&bundle[..]]);
+        }
         for (lane, channel) in [(Lane::Live, LIVE_CHANNEL), (Lane::Ordered, STREAMS_CHANNEL)] {
             loop {
                 let held = self.transport.buffered(channel);
-                let has_room = match lane {
-                    Lane::Live => self.live_queue.has_room(now, held),
-                    Lane::Ordered => held < ORDERED_BUFFER,
+                let has_room = match channel {
+                    LIVE_CHANNEL => self.live_queue.has_room(now, held),
+                    _ => held < ORDERED_BUFFER,
                 };
                 if !has_room {
                     self.streams_wait = true;
@@ -116,6 +126,9 @@ impl Link {
     pub(super) fn ready(&mut self) {
         if !self.is_ready {
             self.is_ready = true;
+            if self.role == Role::Client && self.pulse == Pulse::Feedback {
+                self.datagrams.offer(self.heard_at);
+            }
             self.events.push_back(LinkEvent::Ready);
         }
     }

@@ -6,6 +6,7 @@
 
 mod api;
 mod confirm;
+mod datagrams;
 mod lane;
 mod profile;
 #[cfg(test)]
@@ -17,13 +18,14 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, SentFrame};
 use lllsi_proto::h264::FrameInfo;
-use lllsi_proto::rtsmp::{LIVE_CHANNEL, STREAMS_CHANNEL};
+use lllsi_proto::rtsmp::{BUNDLE_NAME, LIVE_CHANNEL, STREAMS_CHANNEL};
 use lllsi_proto::sealed::PartReason;
 use lllsi_rtc::{Event, Extras, Frame, Track, Transport, sdp};
 
 use crate::Transmit;
 use crate::assemble::Packet;
 use crate::seal::{Binding, Role, derive};
+use datagrams::Datagrams;
 use profile::{config, wants};
 
 pub use api::{Ignored, LinkError, Path};
@@ -71,6 +73,7 @@ pub(crate) struct Link {
     binding: Option<Binding>,
     state: State,
     live_queue: lane::Queue,
+    datagrams: Datagrams,
     /// Streams may have something to send.
     streams_wait: bool,
     pulse_open: bool,
@@ -136,6 +139,7 @@ impl Link {
             binding: None,
             state: State::Punching { give_up: None },
             live_queue: lane::Queue::default(),
+            datagrams: Datagrams::new(now),
             streams_wait: true,
             pulse_open: false,
             is_proved: false,
@@ -308,7 +312,8 @@ impl Link {
             State::Down => return None,
         };
         let confirm_at = self.confirm_at.filter(|_| self.pulse_open);
-        [own, self.transport_timeout, confirm_at].into_iter().flatten().min()
+        let bundle_at = self.datagrams.timeout().filter(|_| self.is_up());
+        [own, self.transport_timeout, confirm_at, bundle_at].into_iter().flatten().min()
     }
 
     /// Whether nothing has come for so long, from a side that takes pings.
@@ -492,6 +497,14 @@ impl Link {
                 self.pulse = Pulse::Feedback;
                 self.handle_message(now, &data);
             }
+            Event::App { name: BUNDLE_NAME, data } if self.is_up() => {
+                self.heard_at = now;
+                self.ready();
+                match self.datagrams.receive(now, data) {
+                    Some(messages) => self.events.extend(messages.map(LinkEvent::Stream)),
+                    None => self.ignored.messages += 1,
+                }
+            }
             Event::Packet(_, packet) if self.is_up() => {
                 self.heard_at = now;
                 let lllsi_rtc::Packet { index, marker, is_repair, payload, .. } = packet;
@@ -543,6 +556,12 @@ impl Link {
         if self.pulse_open && !self.is_down() && self.confirm_at.is_some_and(|at| now >= at) {
             self.confirm_at = Some(now + CONFIRM_EVERY);
             self.write_confirm(now);
+            self.drain(now);
+        }
+        if self.is_up()
+            && let Some(bundle) = self.datagrams.next_due(now)
+        {
+            self.transport.send_app(BUNDLE_NAME, [&bundle[..]]);
             self.drain(now);
         }
     }

@@ -242,6 +242,13 @@ impl LiveCursor {
         self.sending.is_some() || newest.frames.back().is_some_and(is_newer)
     }
 
+    /// Whether the next message is a whole frame with at most so many bytes of payload.
+    pub(super) fn is_small(&self, stream: &Stream, most: usize) -> bool {
+        let Body::RealTime(newest) = &stream.body else { return false };
+        let next = newest.frames.iter().find(|(kept, _)| kept.head.number > self.taken);
+        self.sending.is_none() && next.is_some_and(|(kept, _)| kept.payload.len() <= most)
+    }
+
     pub(super) fn step(&mut self, now: Instant, stream: &mut Stream) -> Option<Vec<u8>> {
         let Body::RealTime(newest) = &stream.body else { return None };
         if self.sending.as_ref().is_some_and(|(_, until, _)| now > *until) {

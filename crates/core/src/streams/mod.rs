@@ -343,6 +343,11 @@ impl Streams {
         self.publisher.poll_live(now, id)
     }
 
+    /// The same, if it has a whole frame with at most so many bytes of payload: for a way that suits small ones.
+    pub fn poll_small(&mut self, now: Instant, id: ViewerId, most: usize) -> Option<Vec<u8>> {
+        self.publisher.poll_small(now, id, most)
+    }
+
     /// What happened next.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.append(&mut self.publisher.events);

@@ -483,13 +483,32 @@ impl Publisher {
 
     /// The next message for a peer on the channel for real-time frames.
     pub(super) fn poll_live(&mut self, now: Instant, id: ViewerId) -> Option<Vec<u8>> {
+        self.next_live(now, id, |cursor, stream| cursor.is_ready(stream))
+    }
+
+    /// The same, if it has a whole frame with at most so many bytes of payload.
+    pub(super) fn poll_small(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        most: usize,
+    ) -> Option<Vec<u8>> {
+        self.next_live(now, id, |cursor, stream| cursor.is_small(stream, most))
+    }
+
+    fn next_live(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        is_next: impl Fn(&LiveCursor, &Stream) -> bool,
+    ) -> Option<Vec<u8>> {
         let peer = self.peers.get_mut(&id).filter(|peer| peer.is_up)?;
         loop {
             let after = peer.live.range(peer.live_turn.saturating_add(1)..);
             let number = after
                 .chain(peer.live.range(..=peer.live_turn))
                 .filter_map(|(number, cursor)| Some((number, cursor, self.streams.get(number)?)))
-                .find_map(|(number, cursor, stream)| cursor.is_ready(stream).then_some(*number))?;
+                .find_map(|(number, cursor, stream)| is_next(cursor, stream).then_some(*number))?;
             peer.live_turn = number;
             let (cursor, stream) = (peer.live.get_mut(&number)?, self.streams.get_mut(&number)?);
             // Nothing if it came too late.

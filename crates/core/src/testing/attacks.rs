@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, Report};
+use lllsi_proto::rtsmp::{BUNDLE_NAME, BundleHead, FRAME};
 use lllsi_rtc::testing::{self, BEGIN, UNORDERED, WHOLE};
 use lllsi_rtc::{Track, Transport, rtcp};
 
@@ -333,6 +334,11 @@ pub const ATTACKS: &[Attack] = &[
     attack("control: reports as feedback", End::Nothing, |a| {
         let report = Report { packets: a.number, bytes: u64::MAX, ..Report::default() };
         a.app(20, APP_NAME, &Message::Report(report).to_bytes())
+    }),
+    attack("streams: bundles of the smallest messages", End::Nothing, |a| {
+        let head = BundleHead { number: a.number, highest: a.number, ..BundleHead::default() };
+        let message = [FRAME, 3, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        a.app(1, BUNDLE_NAME, &head.with([&message[..]; 50]))
     }),
     attack("RTCP: data of unknown applications", End::Nothing, |a| a.app(30, *b"WHAT", &[7; 20])),
     attack("control: confirmations", End::Nothing, |a| {

@@ -189,6 +189,16 @@ fn reliable_streams_lose_and_reorder_nothing() {
 }
 
 #[test]
+fn small_real_time_frames_come_through_where_a_fifth_is_lost() {
+    for_some_seeds(SEEDS, |seed| {
+        let ends = two_ways(seed, Mode::RealTime(300_000), 200, |_, _, _| {}, |_, _| true);
+        let came = ends.map(|end| end.payload_numbers().len());
+        println!("{came:?} of 1000");
+        assert!(came.iter().all(|came| *came >= 900), "{came:?}");
+    });
+}
+
+#[test]
 fn real_time_streams_are_never_late_and_every_gap_is_told() {
     const DEADLINE: u32 = 300_000;
     /// A client knows the host's clock as well as the least delayed of its pings tells.

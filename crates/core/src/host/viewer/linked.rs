@@ -171,6 +171,7 @@ impl Viewer {
             link.send_streams(now, is_new, |lane| match lane {
                 Lane::Ordered => streams.poll_ordered(self.id),
                 Lane::Live => streams.poll_live(now, self.id),
+                Lane::Small(most) => streams.poll_small(now, self.id, most),
             });
         }
         // To send takes time to the link too: it may have found that it is over.

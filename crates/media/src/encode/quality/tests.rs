@@ -164,7 +164,7 @@ fn what_moves_becomes_finer_without_a_large_picture() {
         let plan = scene.quality.plan(Kind::Next, 0.8, 0.0, scene.time);
         let quantiser = f64::from(plan.quantiser);
         // The encoder finds again what scrolls, and codes it anew where it is to be finer.
-        let finer = (last - quantiser).max(0.0).min(10.0);
+        let finer = (last - quantiser).clamp(0.0, 10.0);
         let weight = page * (0.02 + STEP_SHARE * 0.4 * finer);
         let bits = weight * f64::exp2(-quantiser / 6.0);
         scene.quality.coded(Kind::Next, 0.8, 0.0, &plan, bits);
