@@ -38,6 +38,8 @@ const BARRED_BELOW: u32 = 6;
 const FORGIVEN: Duration = Duration::from_secs(300);
 /// So many times a viewer gets a keyframe with the others where there is only a layer far below its path.
 const PARDONS: u32 = 2;
+/// And so many times as long its path may be full there.
+const FALLS_FAR: u32 = 4;
 /// The rate of a layer whose viewers say nothing, bit/s.
 const FIRST: u32 = 1_000_000;
 /// Viewers that came within this time share the layer in which they begin.
@@ -306,14 +308,18 @@ impl Layers {
     /// Whether a viewer that needs a keyframe gets it where it is, since the layer beside is far below what its path carries.
     fn pardons(&mut self, id: ViewerId) -> bool {
         let Some(watcher) = self.watchers.get(&id) else { return false };
-        let Some(beside) = self.beside(watcher.home(), watcher.rate) else { return false };
-        let Layer { is_watched, bitrate, .. } = self.layers[beside];
-        let is_far_below = is_watched && f64::from(bitrate) * split::PARTS < watcher.rate;
-        let is_pardoned = is_far_below && watcher.falls < PARDONS;
+        let is_pardoned = watcher.falls < PARDONS && self.falls_far(watcher);
         if let Some(watcher) = self.watchers.get_mut(&id) {
             watcher.falls += u32::from(is_pardoned);
         }
         is_pardoned
+    }
+
+    /// Whether the layer that there is for a viewer beside its own is far below what its path carries.
+    fn falls_far(&self, watcher: &Watcher) -> bool {
+        let Some(beside) = self.beside(watcher.home(), watcher.rate) else { return false };
+        let Layer { is_watched, bitrate, .. } = self.layers[beside];
+        is_watched && f64::from(bitrate) * split::PARTS < watcher.rate
     }
 
     /// A viewer changes to a layer at its next keyframe.
@@ -371,7 +377,10 @@ impl Layers {
             true => FULL_WHILE_HELD,
             false => FULL_FOR,
         };
-        let is_over = |w: &Watcher| w.full_since.is_some_and(|since| now >= since + patience);
+        let patience_with =
+            |w: &Watcher| if self.falls_far(w) { FALLS_FAR * patience } else { patience };
+        let is_over =
+            |w: &Watcher| w.full_since.is_some_and(|since| now >= since + patience_with(w));
         let may = |w: &Watcher| w.home() == layer && now >= w.changed_at + CHANGE_PAUSE;
         let full = self.watchers.iter().filter(|(_, w)| may(w) && is_over(w));
         let full: Vec<_> = full.map(|(id, _)| *id).collect();
