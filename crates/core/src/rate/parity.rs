@@ -8,10 +8,12 @@ const LEAST_LOSS: f64 = 0.004;
 const MOST_LOSS: f64 = 0.2;
 const LEARNT: f64 = 0.15;
 const KEPT: f64 = 0.02;
-/// What is assumed of a path so far that a repair is seen, until so many intervals are known.
+/// What is assumed at least of a path so far that a repair is seen, until so many intervals are known, or once it loses packets; and
+/// so many times as much is reckoned with.
 const FIRST_LOSS: f64 = 0.01;
 const VERY_FAR: Duration = Duration::from_millis(200);
 const KNOWN: u32 = 40;
+const WARY: f64 = 1.5;
 /// Where a round trip is shorter, repairs are soon enough.
 const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
@@ -84,8 +86,12 @@ impl Losses {
 
     /// How many packets of parity go with a frame of so many.
     pub(super) fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
-        let is_guessed = self.learnt < KNOWN && round_trip > VERY_FAR;
-        let lost = if is_guessed { self.lost().max(FIRST_LOSS) } else { self.lost() };
+        let is_known = self.learnt >= KNOWN && self.lost() < LEAST_LOSS;
+        let lost = match round_trip > VERY_FAR && !is_known {
+            // A repair takes so long there that more is reckoned with than is seen.
+            true => WARY * self.lost().max(FIRST_LOSS),
+            false => self.lost(),
+        };
         if lost < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
             return 0;
         }
