@@ -8,12 +8,10 @@ const LEAST_LOSS: f64 = 0.004;
 const MOST_LOSS: f64 = 0.2;
 const LEARNT: f64 = 0.15;
 const KEPT: f64 = 0.02;
-/// What is assumed at least of a path so far that a repair is seen, until so many intervals are known, or once it loses packets; and
-/// so many times as much is reckoned with.
+/// What is assumed at least of a path so far that a repair is seen, until so many intervals in a row have lost nothing.
 const FIRST_LOSS: f64 = 0.01;
 const VERY_FAR: Duration = Duration::from_millis(200);
-const KNOWN: u32 = 40;
-const WARY: f64 = 1.5;
+const CLEAN: u32 = 40;
 /// Where a round trip is shorter, repairs are soon enough.
 const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
@@ -40,8 +38,8 @@ pub(super) struct Losses {
     /// The share of packets that it loses by itself, lately and for longer.
     lately: f64,
     usually: f64,
-    /// Intervals that it was learnt from.
-    learnt: u32,
+    /// Intervals since one has lost something, or since the beginning.
+    clean: u32,
     /// Parity packets for each packet, lately.
     share: f64,
     /// How much later than they come pictures should be shown.
@@ -52,7 +50,7 @@ impl Losses {
     /// Takes note of the share of packets that an interval has lost: none by itself if the path was full.
     pub(super) fn learn(&mut self, lost: f64, was_full: bool) {
         let lost = if was_full { 0.0 } else { lost.clamp(0.0, MOST_LOSS) };
-        self.learnt = self.learnt.saturating_add(1);
+        self.clean = if lost > 0.0 { 0 } else { self.clean.saturating_add(1) };
         self.lately += (lost - self.lately) * LEARNT;
         self.usually += (lost - self.usually) * if was_full { LEARNT } else { KEPT };
     }
@@ -86,12 +84,9 @@ impl Losses {
 
     /// How many packets of parity go with a frame of so many.
     pub(super) fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
-        let is_known = self.learnt >= KNOWN && self.lost() < LEAST_LOSS;
-        let lost = match round_trip > VERY_FAR && !is_known {
-            // A repair takes so long there that more is reckoned with than is seen.
-            true => WARY * self.lost().max(FIRST_LOSS),
-            false => self.lost(),
-        };
+        // Little is seen of few losses: what is found of them varies.
+        let may_lose = self.clean < CLEAN && round_trip > VERY_FAR;
+        let lost = if may_lose { self.lost().max(FIRST_LOSS) } else { self.lost() };
         if lost < LEAST_LOSS || round_trip <= FAR || packets > MOST_PACKETS {
             return 0;
         }
@@ -129,7 +124,7 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(80);
 
     fn losing(lost: f64) -> Losses {
-        Losses { lately: lost, usually: lost, learnt: KNOWN, ..Losses::default() }
+        Losses { lately: lost, usually: lost, clean: CLEAN, ..Losses::default() }
     }
 
     #[test]
@@ -144,12 +139,15 @@ mod tests {
     }
 
     #[test]
-    fn a_very_far_path_has_parity_before_it_is_known() {
+    fn a_very_far_path_has_parity_until_it_has_lost_nothing_for_long() {
         let mut losses = Losses::default();
         assert!(losses.wanted(14, 2 * VERY_FAR) > 0);
         assert_eq!(losses.wanted(14, ROUND_TRIP), 0);
-        (0..KNOWN).for_each(|_| losses.learn(0.0, false));
+        (0..CLEAN).for_each(|_| losses.learn(0.0, false));
         assert_eq!(losses.wanted(14, 2 * VERY_FAR), 0);
+        losses.learn(0.01, false);
+        (1..CLEAN).for_each(|_| losses.learn(0.0, false));
+        assert!(losses.lost() < LEAST_LOSS && losses.wanted(14, 2 * VERY_FAR) > 0);
     }
 
     #[test]
