@@ -204,8 +204,8 @@ impl Datagrams {
             (self.highest, self.came_at) = (head.number, now);
         }
         self.acknowledged(now, &head);
-        // What carries nothing is not acknowledged, or that would never end.
-        if messages.peek().is_some() || !self.is_known {
+        // Of what carries nothing only an offer is acknowledged, or that would never end.
+        if messages.peek().is_some() || head.highest == 0 {
             self.acknowledge_at.get_or_insert(now + ACKNOWLEDGE_WITHIN);
         }
         (self.is_known, self.offer) = (true, None);
@@ -311,6 +311,19 @@ mod tests {
         let acknowledgement = host.next_due(now).unwrap();
         assert_eq!(client.receive(now, acknowledgement.into()).unwrap().count(), 0);
         assert_eq!((client.timeout(), host.timeout()), (None, None));
+    }
+
+    #[test]
+    fn an_offer_is_answered_again_if_the_answer_was_lost() {
+        let mut now = Instant::now();
+        let [mut client, mut host] = [(); 2].map(|()| Datagrams::new(now));
+        client.offer(now);
+        for _ in 0..2 {
+            let offer = client.next_due(now).unwrap();
+            host.receive(now, offer.into()).unwrap().for_each(drop);
+            now += OFFER_EVERY;
+            assert!(host.next_due(now).is_some());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::rtsmp::{BUNDLE_NAME, LIVE_CHANNEL, STREAMS_CHANNEL};
 
-use super::{Lane, Link, LinkError, LinkEvent, Pulse, Role, datagrams};
+use super::{Lane, Link, LinkError, LinkEvent, Role, datagrams};
 
 /// Bytes that the channel of reliable streams may hold: docs/rtsmp.md, section 2.
 const ORDERED_BUFFER: usize = 256 << 10;
@@ -79,8 +79,7 @@ impl Link {
         }
         let mut sent = false;
         self.streams_wait = false;
-        while self.pulse == Pulse::Feedback
-            && self.datagrams.has_room(now)
+        while self.datagrams.has_room(now)
             && let Some(message) = next(Lane::Small(datagrams::MAX_FRAME))
         {
             self.datagrams.push(now, message);
@@ -126,7 +125,7 @@ impl Link {
     pub(super) fn ready(&mut self) {
         if !self.is_ready {
             self.is_ready = true;
-            if self.role == Role::Client && self.pulse == Pulse::Feedback {
+            if self.role == Role::Client {
                 self.datagrams.offer(self.heard_at);
             }
             self.events.push_back(LinkEvent::Ready);

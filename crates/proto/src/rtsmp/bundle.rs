@@ -13,7 +13,7 @@ pub const BUNDLE_HEAD_BYTES: usize = 14;
 /// Bytes before each message.
 pub const BUNDLED_BYTES: usize = 2;
 
-/// What stands at the beginning of a bundle: its number, and what has come of the other side's bundles.
+/// The head of a bundle: its number, and an acknowledgement of the bundles that the other side has sent.
 ///
 /// ```
 /// use lllsi_proto::rtsmp::BundleHead;
@@ -28,11 +28,11 @@ pub const BUNDLED_BYTES: usize = 2;
 pub struct BundleHead {
     /// From 1 on.
     pub number: u32,
-    /// The highest number that has come; 0 before the first.
+    /// The highest number of a bundle that was received; 0 before the first.
     pub highest: u32,
-    /// How many have come.
+    /// How many bundles were received.
     pub received: u32,
-    /// How long ago the highest one came, in milliseconds.
+    /// How long ago the one with the highest number was received, in milliseconds.
     pub held_ms: u16,
 }
 
