@@ -31,6 +31,8 @@
 
 mod allocations;
 #[cfg(target_os = "linux")]
+pub mod arguments;
+#[cfg(target_os = "linux")]
 pub mod chromium;
 #[cfg(target_os = "linux")]
 pub mod clock_code;

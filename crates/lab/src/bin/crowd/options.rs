@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lllsi_lab::arguments::{number, size};
 use lllsi_lab::{Scene, USUAL_FPS};
 
 pub(crate) const HELP: &str = "\
@@ -23,7 +24,7 @@ pub(crate) struct Options {
     pub(crate) size: (u16, u16),
     pub(crate) scene: Scene,
     pub(crate) lllsi: PathBuf,
-    pub(crate) runs: usize,
+    pub(crate) runs: u32,
     pub(crate) time: Duration,
     /// Bits a second.
     pub(crate) behind: Option<f64>,
@@ -48,26 +49,15 @@ impl Options {
                 "--lllsi" => options.lllsi = value()?.into(),
                 "--runs" => options.runs = number(&value()?, 1..=99)?,
                 "--seconds" => {
-                    options.time = Duration::from_secs(number(&value()?, 2..=600)? as u64)
+                    options.time = Duration::from_secs(number(&value()?, 2..=600)?.into())
                 }
-                "--behind" => options.behind = Some(number(&value()?, 1..=1000)? as f64 * 1e6),
+                "--behind" => options.behind = Some(f64::from(number(&value()?, 1..=1000)?) * 1e6),
                 "-h" | "--help" => return Ok(None),
                 _ => return Err(format!("`{word}` is unknown")),
             }
         }
         Ok(Some(options))
     }
-}
-
-fn size(text: &str) -> Result<(u16, u16), String> {
-    let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    size.filter(|(w, h)| (640..=7680).contains(w) && (360..=4320).contains(h))
-        .ok_or(format!("`{text}` is no size between 640x360 and 7680x4320"))
-}
-
-fn number(text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or(format!("`{text}` is no number from {} to {}", range.start(), range.end()))
 }
 
 #[cfg(test)]

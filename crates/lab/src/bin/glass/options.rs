@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::lines;
+use lllsi_lab::arguments::{number, size};
 use lllsi_lab::{Scene, USUAL_FPS};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(crate) struct Options {
     pub(crate) lllsi: PathBuf,
     pub(crate) vnc: bool,
     pub(crate) chromium: bool,
-    pub(crate) runs: usize,
+    pub(crate) runs: u32,
     pub(crate) scene: Scene,
     pub(crate) bitrate: Option<String>,
     pub(crate) beside: bool,
@@ -63,8 +64,10 @@ impl Options {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
                 "--size" => options.sizes.push(size(&value()?)?),
-                "--seconds" => options.time = seconds(&value()?)?,
-                "--runs" => options.runs = number(&value()?)?,
+                "--seconds" => {
+                    options.time = Duration::from_secs(number(&value()?, 2..=600)?.into())
+                }
+                "--runs" => options.runs = number(&value()?, 1..=99)?,
                 "--scene" => options.scene = Scene::named(&value()?)?,
                 "--bitrate" => options.bitrate = Some(value()?),
                 "--lllsi" => options.lllsi = value()?.into(),
@@ -98,22 +101,6 @@ impl Options {
         }
         Ok(Some(options))
     }
-}
-
-fn size(text: &str) -> Result<(u16, u16), String> {
-    let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    size.filter(|(w, h)| (640..=7680).contains(w) && (360..=4320).contains(h))
-        .ok_or(format!("`{text}` is no size between 640x360 and 7680x4320"))
-}
-
-fn number(text: &str) -> Result<usize, String> {
-    let runs = text.parse().ok().filter(|runs| (1..=99).contains(runs));
-    runs.ok_or(format!("`{text}` is no number from 1 to 99"))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (2..=600).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or(format!("`{text}` is no number from 2 to 600"))
 }
 
 #[cfg(test)]
