@@ -38,8 +38,14 @@ struct Session {
 
 impl Session {
     fn start(seed: u64, pictures: Pictures, up: Line) -> Self {
+        Self::within(None, seed, pictures, up)
+    }
+
+    /// The same with a limit of what the host sends to all viewers, bit/s.
+    fn within(max_uplink: Option<u32>, seed: u64, pictures: Pictures, up: Line) -> Self {
         let conditions = Conditions { delay: ms(0), ..Conditions::default() };
-        let setup = Setup { seed, pictures: Some(pictures), conditions, ..Setup::default() };
+        let pictures = Some(pictures);
+        let setup = Setup { seed, pictures, conditions, max_uplink, ..Setup::default() };
         let mut world = World::new(setup);
         let down = Line { rates: Vec::new(), queue: usize::MAX, ..up.clone() };
         world.set_lines(NodeId::HOST, up, down);
@@ -253,6 +259,22 @@ fn four_viewers_behind_one_uplink_share_it() {
             println!("{id:?}: {fps} pictures a second, {:.0} % of the uplink", share * 100.0);
             assert!(fps >= 20.0 && share >= 0.15, "{fps}, {share}");
         }
+    });
+}
+
+#[test]
+fn parity_and_repairs_count_towards_an_uplink() {
+    for_some_seeds(SEEDS, |seed| {
+        let lossy = Line { loss: 0.1, ..line() };
+        let mut session = Session::within(Some(2_000_000), seed, FILM, lossy);
+        session.world.run_for(secs(4));
+        let from = session.world.elapsed();
+        session.world.run_for(secs(20));
+        let sent = session.world.sent_to(session.viewer).iter().filter(|(at, _)| *at >= from);
+        let rate = sent.map(|(_, bytes)| *bytes).sum::<usize>() as f64 * 8.0 / 20.0;
+        println!("{rate} bit/s");
+        // Each packet of parity is as long as the longest of its frame.
+        assert!(rate <= 1.2 * 2e6, "{rate} bit/s");
     });
 }
 

@@ -219,6 +219,29 @@ fn a_good_viewer_is_not_sent_far_down_for_one_keyframe() {
 }
 
 #[test]
+fn a_path_that_is_full_for_a_moment_does_not_send_its_viewer_far_down() {
+    let mut f = settled();
+    f.knows(1, 0.5e6);
+    f.knows(2, 0.1e6);
+    for id in [4, 5] {
+        f.come(id);
+        f.knows(id, 4e6);
+    }
+    f.pass(BARRED);
+    let main = f.of(3);
+    assert_eq!([4, 5].map(|id| f.of(id)), [main; 2]);
+    let full = |f: &mut Fixture, time: Duration| {
+        f.layers.note(f.now, ViewerId(4), true, true);
+        f.pass(time);
+        let there = f.of(4);
+        f.layers.note(f.now, ViewerId(4), true, false);
+        there
+    };
+    assert_eq!(full(&mut f, 2 * FULL_FOR), main);
+    assert_ne!(full(&mut f, FALLS_FAR * FULL_FOR + 200 * MS), main);
+}
+
+#[test]
 fn most_that_take_nothing_do_not_hold_up_the_rest_for_long() {
     let mut f = settled();
     (1..=2).for_each(|id| f.layers.note(f.now, ViewerId(id), true, true));
