@@ -219,6 +219,7 @@ impl Quality {
                 self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, MOST_BURST))
             }
             Kind::Next => {
+                // What pictures weigh depends on what is soft, which that decides first.
                 let wanted = self.following();
                 wanted.max(self.last - self.finer_by())
             }
