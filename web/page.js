@@ -204,6 +204,8 @@ function join(entry) {
 /** @param {Second} second */
 function panel(second) {
   const ms = (/** @type {number | null} */ value) => (value === null ? "–" : `${value.toFixed(1)} ms`);
+  const stages = Object.entries(second.stages ?? {});
+  const longest = Math.max(...stages.map(([, value]) => value));
   const lines = [
     ["picture", `${second.width}×${second.height}, ${second.fps.toFixed(1)} a second`],
     ["bitrate", `${(second.bitrate / 1e6).toFixed(2)} Mbit/s`],
@@ -211,7 +213,7 @@ function panel(second) {
     ["path", `${second.path}, ${second.remote}`],
     ["round trip", ms(second.rtt)],
     ["latency", ms(second.latency)],
-    ...Object.entries(second.stages ?? {}).map(([of, value]) => [`  ${of.replace("_", " ")}`, ms(value)]),
+    ...stages.map(([of, value]) => [`  ${of.replace("_", " ")}`, ms(value) + (value === longest ? " ← most" : "")]),
   ];
   return lines.map(([what = "", value]) => `${what.padEnd(15)}${value}`).join("\n");
 }

@@ -97,6 +97,10 @@ fn a_browser_plays_the_stream_from_its_link() {
     assert_eq!((&seen["width"], &seen["height"]), (&1280.into(), &720.into()));
     assert!(seen["stages"].is_object(), "each stage is told: {seen}");
     click(&tab, "show-figures");
+    tab.until(
+        "the longest stage",
+        "document.querySelector('#figures').textContent.includes('most')",
+    );
     keep(&tab, "playing");
     click(&tab, "leave");
     let (code, words) = end(&tab);
