@@ -17,6 +17,11 @@ const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
 const FAILS: f64 = 0.02;
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// What is sent at most, on average, for each packet: so many times the share that is lost, and a little more. Packets that were not
+/// sent may follow later, up to the other. Very far paths may be sent more: a repair takes too long there.
+const MOST_TIMES: f64 = 3.0;
+const MOST_BESIDES: f64 = 0.04;
+const MOST_SAVED: f64 = 4.0;
 /// FlexFEC makes fewer packets again than Reed-Solomon codes do: by so much more of it for each percent of loss, up to the other.
 const WEAKER: f64 = 0.1;
 const MUCH_WEAKER: f64 = 0.6;
@@ -42,6 +47,8 @@ pub(super) struct Losses {
     clean: u32,
     /// Parity packets for each packet, lately.
     share: f64,
+    /// Packets of parity that may be sent beyond what the next frame brings; negative if there were more.
+    saved: f64,
     /// How much later than they come pictures should be shown.
     delay: Duration,
 }
@@ -57,6 +64,8 @@ impl Losses {
 
     /// Takes note of what was sent with a frame.
     pub(super) fn sent(&mut self, packets: u32, parity: u32) {
+        self.saved += self.most(packets as usize) - f64::from(parity);
+        self.saved = self.saved.clamp(-MOST_SAVED, MOST_SAVED);
         self.share += (f64::from(parity) / f64::from(packets.max(1)) - self.share) / 8.0;
     }
 
@@ -94,7 +103,17 @@ impl Losses {
         let times = round_trip.as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
         let may_fail = FAILS / (times * times).max(1.0);
         let most = packets.min(MOST_PARITY);
-        (1..=most).find(|parity| fails(packets, *parity, lost) < may_fail).unwrap_or(most)
+        let wanted = (1..=most).find(|parity| fails(packets, *parity, lost) < may_fail);
+        let wanted = wanted.unwrap_or(most);
+        if round_trip > VERY_FAR {
+            return wanted;
+        }
+        wanted.min((self.saved + self.most(packets)).max(0.0) as usize)
+    }
+
+    /// Packets of parity that so many bring, on average.
+    fn most(&self, packets: usize) -> f64 {
+        (MOST_TIMES * self.lost() + MOST_BESIDES) * packets as f64
     }
 
     /// The same of FlexFEC.
@@ -124,7 +143,8 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(80);
 
     fn losing(lost: f64) -> Losses {
-        Losses { lately: lost, usually: lost, clean: CLEAN, ..Losses::default() }
+        let saved = MOST_SAVED;
+        Losses { lately: lost, usually: lost, clean: CLEAN, saved, ..Losses::default() }
     }
 
     #[test]
@@ -136,6 +156,27 @@ mod tests {
         assert_eq!(wanted(MOST_PACKETS + 1, ROUND_TRIP), 0);
         assert!(wanted(14, 4 * ROUND_TRIP) > wanted(14, ROUND_TRIP));
         assert_eq!(losing(LEAST_LOSS / 2.0).wanted(14, ROUND_TRIP), 0);
+    }
+
+    #[test]
+    fn parity_takes_no_more_than_its_share() {
+        let share = |lost, packets, round_trip| {
+            let mut losses = losing(lost);
+            let mut all = 0;
+            for _ in 0..1000 {
+                let parity = losses.wanted(packets, round_trip);
+                losses.sent(packets as u32, parity as u32);
+                all += parity;
+            }
+            all as f64 / (1000 * packets) as f64
+        };
+        for lost in [0.01, 0.03, 0.05, 0.1] {
+            for packets in [2, 7, 16, 40] {
+                let share = share(lost, packets, ROUND_TRIP);
+                assert!(share > lost && share < 3.0 * lost + 0.05, "{lost} {packets}: {share}");
+            }
+        }
+        assert!(share(0.05, 7, 2 * VERY_FAR) > 0.25);
     }
 
     #[test]
