@@ -22,8 +22,14 @@ const FINEST_AT_REST: f64 = 14.0;
 const COARSEST: f64 = 51.0;
 /// How much finer a picture may be than the one before, in steps of the quantiser.
 const REFINEMENT: u8 = 2;
-/// Pictures' worth of bits that it may take then.
+/// Pictures' worth of bits that it may take then: usually, and at times where others take as much too, or hardly anything.
 const FINER_SHARE: f64 = 1.15;
+const FINER_AT_TIMES: f64 = 1.6;
+const FINER_BESIDE_LITTLE: f64 = 7.0;
+/// The share of the picture that changes where hardly anything does.
+const LITTLE: f64 = 0.05;
+/// How long after such a picture there is no other, in seconds.
+const FINER_EVERY: f64 = 0.5;
 /// Pictures' worth of bits that a keyframe, or a whole new picture, may take…
 const BURST: f64 = 4.0;
 /// … and if it comes after a rest, so that it is coded as finely as this: text can be read then.
@@ -83,7 +89,7 @@ const MOST_SECONDS: f64 = 0.3;
 const MOST_ALWAYS: f64 = 300_000.0;
 const MOST_EVER: f64 = 1500.0 * 1100.0 * 8.0;
 /// Beyond what a path has had the time to carry, so much of a second may be under way when the next picture is coded.
-const AHEAD_SECONDS: f64 = 0.066;
+const AHEAD_SECONDS: f64 = 0.1;
 /// After a pause of so many usual intervals what moved is so far away that the encoder does not find it again.
 const PAUSE: f64 = 1.7;
 
@@ -134,8 +140,9 @@ pub(super) struct Quality {
     step: f64,
     /// The share of the picture that changes lately.
     change: f64,
-    /// The last quantiser.
+    /// The last quantiser, and when a picture was last made finer than is usual.
     last: f64,
+    finer_at: f64,
     /// The share of the rows, from the top, in which what moves is sharp.
     sharp: f64,
     is_softest: bool,
@@ -165,6 +172,7 @@ impl Quality {
             step: keyframe * STEP_SHARE,
             change: 0.0,
             last: COARSEST,
+            finer_at: 0.0,
             sharp: 1.0,
             is_softest: false,
             gain: GAIN,
@@ -216,21 +224,35 @@ impl Quality {
             Kind::Next if is_new => {
                 let weight = self.usual_when_sharp().max(self.keyframe * change);
                 // Not all of it, where such pictures follow each other.
-                self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, MOST_BURST))
+                let wanted = self.fresh(weight, (passed * self.fps / 2.0).clamp(1.0, MOST_BURST));
+                // What has not changed is coded anew too if it is to be finer.
+                if self.is_new(change) {
+                    wanted
+                } else {
+                    wanted.max(self.last - self.finer_by(change))
+                }
             }
             Kind::Next => {
                 // What pictures weigh depends on what is soft, which that decides first.
                 let wanted = self.following();
-                wanted.max(self.last - self.finer_by())
+                if soft > 0.0 && change < LITTLE {
+                    // First all becomes sharp, and then finer.
+                    self.soften(1.0, false);
+                    self.last
+                } else {
+                    wanted.max(self.last - self.finer_by(change))
+                }
             }
         };
         self.has_rested |= kind == Kind::Again;
-        if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && wanted <= SHARPENING {
+        let is_fine = wanted <= SHARPENING || change < LITTLE;
+        if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && is_fine {
             // What rests beside what moves.
-            let taken = self.usual * f64::exp2(-wanted / 6.0);
-            let share = self.sharpening(SHARPENING, self.bitrate / self.fps - taken);
+            let quantiser = wanted.max(SHARPENING);
+            let taken = self.usual * f64::exp2(-quantiser / 6.0);
+            let share = self.sharpening(quantiser, self.bitrate / self.fps - taken);
             if share >= LEAST_SHARPENED {
-                (sharpens, wanted) = (share, SHARPENING);
+                (sharpens, wanted) = (share, quantiser);
             }
         }
         let finest = if kind == Kind::Again { FINEST_AT_REST } else { FINEST };
@@ -329,12 +351,19 @@ impl Quality {
     }
 
     /// How much finer than the last picture the next one may be: what moved and was found again is coded anew by that, once.
-    fn finer_by(&self) -> f64 {
-        let bits = FINER_SHARE * self.bitrate / self.fps;
+    fn finer_by(&self, change: f64) -> f64 {
+        let picture = self.bitrate / self.fps;
+        let pictures = match (self.time < self.finer_at + FINER_EVERY, change < LITTLE) {
+            (true, _) => FINER_SHARE,
+            (_, true) => FINER_BESIDE_LITTLE,
+            _ => FINER_AT_TIMES,
+        };
         let takes =
             |steps: f64| self.usual * f64::exp2((steps - self.last) / 6.0) + self.cost(steps);
+        let fits = |steps: f64, pictures: f64| takes(steps) <= pictures * picture;
         let mut steps = (1..=REFINEMENT).rev().map(f64::from);
-        steps.find(|&steps| takes(steps) <= bits).unwrap_or(0.0)
+        let most = |steps| if steps == 1.0 { pictures } else { FINER_SHARE };
+        steps.find(|&steps| fits(steps, most(steps))).unwrap_or(0.0)
     }
 
     fn is_new(&self, change: f64) -> bool {
@@ -364,7 +393,8 @@ impl Quality {
     ) -> Option<Plan> {
         let seconds = MOST_SECONDS.max(1.5 * BURST / self.fps);
         let most = (seconds * self.bitrate).clamp(MOST_ALWAYS, MOST_EVER);
-        if kind == Kind::Again || bits <= most {
+        let is_refined = kind == Kind::Next && change < LITTLE;
+        if kind == Kind::Again || bits <= if is_refined { 2.0 * most } else { most } {
             return None;
         }
         let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
@@ -402,6 +432,7 @@ impl Quality {
         self.debt += bits;
         self.size = bits;
         let finer = self.last - f64::from(plan.quantiser);
+        let is_new = self.is_new(change);
         self.last = plan.quantiser.into();
         let weight = bits * f64::exp2(self.last / 6.0);
         match kind {
@@ -417,18 +448,31 @@ impl Quality {
             Kind::Keyframe => self.keyframe = weight * plan.keyframe_gain(),
             // It is not like those that follow.
             Kind::Next if plan.sharpens > 0.0 => self.change = (self.change + change) / 2.0,
-            Kind::Next => {
+            Kind::Next if finer > 0.0 && !is_new => {
                 // What was coded anew to be finer need not be again.
-                let weight = (weight - self.step * finer.max(0.0)).max(0.0);
+                let step = (weight - self.usual).max(0.0) / finer;
+                let least = STEP_SHARE * self.keyframe * change / 4.0;
+                self.step = step.max((self.step + step) / 2.0).max(least);
+                if bits > FINER_SHARE * self.bitrate / self.fps {
+                    self.finer_at = self.time;
+                }
+                self.compare();
+                return;
+            }
+            Kind::Next => {
                 // Pictures that cost much and little in turn are coded as the dear ones: those are the late ones.
                 self.usual = weight.max((self.usual * 3.0 + weight) / 4.0);
                 self.change = (self.change + change) / 2.0;
                 self.compare();
             }
         }
-        // What moved was found again, and cost little: to make it finer costs as much as what is new.
-        let whole = self.keyframe * if kind == Kind::Keyframe { 1.0 } else { change / 2.0 };
-        self.step = STEP_SHARE * weight.max(whole);
+        if kind == Kind::Keyframe || is_new {
+            // What moved was found again, and cost little: to make it finer costs as much as what is new.
+            let whole = self.keyframe * if kind == Kind::Keyframe { 1.0 } else { change / 2.0 };
+            self.step = STEP_SHARE * weight.max(whole);
+        } else {
+            self.step *= FORGOTTEN;
+        }
     }
 
     /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.

@@ -76,8 +76,8 @@ fn a_turned_page_costs_a_burst_and_not_more() {
     }
     let (_, bits) = scene.code(Kind::Next, page, 0.9);
     assert!(bits < 1.2 * BURST * BUDGET, "{} pictures' bits", bits / BUDGET);
-    let typed = (0..15).map(|_| scene.code(Kind::Next, 1000.0, 0.001).0).last();
-    assert!(typed < Some(24), "fine again after half a second: {typed:?}");
+    let typed = (0..60).map(|_| scene.code(Kind::Next, 1000.0, 0.001).0).last();
+    assert!(typed < Some(24), "fine again after two seconds of typing: {typed:?}");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn what_moves_becomes_finer_without_a_large_picture() {
     let mut scene = Scene::new();
     let page = weight(50.0);
     scene.code(Kind::Keyframe, page, 1.0);
-    let (mut last, mut largest) = (f64::INFINITY, 0.0);
+    let (mut last, mut largest, mut large) = (f64::INFINITY, 0.0, 0);
     for picture in 0..300 {
         scene.time += 1.0 / 30.0;
         let plan = scene.quality.plan(Kind::Next, 0.8, 0.0, scene.time);
@@ -170,11 +170,39 @@ fn what_moves_becomes_finer_without_a_large_picture() {
         scene.quality.coded(Kind::Next, 0.8, 0.0, &plan, bits);
         if picture > 5 {
             largest = f64::max(largest, bits);
+            large += u32::from(bits > 1.2 * BUDGET);
         }
         last = quantiser;
     }
-    assert!(last <= 32.0, "{last}");
-    assert!(largest <= 1.2 * BUDGET, "{} pictures' worth", largest / BUDGET);
+    assert!(last <= 26.0, "{last}");
+    assert!(largest <= 2.0 * BUDGET, "{} pictures' worth", largest / BUDGET);
+    assert!(large <= 300 / 15, "{large} large pictures");
+}
+
+/// A page of text at rest of which some is soft, with a clock on it: what the encoder does not find as it was is coded anew.
+#[test]
+fn what_rests_beside_a_clock_becomes_sharp_and_then_fine() {
+    for bitrate in [1_000_000, 5_000_000] {
+        let (mut scene, page, budget) =
+            (Scene::with(30, bitrate), weight(46.0), f64::from(bitrate) / 30.0);
+        scene.code(Kind::Keyframe, page, 1.0);
+        let (mut soft, mut at, mut largest) = (0.9, COARSEST, 0.0);
+        for _ in 0..600 {
+            scene.time += 1.0 / 30.0;
+            let plan = scene.quality.plan(Kind::Next, 0.001, soft, scene.time);
+            let quantiser = f64::from(plan.quantiser);
+            let finer = (at - quantiser).max(0.0) * STEP_SHARE * (1.0 - soft);
+            let sharpened = plan.sharpens.min(soft);
+            let bits = (1000.0 + page * (finer + sharpened)) * f64::exp2(-quantiser / 6.0);
+            scene.quality.coded(Kind::Next, 0.001, sharpened, &plan, bits);
+            (soft, at) = (soft - sharpened, at.min(quantiser));
+            largest = f64::max(largest, bits);
+            let again = scene.quality.coarser(Kind::Next, 0.001, &plan, bits);
+            assert_eq!(again, None, "{bits} bits at {bitrate}");
+        }
+        assert!(soft == 0.0 && at < 24.0, "{soft} soft, quantiser {at} at {bitrate}");
+        assert!(largest < 12.0 * budget, "{} pictures' worth at {bitrate}", largest / budget);
+    }
 }
 
 #[test]
