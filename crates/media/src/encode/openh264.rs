@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Below this not even empty pictures fit.
 const LEAST_BITRATE: u32 = 10_000;
+/// Added twice to the quantiser by which the loop filter is chosen.
+const LOOP_FILTER: c_int = -4;
 
 /// An OpenH264 encoder, initialised for one configuration.
 pub(super) struct Encoder {
@@ -186,6 +188,14 @@ impl super::Encoder for Encoder {
         let bits = out.len() as f64 * 8.0;
         self.quality.coded(kind, change, (soft - soft_now).max(0.0), &plan, bits);
         let again_after = self.quality.again_after(soft_now > 0.0);
+        if std::env::var_os("DBG").is_some() {
+            println!(
+                "DBG {:.3} {kind:?} change {change:.4} soft {soft_now:.3} {plan:?} bytes {} {} again {again_after:?}",
+                timestamp.as_secs_f64(),
+                bits / 8.0,
+                self.quality.debug()
+            );
+        }
         Ok(Encoded { keyframe, next_after: self.quality.next_after(), again_after })
     }
 
@@ -261,6 +271,10 @@ fn parameters(config: &Config, defaults: SEncParamExt) -> SEncParamExt {
     // It would freeze what stands still before it is sharp.
     p.bEnableBackgroundDetection = false;
     p.bEnableAdaptiveQuant = false;
+    // A skipped block is skipped again while its error is less than it was (`WelsMdPSkipEnc`), and at its edges the loop filter
+    // sees to that: a coarse page stays coarse, whatever the quantiser. So weak, it ends before that is seen.
+    p.iLoopFilterAlphaC0Offset = LOOP_FILTER;
+    p.iLoopFilterBetaOffset = LOOP_FILTER;
 
     let layer = &mut p.sSpatialLayers[0];
     layer.iVideoWidth = p.iPicWidth;

@@ -221,6 +221,7 @@ impl Quality {
             }
             Kind::Again => (self.last - self.refinement()).max(FINEST_AT_REST),
             Kind::Keyframe => self.fresh(self.keyframe, BURST),
+            Kind::Next if change < LITTLE => self.beside_rest(change, soft),
             Kind::Next if is_new => {
                 let weight = self.usual_when_sharp().max(self.keyframe * change);
                 // Not all of it, where such pictures follow each other.
@@ -235,13 +236,7 @@ impl Quality {
             Kind::Next => {
                 // What pictures weigh depends on what is soft, which that decides first.
                 let wanted = self.following();
-                if soft > 0.0 && change < LITTLE {
-                    // First all becomes sharp, and then finer.
-                    self.soften(1.0, false);
-                    self.last
-                } else {
-                    wanted.max(self.last - self.finer_by(change))
-                }
+                wanted.max(self.last - self.finer_by(change))
             }
         };
         self.has_rested |= kind == Kind::Again;
@@ -272,6 +267,23 @@ impl Quality {
         let is_sharp = sharp <= TOO_COARSE;
         self.soften(if is_sharp { 1.0 } else { 0.0 }, soft > COARSEST);
         if is_sharp { sharp } else { soft.max(FINEST_SOFT) }
+    }
+
+    /// The quantiser for a picture of which hardly anything has changed.
+    fn beside_rest(&mut self, change: f64, soft: f64) -> f64 {
+        if change < self.change / UNUSUAL.0 {
+            // What moved before moves no longer.
+            self.usual = self.usual.min(self.keyframe * change);
+            self.change = change;
+        }
+        self.soften(1.0, false);
+        if soft > 0.0 {
+            // First all becomes sharp, and then finer.
+            return self.last;
+        }
+        // Coarser than before it would be left as it is by the encoder, which then takes finer detail for noise.
+        let wanted = self.affordable(self.usual, 1.0);
+        wanted.max(self.last - self.finer_by(change))
     }
 
     /// The quantiser for a picture that is much like the last one.
@@ -473,6 +485,20 @@ impl Quality {
         } else {
             self.step *= FORGOTTEN;
         }
+    }
+
+    pub(super) fn debug(&self) -> String {
+        format!(
+            "usual {:.0} keyframe {:.0} step {:.0} at {}: {:.0} {:.0} {:.0} gain {:.1}",
+            self.usual,
+            self.keyframe,
+            self.step,
+            self.last,
+            self.usual * f64::exp2(-self.last / 6.0) / 8.0,
+            self.keyframe * f64::exp2(-self.last / 6.0) / 8.0,
+            self.step * f64::exp2(-self.last / 6.0) / 8.0,
+            self.gain
+        )
     }
 
     /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.

@@ -209,3 +209,44 @@ fn another_size_needs_another_encoder() {
     let refused = bench.encoder.encode(&picture, Kind::Next, Duration::ZERO, &mut out);
     assert!(matches!(refused, Err(Error::SizeChanged { .. })) && out.is_empty());
 }
+
+/// A page of what looks like text.
+fn page(size: Size, seed: u32) -> I420 {
+    let mut picture = I420::new(size);
+    let (width, mut random) = (size.width as usize, seed);
+    for plane in &mut picture.planes_mut()[1..] {
+        plane.fill(128);
+    }
+    for (row, pixels) in picture.planes_mut()[0].chunks_mut(width).enumerate() {
+        for (at, pixel) in pixels.iter_mut().enumerate() {
+            random = random.wrapping_mul(0x9e37_79b9).wrapping_add(row as u32) ^ random >> 9;
+            let is_ink = row % 13 < 9 && at % 6 < 5 && random >> 29 < 3;
+            *pixel = if is_ink { 40 } else { 235 };
+        }
+    }
+    picture
+}
+
+/// OpenH264 leaves a block as it was if what is wrong with it is a little less than before, as the loop filter makes it.
+#[test]
+fn a_page_that_changes_a_little_while_it_is_coarse_becomes_sharp() {
+    let size = Size::new(640, 360);
+    let mut bench = Bench::new(size, 1_500_000);
+    let [first, mut second] = [1, 2].map(|seed| page(size, seed));
+    let rest = |bench: &mut Bench, picture: &I420, kind| {
+        let mut again = bench.send(picture, kind).again_after;
+        while again.is_some() {
+            // As long as that takes.
+            bench.frame += 30;
+            again = bench.send(picture, Kind::Again).again_after;
+        }
+    };
+    rest(&mut bench, &first, Kind::Keyframe);
+    bench.frame += 60;
+    bench.send(&second, Kind::Next);
+    bench.frame += 9;
+    second.planes_mut()[0][..200].fill(90);
+    rest(&mut bench, &second, Kind::Next);
+    let quality = second.luma_psnr(&bench.shown);
+    assert!(quality > 42.0, "{quality} dB");
+}
