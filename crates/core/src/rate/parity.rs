@@ -18,10 +18,12 @@ const FAR: Duration = Duration::from_millis(50);
 const FAILS: f64 = 0.02;
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
 /// What is sent at most, on average, for each packet: so many times the share that is lost, and a little more. Packets that were not
-/// sent may follow later, up to the other. Very far paths may be sent more: a repair takes too long there.
+/// sent may follow later, up to the other. It may be more where a larger share of the frames had to be repaired otherwise, and on
+/// very far paths: a repair takes too long there.
 const MOST_TIMES: f64 = 3.0;
 const MOST_BESIDES: f64 = 0.04;
 const MOST_SAVED: f64 = 4.0;
+const MOST_FAIL: f64 = 0.04;
 /// FlexFEC makes fewer packets again than Reed-Solomon codes do: by so much more of it for each percent of loss, up to the other.
 const WEAKER: f64 = 0.1;
 const MUCH_WEAKER: f64 = 0.6;
@@ -103,12 +105,15 @@ impl Losses {
         let times = round_trip.as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
         let may_fail = FAILS / (times * times).max(1.0);
         let most = packets.min(MOST_PARITY);
-        let wanted = (1..=most).find(|parity| fails(packets, *parity, lost) < may_fail);
-        let wanted = wanted.unwrap_or(most);
+        let least = |may_fail| {
+            (0..=most).find(|parity| fails(packets, *parity, lost) < may_fail).unwrap_or(most)
+        };
+        let wanted = least(may_fail).max(1);
         if round_trip > VERY_FAR {
             return wanted;
         }
-        wanted.min((self.saved + self.most(packets)).max(0.0) as usize)
+        let may_be = (self.saved + self.most(packets)).max(0.0) as usize;
+        wanted.min(may_be.max(least(MOST_FAIL)))
     }
 
     /// Packets of parity that so many bring, on average.
@@ -171,11 +176,13 @@ mod tests {
             all as f64 / (1000 * packets) as f64
         };
         for lost in [0.01, 0.03, 0.05, 0.1] {
-            for packets in [2, 7, 16, 40] {
+            for packets in [16, 40] {
                 let share = share(lost, packets, ROUND_TRIP);
                 assert!(share > lost && share < 3.0 * lost + 0.05, "{lost} {packets}: {share}");
             }
         }
+        // Frames of few packets take turns, unless too many of them had to be repaired then.
+        assert!(share(0.05, 4, ROUND_TRIP) < 0.27 && share(0.05, 7, ROUND_TRIP) > 0.28);
         assert!(share(0.05, 7, 2 * VERY_FAR) > 0.25);
     }
 
