@@ -188,14 +188,6 @@ impl super::Encoder for Encoder {
         let bits = out.len() as f64 * 8.0;
         self.quality.coded(kind, change, (soft - soft_now).max(0.0), &plan, bits);
         let again_after = self.quality.again_after(soft_now > 0.0);
-        if std::env::var_os("DBG").is_some() {
-            println!(
-                "DBG {:.3} {kind:?} change {change:.4} soft {soft_now:.3} {plan:?} bytes {} {} again {again_after:?}",
-                timestamp.as_secs_f64(),
-                bits / 8.0,
-                self.quality.debug()
-            );
-        }
         Ok(Encoded { keyframe, next_after: self.quality.next_after(), again_after })
     }
 

@@ -487,20 +487,6 @@ impl Quality {
         }
     }
 
-    pub(super) fn debug(&self) -> String {
-        format!(
-            "usual {:.0} keyframe {:.0} step {:.0} at {}: {:.0} {:.0} {:.0} gain {:.1}",
-            self.usual,
-            self.keyframe,
-            self.step,
-            self.last,
-            self.usual * f64::exp2(-self.last / 6.0) / 8.0,
-            self.keyframe * f64::exp2(-self.last / 6.0) / 8.0,
-            self.step * f64::exp2(-self.last / 6.0) / 8.0,
-            self.gain
-        )
-    }
-
     /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.
     pub(super) fn next_after(&self) -> Duration {
         // Pictures are often as large as the one before.
