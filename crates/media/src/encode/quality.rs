@@ -26,10 +26,10 @@ const REFINEMENT: u8 = 2;
 const FINER_SHARE: f64 = 1.15;
 const FINER_AT_TIMES: f64 = 1.6;
 const FINER_BESIDE_LITTLE: f64 = 7.0;
+/// How long after a picture that takes more than usually there is no other, in seconds.
+const FINER_EVERY: f64 = 0.5;
 /// The share of the picture that changes where hardly anything does.
 const LITTLE: f64 = 0.05;
-/// How long after such a picture there is no other, in seconds.
-const FINER_EVERY: f64 = 0.5;
 /// Pictures' worth of bits that a keyframe, or a whole new picture, may take…
 const BURST: f64 = 4.0;
 /// … and if it comes after a rest, so that it is coded as finely as this: text can be read then.
@@ -281,7 +281,6 @@ impl Quality {
             // First all becomes sharp, and then finer.
             return self.last;
         }
-        // Coarser than before it would be left as it is by the encoder, which then takes finer detail for noise.
         let wanted = self.affordable(self.usual, 1.0);
         wanted.max(self.last - self.finer_by(change))
     }
@@ -378,6 +377,11 @@ impl Quality {
         steps.find(|&steps| fits(steps, most(steps))).unwrap_or(0.0)
     }
 
+    /// The weight of what moved, was found again, and cost little: to make it finer costs as much as what is new.
+    fn found_again(&self, change: f64) -> f64 {
+        self.keyframe * change / 2.0
+    }
+
     fn is_new(&self, change: f64) -> bool {
         change > self.change * UNUSUAL.0 + UNUSUAL.1
     }
@@ -406,7 +410,8 @@ impl Quality {
         let seconds = MOST_SECONDS.max(1.5 * BURST / self.fps);
         let most = (seconds * self.bitrate).clamp(MOST_ALWAYS, MOST_EVER);
         let is_refined = kind == Kind::Next && change < LITTLE;
-        if kind == Kind::Again || bits <= if is_refined { 2.0 * most } else { most } {
+        let most = if is_refined { 2.0 * most } else { most };
+        if kind == Kind::Again || bits <= most {
             return None;
         }
         let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
@@ -463,7 +468,7 @@ impl Quality {
             Kind::Next if finer > 0.0 && !is_new => {
                 // What was coded anew to be finer need not be again.
                 let step = (weight - self.usual).max(0.0) / finer;
-                let least = STEP_SHARE * self.keyframe * change / 4.0;
+                let least = STEP_SHARE * self.found_again(change) / 2.0;
                 self.step = step.max((self.step + step) / 2.0).max(least);
                 if bits > FINER_SHARE * self.bitrate / self.fps {
                     self.finer_at = self.time;
@@ -479,8 +484,8 @@ impl Quality {
             }
         }
         if kind == Kind::Keyframe || is_new {
-            // What moved was found again, and cost little: to make it finer costs as much as what is new.
-            let whole = self.keyframe * if kind == Kind::Keyframe { 1.0 } else { change / 2.0 };
+            let is_whole = kind == Kind::Keyframe;
+            let whole = if is_whole { self.keyframe } else { self.found_again(change) };
             self.step = STEP_SHARE * weight.max(whole);
         } else {
             self.step *= FORGOTTEN;
