@@ -462,7 +462,9 @@ impl Layers {
             let frames = self.layers[watcher.layer].frames.saturating_sub(wish.frames);
             let bar = watcher.barred_until.saturating_duration_since(watcher.changed_at);
             let bar = if wish.is_misplaced { bar / BARRED_BELOW } else { bar };
-            let is_free = now >= watcher.changed_at + bar;
+            // What is thought of a path at first is often wrong: who went down for that comes back once, and soon.
+            let is_found_good = wish.is_misplaced && watcher.falls <= 1 && watcher.is_new(now);
+            let is_free = is_found_good || now >= watcher.changed_at + bar;
             let may = wish.is_too_slow || watcher.next.is_none() && is_free;
             let is_due = match wish.is_misplaced {
                 true => now >= wish.since + LEAVES_AFTER,

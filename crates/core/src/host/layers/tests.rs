@@ -110,6 +110,26 @@ fn who_comes_late_begins_in_another_layer_and_joins_the_others_later() {
 }
 
 #[test]
+fn who_is_taken_for_slow_at_first_comes_back_soon_but_only_once() {
+    let mut f = Fixture::new(3);
+    for (id, rate) in [(1, 4e6), (2, 4e6), (3, 5e5), (4, 5e5)] {
+        assert_eq!(f.come(id), 0);
+        f.knows(id, rate);
+    }
+    f.pass(LEAVES_AFTER + 100 * MS);
+    assert_eq!(f.of(3), 1);
+    f.knows(3, 4e6);
+    f.pass(LEAVES_AFTER + 100 * MS);
+    assert_eq!(f.of(3), 0);
+    f.knows(3, 5e5);
+    f.pass(LEAVES_AFTER + CHANGE_PAUSE);
+    assert_eq!(f.of(3), 1);
+    f.knows(3, 4e6);
+    f.pass(LEAVES_AFTER + 100 * MS);
+    assert_eq!(f.of(3), 1);
+}
+
+#[test]
 fn a_path_that_becomes_narrow_gets_a_layer_and_moves_nobody_else() {
     let mut f = settled();
     f.knows(2, 0.5e6);
