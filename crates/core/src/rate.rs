@@ -289,8 +289,9 @@ impl Estimate {
     pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
         let FrameSize { packets, bytes, first, parity } = size;
         let through = all.saturating_sub(self.repeated);
+        let repairs = through.saturating_sub(self.packets + u64::from(packets + parity));
         self.packets = through;
-        self.losses.sent(packets, parity);
+        self.losses.sent(packets, parity, repairs);
         self.silence.sent(now, self.last_round_trip);
         let each = bytes / packets.max(1);
         self.each += (f64::from(each) - self.each) / 8.0;

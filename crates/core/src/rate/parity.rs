@@ -17,13 +17,14 @@ const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
 const FAILS: f64 = 0.02;
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
-/// What is sent at most, on average, for each packet: so many times the share that is lost, and a little more. Packets that were not
-/// sent may follow later, up to the other. It may be more where a larger share of the frames had to be repaired otherwise, and on
-/// very far paths: a repair takes too long there.
+/// What is sent at most, on average, for each packet, repairs included: so many times the share that is lost, and a little more.
+/// Packets that were not sent may follow later, and those that were too many are made up for, up to the others. It may be more where a
+/// larger share of the frames had to be repaired otherwise, and on very far paths: a repair takes too long there.
 const MOST_TIMES: f64 = 3.0;
-const MOST_BESIDES: f64 = 0.04;
+const MOST_BESIDES: f64 = 0.03;
 const MOST_SAVED: f64 = 4.0;
-const MOST_FAIL: f64 = 0.04;
+const MOST_OWED: f64 = 16.0;
+const MOST_FAIL: f64 = 0.06;
 /// FlexFEC makes fewer packets again than Reed-Solomon codes do: by so much more of it for each percent of loss, up to the other.
 const WEAKER: f64 = 0.1;
 const MUCH_WEAKER: f64 = 0.6;
@@ -64,10 +65,10 @@ impl Losses {
         self.usually += (lost - self.usually) * if was_full { LEARNT } else { KEPT };
     }
 
-    /// Takes note of what was sent with a frame.
-    pub(super) fn sent(&mut self, packets: u32, parity: u32) {
-        self.saved += self.most(packets as usize) - f64::from(parity);
-        self.saved = self.saved.clamp(-MOST_SAVED, MOST_SAVED);
+    /// Takes note of what was sent with a frame, and of how many repairs have been sent since the last.
+    pub(super) fn sent(&mut self, packets: u32, parity: u32, repairs: u64) {
+        self.saved += self.most(packets as usize) - f64::from(parity) - repairs as f64;
+        self.saved = self.saved.clamp(-MOST_OWED, MOST_SAVED);
         self.share += (f64::from(parity) / f64::from(packets.max(1)) - self.share) / 8.0;
     }
 
@@ -165,24 +166,26 @@ mod tests {
 
     #[test]
     fn parity_takes_no_more_than_its_share() {
-        let share = |lost, packets, round_trip| {
+        let share_with = |lost, packets, round_trip, repairs_in_ten: u64| {
             let mut losses = losing(lost);
             let mut all = 0;
-            for _ in 0..1000 {
+            for frame in 0..1000 {
                 let parity = losses.wanted(packets, round_trip);
-                losses.sent(packets as u32, parity as u32);
-                all += parity;
+                let repairs = if frame % 10 == 0 { repairs_in_ten } else { 0 };
+                losses.sent(packets as u32, parity as u32, repairs);
+                all += parity as u64 + repairs;
             }
             all as f64 / (1000 * packets) as f64
         };
+        let share = |lost, packets, round_trip| share_with(lost, packets, round_trip, 0);
         for lost in [0.01, 0.03, 0.05, 0.1] {
-            for packets in [16, 40] {
-                let share = share(lost, packets, ROUND_TRIP);
+            for (packets, repairs) in [(16, 0), (40, 0), (40, 4)] {
+                let share = share_with(lost, packets, ROUND_TRIP, repairs);
                 assert!(share > lost && share < 3.0 * lost + 0.05, "{lost} {packets}: {share}");
             }
         }
         // Frames of few packets take turns, unless too many of them had to be repaired then.
-        assert!(share(0.05, 4, ROUND_TRIP) < 0.27 && share(0.05, 7, ROUND_TRIP) > 0.28);
+        assert!(share(0.05, 4, ROUND_TRIP) < 0.27 && share(0.05, 8, ROUND_TRIP) > 0.24);
         assert!(share(0.05, 7, 2 * VERY_FAR) > 0.25);
     }
 
