@@ -261,7 +261,7 @@ impl Estimate {
     /// How many packets of parity should go with a frame of so many packets, so that it is seldom to be repaired: none where asking
     /// takes no time, or where loss may be that of a full path.
     pub(crate) fn parity(&self, packets: usize) -> usize {
-        self.losses.wanted(packets, self.shortest_round_trip())
+        self.losses.bounded(packets, self.shortest_round_trip())
     }
 
     /// The same of FlexFEC.

@@ -92,14 +92,26 @@ fn xor(into: &mut [u8], bytes: &[u8]) {
     into.iter_mut().zip(bytes).for_each(|(into, byte)| *into ^= byte);
 }
 
+/// Of the three parity packets that cover a packet, where there are many: how far the second and the third are from the first. Packets
+/// with the same distances share one parity packet at most, mostly.
+const DISTANCES: [[usize; 2]; 5] = [[1, 3], [2, 3], [1, 4], [3, 4], [2, 5]];
+const MANY: usize = 8;
+
 /// The parity packets that cover a packet, a bit for each. No two packets of a usual frame have the same, so two that are lost are
-/// made again one after the other; where there are many parity packets each covers few, so that three are too.
+/// made again one after the other; where there are more parity packets, three and more that are lost mostly are too.
 fn members(index: usize, rows: usize) -> u32 {
     if rows <= 4 {
         // The first packets are in most: a frame of few leaves no parity packet without any.
         let sets = (1 << rows) - 1;
         return (sets - index % sets) as u32;
     }
+    let distances = DISTANCES.get(index / rows).filter(|_| rows >= MANY);
+    if let Some([second, third]) = distances {
+        return [0, *second, *third]
+            .into_iter()
+            .fold(0, |set, by| set | 1 << ((index + by) % rows));
+    }
+    let index = if rows >= MANY { index - DISTANCES.len() * rows } else { index };
     let (pairs, triples) = (pairs(rows), pairs(rows) * (rows - 2) / 3);
     match index % (pairs + triples) {
         nth if nth < pairs => pair(nth, rows),
@@ -223,8 +235,34 @@ mod tests {
     }
 
     #[test]
+    fn four_lost_packets_are_made_again_where_there_is_much_parity() {
+        let (packets, rows) = (16, 8);
+        let makes = |lost: &[usize]| {
+            let mut left: Vec<u32> = lost.iter().map(|index| members(*index, rows)).collect();
+            loop {
+                let alone = (0..rows).find_map(|row| {
+                    let mut covered =
+                        left.iter().enumerate().filter(|(_, set)| *set >> row & 1 == 1);
+                    covered.next().filter(|_| covered.next().is_none()).map(|(which, _)| which)
+                });
+                match alone {
+                    Some(which) => drop(left.swap_remove(which)),
+                    None => return left.is_empty(),
+                }
+            }
+        };
+        let fours = (0..packets).flat_map(|a| (0..a).map(move |b| [a, b]));
+        let fours: Vec<_> = fours
+            .flat_map(|[a, b]| (0..b).flat_map(move |c| (0..c).map(move |d| [a, b, c, d])))
+            .collect();
+        let made = fours.iter().filter(|lost| makes(&lost[..])).count();
+        assert!(fours.iter().all(|lost| makes(&lost[..2]) && makes(&lost[..3])));
+        assert!(made * 100 > fours.len() * 98, "{made} of {}", fours.len());
+    }
+
+    #[test]
     fn two_lost_packets_are_covered_differently() {
-        for (packets, rows) in [(3, 2), (7, 3), (15, 4), (20, 5), (35, 6), (96, 9)] {
+        for (packets, rows) in [(3, 2), (7, 3), (15, 4), (20, 5), (35, 6), (80, 9)] {
             let mut sets: Vec<_> = (0..packets).map(|index| members(index, rows)).collect();
             assert!(sets.iter().all(|set| *set > 0 && *set < 1 << rows));
             sets.sort_unstable();

@@ -26,8 +26,8 @@ const MOST_SAVED: f64 = 4.0;
 const MOST_OWED: f64 = 16.0;
 const MOST_FAIL: f64 = 0.06;
 /// FlexFEC makes fewer packets again than Reed-Solomon codes do: by so much more of it for each percent of loss, up to the other.
-const WEAKER: f64 = 0.1;
-const MUCH_WEAKER: f64 = 0.6;
+const WEAKER: f64 = 0.12;
+const MUCH_WEAKER: f64 = 0.65;
 /// A viewer without parity shows pictures later where packets are lost, so that repairs come in time: by a round trip and what it
 /// takes to notice a loss, and at most by the other. It does so from this loss on, until there is less than the other.
 const NOTICED_IN: Duration = Duration::from_millis(40);
@@ -94,8 +94,8 @@ impl Losses {
         self.delay
     }
 
-    /// How many packets of parity go with a frame of so many.
-    pub(super) fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
+    /// How many packets of parity a frame of so many should have.
+    fn wanted(&self, packets: usize, round_trip: Duration) -> usize {
         // Little is seen of few losses: what is found of them varies.
         let may_lose = self.clean < CLEAN && round_trip > VERY_FAR;
         let lost = if may_lose { self.lost().max(FIRST_LOSS) } else { self.lost() };
@@ -104,17 +104,17 @@ impl Losses {
         }
         // A repair holds the picture up for a round trip.
         let times = round_trip.as_secs_f64() / USUAL_ROUND_TRIP.as_secs_f64();
-        let may_fail = FAILS / (times * times).max(1.0);
-        let most = packets.min(MOST_PARITY);
-        let least = |may_fail| {
-            (0..=most).find(|parity| fails(packets, *parity, lost) < may_fail).unwrap_or(most)
-        };
-        let wanted = least(may_fail).max(1);
-        if round_trip > VERY_FAR {
+        least(packets, lost, FAILS / (times * times).max(1.0)).max(1)
+    }
+
+    /// How many packets of Reed-Solomon codes go with it, within the bound on redundancy.
+    pub(super) fn bounded(&self, packets: usize, round_trip: Duration) -> usize {
+        let wanted = self.wanted(packets, round_trip);
+        if wanted == 0 || round_trip > VERY_FAR {
             return wanted;
         }
         let may_be = (self.saved + self.most(packets)).max(0.0) as usize;
-        wanted.min(may_be.max(least(MOST_FAIL)))
+        wanted.min(may_be.max(least(packets, self.lost(), MOST_FAIL)))
     }
 
     /// Packets of parity that so many bring, on average.
@@ -122,12 +122,18 @@ impl Losses {
         (MOST_TIMES * self.lost() + MOST_BESIDES) * packets as f64
     }
 
-    /// The same of FlexFEC.
+    /// How many packets of FlexFEC go with a frame of so many: a browser repairs late, so these have no bound.
     pub(super) fn wanted_fec(&self, packets: usize, round_trip: Duration) -> usize {
         let weaker = (self.lost() * 100.0 * WEAKER).min(MUCH_WEAKER);
         let wanted = (self.wanted(packets, round_trip) as f64 * (1.0 + weaker)).round() as usize;
         wanted.min(MOST_PARITY).min(packets + 1)
     }
+}
+
+/// The least parity with which no larger share of the frames has to be repaired.
+fn least(packets: usize, lost: f64, may_fail: f64) -> usize {
+    let most = packets.min(MOST_PARITY);
+    (0..=most).find(|parity| fails(packets, *parity, lost) < may_fail).unwrap_or(most)
 }
 
 /// The chance that more packets are lost of a frame and its parity than it can do without.
@@ -170,7 +176,7 @@ mod tests {
             let mut losses = losing(lost);
             let mut all = 0;
             for frame in 0..1000 {
-                let parity = losses.wanted(packets, round_trip);
+                let parity = losses.bounded(packets, round_trip);
                 let repairs = if frame % 10 == 0 { repairs_in_ten } else { 0 };
                 losses.sent(packets as u32, parity as u32, repairs);
                 all += parity as u64 + repairs;
