@@ -44,7 +44,7 @@ const REFINEMENT_SECONDS: f64 = 0.2;
 const LAST_STEP_SECONDS: f64 = 0.25;
 /// Steps down to this quantiser are seen: text is not sharp before. They may take longer.
 const SEEN: f64 = 22.0;
-const STEP_SEEN_SECONDS: f64 = 0.6;
+const STEP_SEEN_SECONDS: f64 = 0.8;
 /// The longest wait for a debt to be carried, in seconds: more is a bit rate that no longer holds.
 const LONGEST: f64 = 10.0;
 /// Steps of one refinement, at most.
