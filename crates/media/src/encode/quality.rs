@@ -73,6 +73,8 @@ const GAIN: f64 = 8.0;
 const GAINS: (f64, f64) = (1.2, 20.0);
 /// What is left of it after each picture, so that sharp ones are tried again.
 const FORGOTTEN: f64 = 0.995;
+/// The same of a step of refinement, down to this share of what it last took: it is not tried again where it is far too dear.
+const STEP_KEPT: f64 = 0.33;
 /// By how much less the softest pictures weigh than soft ones.
 const SOFTEST_GAIN: f64 = 1.8;
 /// After so many soft pictures in a row their weight is known.
@@ -138,6 +140,8 @@ pub(super) struct Quality {
     usual: f64,
     keyframe: f64,
     step: f64,
+    /// What a step last took.
+    step_taken: f64,
     /// The share of the picture that changes lately.
     change: f64,
     /// The last quantiser, and when a picture was last made finer than is usual.
@@ -170,6 +174,7 @@ impl Quality {
             usual: 0.0,
             keyframe,
             step: keyframe * STEP_SHARE,
+            step_taken: keyframe * STEP_SHARE,
             change: 0.0,
             last: COARSEST,
             finer_at: 0.0,
@@ -277,12 +282,14 @@ impl Quality {
             self.change = change;
         }
         self.soften(1.0, false);
-        if soft > 0.0 {
-            // First all becomes sharp, and then finer.
-            return self.last;
-        }
-        let wanted = self.affordable(self.usual, 1.0);
-        wanted.max(self.last - self.finer_by(change))
+        let wanted = match self.usual {
+            // After a rest nothing is known.
+            0.0 => self.affordable(self.keyframe * change, BURST),
+            usual => self.affordable(usual, 1.0),
+        };
+        // First all becomes sharp, and then finer.
+        let finer = if soft > 0.0 { 0.0 } else { self.finer_by(change) };
+        wanted.max(self.last - finer)
     }
 
     /// The quantiser for a picture that is much like the last one.
@@ -366,7 +373,7 @@ impl Quality {
         let picture = self.bitrate / self.fps;
         let pictures = match (self.time < self.finer_at + FINER_EVERY, change < LITTLE) {
             (true, _) => FINER_SHARE,
-            (_, true) => FINER_BESIDE_LITTLE,
+            (_, true) => FINER_BESIDE_LITTLE.min(LAST_STEP_SECONDS * self.fps).max(FINER_SHARE),
             _ => FINER_AT_TIMES,
         };
         let takes =
@@ -410,8 +417,10 @@ impl Quality {
         let seconds = MOST_SECONDS.max(1.5 * BURST / self.fps);
         let most = (seconds * self.bitrate).clamp(MOST_ALWAYS, MOST_EVER);
         let is_refined = kind == Kind::Next && change < LITTLE;
+        // It was dear only since all became finer, and a keyframe would be dearer.
+        let is_finer = is_refined && f64::from(plan.quantiser) < self.last;
         let most = if is_refined { 2.0 * most } else { most };
-        if kind == Kind::Again || bits <= most {
+        if kind == Kind::Again || is_finer || bits <= most {
             return None;
         }
         let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
@@ -455,11 +464,11 @@ impl Quality {
         match kind {
             Kind::Again if sharpened > 0.0 && plan.is_striped => {
                 self.keyframe = (self.keyframe + weight / sharpened) / 2.0;
-                self.step = STEP_SHARE * self.keyframe;
+                self.step_took(STEP_SHARE * self.keyframe);
                 return;
             }
             Kind::Again => {
-                self.step = weight / finer.max(1.0);
+                self.step_took(weight / finer.max(1.0));
                 return;
             }
             Kind::Keyframe => self.keyframe = weight * plan.keyframe_gain(),
@@ -469,7 +478,7 @@ impl Quality {
                 // What was coded anew to be finer need not be again.
                 let step = (weight - self.usual).max(0.0) / finer;
                 let least = STEP_SHARE * self.found_again(change) / 2.0;
-                self.step = step.max((self.step + step) / 2.0).max(least);
+                self.step_took(step.max((self.step + step) / 2.0).max(least));
                 if bits > FINER_SHARE * self.bitrate / self.fps {
                     self.finer_at = self.time;
                 }
@@ -486,10 +495,15 @@ impl Quality {
         if kind == Kind::Keyframe || is_new {
             let is_whole = kind == Kind::Keyframe;
             let whole = if is_whole { self.keyframe } else { self.found_again(change) };
-            self.step = STEP_SHARE * weight.max(whole);
+            self.step_took(STEP_SHARE * weight.max(whole));
         } else {
-            self.step *= FORGOTTEN;
+            self.step = (self.step * FORGOTTEN).max(self.step_taken * STEP_KEPT);
         }
+    }
+
+    /// Takes note of what a step of refinement weighs.
+    fn step_took(&mut self, step: f64) {
+        (self.step, self.step_taken) = (step, step);
     }
 
     /// How long the path needs until it has carried so much of what was sent that the next picture is not held up.

@@ -110,6 +110,33 @@ fn a_path_that_carries_it_gets_the_finest_picture_soon() {
 }
 
 #[test]
+fn a_cursor_beside_text_makes_no_dear_step_look_cheap() {
+    let text = weight(46.0);
+    for bitrate in [500_000, 1_000_000, 5_000_000] {
+        let mut scene = Scene::with(30, bitrate);
+        scene.code(Kind::Keyframe, text, 1.0);
+        scene.rest(text);
+        let mut longest: f64 = 0.0;
+        for _ in 0..3000 {
+            scene.time += 1.0 / 30.0;
+            let before = scene.quality.last;
+            let plan = scene.quality.plan(Kind::Next, 0.01, 0.0, scene.time);
+            let finer = (before - f64::from(plan.quantiser)).max(0.0);
+            let weight = text * (0.0001 + 0.1 * finer);
+            let bits = weight * f64::exp2(-f64::from(plan.quantiser) / 6.0);
+            let coarser = scene.quality.coarser(Kind::Next, 0.01, &plan, bits);
+            assert_eq!(coarser, None, "it would be coded again as a soft keyframe");
+            scene.quality.coded(Kind::Next, 0.01, 0.0, &plan, bits);
+            longest = longest.max(bits / f64::from(bitrate));
+        }
+        let most = 3.1 * LAST_STEP_SECONDS;
+        assert!(longest <= most, "{longest} s in one go at {bitrate} bit/s");
+        let again = scene.rest(text).into_iter().fold(0.0, f64::max) / f64::from(bitrate);
+        assert!(again <= 3.1 * STEP_SEEN_SECONDS, "{again} s at {bitrate} bit/s at rest");
+    }
+}
+
+#[test]
 fn what_was_owed_before_a_rest_does_not_count_after_it() {
     let (page, mut scene) = (weight(46.0), Scene::new());
     scene.code(Kind::Keyframe, page, 1.0);
