@@ -264,7 +264,7 @@ impl Estimate {
         self.losses.bounded(packets, self.shortest_round_trip())
     }
 
-    /// The same of FlexFEC.
+    /// How many packets of FlexFEC should go with it, which have no bound.
     pub(crate) fn fec(&self, packets: usize) -> usize {
         self.losses.wanted_fec(packets, self.shortest_round_trip())
     }

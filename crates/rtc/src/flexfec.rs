@@ -97,8 +97,9 @@ fn xor(into: &mut [u8], bytes: &[u8]) {
 const DISTANCES: [[usize; 2]; 5] = [[1, 3], [2, 3], [1, 4], [3, 4], [2, 5]];
 const MANY: usize = 8;
 
-/// The parity packets that cover a packet, a bit for each. No two packets of a usual frame have the same, so two that are lost are
-/// made again one after the other; where there are more parity packets, three and more that are lost mostly are too.
+/// The parity packets that cover a packet, a bit for each. No two packets of a usual frame have the same, which are up to 15 with four
+/// parity packets and 69 with eight, so two that are lost are made again one after the other; where there are more parity packets, three
+/// and more that are lost mostly are too.
 fn members(index: usize, rows: usize) -> u32 {
     if rows <= 4 {
         // The first packets are in most: a frame of few leaves no parity packet without any.

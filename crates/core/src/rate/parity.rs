@@ -190,6 +190,11 @@ mod tests {
                 assert!(share > lost && share < 3.0 * lost + 0.05, "{lost} {packets}: {share}");
             }
         }
+        // Repairs take the place of parity.
+        for repairs in [0, 1] {
+            let share = share_with(0.05, 1, ROUND_TRIP, repairs);
+            assert!((0.17..0.19).contains(&share), "{repairs} repairs in ten frames: {share}");
+        }
         // Frames of few packets take turns, unless too many of them had to be repaired then.
         assert!(share(0.05, 4, ROUND_TRIP) < 0.27 && share(0.05, 8, ROUND_TRIP) > 0.24);
         assert!(share(0.05, 7, 2 * VERY_FAR) > 0.25);
