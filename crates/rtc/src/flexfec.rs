@@ -98,7 +98,7 @@ const DISTANCES: [[usize; 2]; 5] = [[1, 3], [2, 3], [1, 4], [3, 4], [2, 5]];
 const MANY: usize = 8;
 
 /// The parity packets that cover a packet, a bit for each. No two packets of a usual frame have the same, which are up to 15 with four
-/// parity packets and 69 with eight, so two that are lost are made again one after the other; where there are more parity packets, three
+/// parity packets and 84 with eight, so two that are lost are made again one after the other; where there are more parity packets, three
 /// and more that are lost mostly are too.
 fn members(index: usize, rows: usize) -> u32 {
     if rows <= 4 {
@@ -106,18 +106,22 @@ fn members(index: usize, rows: usize) -> u32 {
         let sets = (1 << rows) - 1;
         return (sets - index % sets) as u32;
     }
-    let distances = DISTANCES.get(index / rows).filter(|_| rows >= MANY);
-    if let Some([second, third]) = distances {
-        return [0, *second, *third]
-            .into_iter()
-            .fold(0, |set, by| set | 1 << ((index + by) % rows));
-    }
-    let index = if rows >= MANY { index - DISTANCES.len() * rows } else { index };
+    let apart = if rows < MANY { 0 } else { DISTANCES.len() * rows };
     let (pairs, triples) = (pairs(rows), pairs(rows) * (rows - 2) / 3);
     match index % (pairs + triples) {
-        nth if nth < pairs => pair(nth, rows),
-        nth => triple(nth - pairs, rows),
+        nth if nth < apart => spread(nth, rows),
+        nth if nth < apart + pairs => pair(nth - apart, rows),
+        nth => {
+            let is_used = |set: &u32| (0..apart).any(|nth| spread(nth, rows) == *set);
+            let mut left = (0..triples).map(|nth| triple(nth, rows)).filter(|set| !is_used(set));
+            left.nth(nth - apart - pairs).unwrap_or(1)
+        }
     }
+}
+
+fn spread(nth: usize, of: usize) -> u32 {
+    let [second, third] = DISTANCES[nth / of];
+    [0, second, third].into_iter().fold(0, |set, by| set | 1 << ((nth + by) % of))
 }
 
 fn pairs(of: usize) -> usize {
@@ -263,7 +267,7 @@ mod tests {
 
     #[test]
     fn two_lost_packets_are_covered_differently() {
-        for (packets, rows) in [(3, 2), (7, 3), (15, 4), (20, 5), (35, 6), (80, 9)] {
+        for (packets, rows) in [(3, 2), (7, 3), (15, 4), (20, 5), (35, 6), (84, 8), (96, 9)] {
             let mut sets: Vec<_> = (0..packets).map(|index| members(index, rows)).collect();
             assert!(sets.iter().all(|set| *set > 0 && *set < 1 << rows));
             sets.sort_unstable();
