@@ -190,6 +190,14 @@ mod tests {
                 assert!(share > lost && share < 3.0 * lost + 0.05, "{lost} {packets}: {share}");
             }
         }
+        // Where few packets are too many to be left to repairs, no more than those have.
+        for (lost, packets) in [(0.01, 2), (0.01, 7), (0.03, 7), (0.05, 2), (0.05, 7), (0.1, 7)] {
+            let (share, least) =
+                (share(lost, packets, ROUND_TRIP), least(packets, lost, MOST_FAIL));
+            let most = (3.0 * lost + 0.05).max(least as f64 / packets as f64);
+            // Besides what was saved at first.
+            assert!(share > lost && share <= most + 0.001, "{lost} {packets}: {share}");
+        }
         // Repairs take the place of parity.
         for repairs in [0, 1] {
             let share = share_with(0.05, 1, ROUND_TRIP, repairs);
