@@ -416,11 +416,13 @@ impl Quality {
     ) -> Option<Plan> {
         let seconds = MOST_SECONDS.max(1.5 * BURST / self.fps);
         let most = (seconds * self.bitrate).clamp(MOST_ALWAYS, MOST_EVER);
-        let is_refined = kind == Kind::Next && change < LITTLE;
-        // It was dear only since all became finer, and a keyframe would be dearer.
-        let is_finer = is_refined && f64::from(plan.quantiser) < self.last;
-        let most = if is_refined { 2.0 * most } else { most };
-        if kind == Kind::Again || is_finer || bits <= most {
+        let most = match kind == Kind::Next && change < LITTLE {
+            // It was dear only since all became finer, and a keyframe would be dearer.
+            true if f64::from(plan.quantiser) < self.last => MOST_EVER,
+            true => 2.0 * most,
+            false => most,
+        };
+        if kind == Kind::Again || bits <= most {
             return None;
         }
         let weight = bits * f64::exp2(f64::from(plan.quantiser) / 6.0);
