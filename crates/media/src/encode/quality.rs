@@ -419,7 +419,7 @@ impl Quality {
         let most = match kind == Kind::Next && change < LITTLE {
             // It was dear only since all became finer, and a keyframe would be dearer.
             true if f64::from(plan.quantiser) < self.last => MOST_EVER,
-            true => 2.0 * most,
+            true => (2.0 * most).min(MOST_EVER),
             false => most,
         };
         if kind == Kind::Again || bits <= most {
