@@ -66,6 +66,8 @@ const SOFT_SHARE: f64 = 0.5;
 /// The share of a picture's bits for which what moves is sharpened, and the least share of the picture.
 const SHARPENED_SHARE: f64 = 0.5;
 const LEAST_SHARPENED: f64 = 0.02;
+/// The share of the bit rate that sharpens what rests, whatever else moves.
+const SHARPENED_ALWAYS: f64 = 0.25;
 /// By how much less a soft keyframe weighs than a sharp one.
 const KEYFRAME_GAIN: f64 = 4.0;
 /// The same of other pictures: before it is known, and within which bounds it is learnt.
@@ -147,6 +149,8 @@ pub(super) struct Quality {
     /// The last quantiser, and when a picture was last made finer than is usual.
     last: f64,
     finer_at: f64,
+    /// When a part of what rests was last sharpened beside what moves.
+    sharpened_at: f64,
     /// The share of the rows, from the top, in which what moves is sharp.
     sharp: f64,
     is_softest: bool,
@@ -178,6 +182,7 @@ impl Quality {
             change: 0.0,
             last: COARSEST,
             finer_at: 0.0,
+            sharpened_at: 0.0,
             sharp: 1.0,
             is_softest: false,
             gain: GAIN,
@@ -249,10 +254,14 @@ impl Quality {
         if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && is_fine {
             // What rests beside what moves.
             let quantiser = wanted.max(SHARPENING);
-            let taken = self.usual * f64::exp2(-quantiser / 6.0);
-            let share = self.sharpening(quantiser, self.bitrate / self.fps - taken);
-            if share >= LEAST_SHARPENED {
+            let taken = self.usual * f64::exp2(-quantiser / 6.0) * self.fps;
+            // What moves becomes coarser by the debt where it leaves too little.
+            let left = (self.bitrate - taken).max(SHARPENED_ALWAYS * self.bitrate);
+            let since = (time - self.sharpened_at).min(SHARPENING_SECONDS);
+            let share = self.sharpening(quantiser, left * since);
+            if share >= LEAST_SHARPENED || since == SHARPENING_SECONDS {
                 (sharpens, wanted) = (share, quantiser);
+                self.sharpened_at = time;
             }
         }
         let finest = if kind == Kind::Again { FINEST_AT_REST } else { FINEST };

@@ -232,6 +232,37 @@ fn what_rests_beside_a_clock_becomes_sharp_and_then_fine() {
     }
 }
 
+/// A small video takes all that the path carries, or more, while the page beside it is soft since it was turned.
+#[test]
+fn what_rests_beside_a_dear_video_becomes_sharp() {
+    for (bitrate, times) in [(600_000, 1.5), (600_000, 4.0), (1_000_000, 1.5), (5_000_000, 1.5)] {
+        let (mut scene, page, budget) =
+            (Scene::with(30, bitrate), weight(46.0), f64::from(bitrate) / 30.0);
+        scene.code(Kind::Keyframe, page, 1.0);
+        // So many times what there is, with the quantiser that text needs.
+        let video = times * budget * f64::exp2(SHARPENING / 6.0);
+        let (mut soft, mut sharp_after, mut spent) = (0.0, None, 0.0);
+        for picture in 0..1000 {
+            soft = if picture == 100 { 0.9 } else { soft };
+            scene.time += (1.0_f64 / 30.0).max(scene.quality.next_after().as_secs_f64());
+            let plan = scene.quality.plan(Kind::Next, 0.04, soft, scene.time);
+            let sharpened = plan.sharpens.min(soft);
+            let bits = (video + page * sharpened) * f64::exp2(-f64::from(plan.quantiser) / 6.0);
+            scene.quality.coded(Kind::Next, 0.04, sharpened, &plan, bits);
+            (soft, spent) = (soft - sharpened, spent + bits);
+            if picture >= 100 && soft == 0.0 {
+                sharp_after.get_or_insert(f64::from(picture - 100) / 30.0);
+            }
+        }
+        // It may count on a part of the bit rate.
+        let due = page * f64::exp2(-SHARPENING / 6.0) / f64::from(bitrate) / SHARPENED_ALWAYS;
+        let case = format!("{times} times what there is at {bitrate}");
+        assert!(sharp_after.is_some_and(|after| after < due), "{sharp_after:?} of {due} s, {case}");
+        let carried = scene.time * f64::from(bitrate);
+        assert!(spent < 1.02 * carried, "{spent} bits of {carried}, {case}");
+    }
+}
+
 #[test]
 fn soft_pictures_become_sharp_where_that_costs_little_more() {
     let mut scene = Scene::with(30, 1_000_000);
