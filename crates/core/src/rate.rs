@@ -123,7 +123,7 @@ struct Sent {
     first: u32,
     /// Bytes of all of them.
     takes: u32,
-    /// Packets sent on the link until its end, repairs included.
+    /// Packets sent on the link until its end, with the repairs that were asked for.
     through: u64,
 }
 
@@ -167,8 +167,6 @@ pub(crate) struct Estimate {
     /// Packets sent, and those of them that have arrived or are lost.
     packets: u64,
     seen: u64,
-    /// Packets sent again in place of others that may be lost: those are under way no more.
-    repeated: u64,
     last: Option<Report>,
     delay: DelayWindow,
     /// From which delays count: clocks begin anywhere.
@@ -209,7 +207,6 @@ impl Estimate {
             each: 1000.0,
             packets: 0,
             seen: 0,
-            repeated: 0,
             last: None,
             delay: DelayWindow::default(),
             first_delay_us: None,
@@ -285,10 +282,9 @@ impl Estimate {
         !self.trains.is_empty() || self.cut_at.is_some()
     }
 
-    /// A frame was sent; with it so many packets have been sent in all, repairs included.
-    pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, all: u64) {
+    /// A frame was sent; with it so many packets have been sent in all, with the repairs that were asked for.
+    pub(crate) fn sent(&mut self, now: Instant, number: u32, size: FrameSize, through: u64) {
         let FrameSize { packets, bytes, first, parity } = size;
-        let through = all.saturating_sub(self.repeated);
         let repairs = through.saturating_sub(self.packets + u64::from(packets + parity));
         self.packets = through;
         self.losses.sent(packets, parity, repairs);
@@ -312,11 +308,6 @@ impl Estimate {
             self.seen = self.seen.max(gone.through).min(self.packets);
         }
         self.packets.saturating_sub(self.seen) < self.window(now)
-    }
-
-    /// So many packets were sent again unasked.
-    pub(crate) fn repeated(&mut self, packets: u64) {
-        self.repeated += packets;
     }
 
     /// If the viewer is silent against expectation: since when what was sent may be lost, and how many packets of that may be sent

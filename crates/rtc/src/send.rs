@@ -157,6 +157,8 @@ pub(crate) struct Sender {
     octets: u32,
     /// Bytes of repairs and parity.
     redundant: u64,
+    /// Repairs that the peer did not ask for.
+    unasked: u64,
     /// When the last packet is sent again, and how often it was.
     tail: Option<(Instant, u32)>,
     report_at: Option<Instant>,
@@ -178,6 +180,7 @@ impl Sender {
             packets: 0,
             octets: 0,
             redundant: 0,
+            unasked: 0,
             tail: None,
             report_at: None,
             reported: 0,
@@ -208,9 +211,9 @@ impl Sender {
         std::mem::take(&mut self.redundant)
     }
 
-    /// Packets sent so far, repairs and parity included.
+    /// Packets sent so far, with parity, and with the repairs that the peer asked for.
     pub(crate) fn written(&self) -> u64 {
-        self.next - 1 + self.next_rtx - 1 + self.next_fec - 1
+        self.next - 1 + self.next_rtx - 1 + self.next_fec - 1 - self.unasked
     }
 
     /// Sends a frame, with what the peer knows of.
@@ -397,7 +400,9 @@ impl Sender {
         if let Some(at) = self.history.len().checked_sub(1)
             && let Some(offset) = self.history[at].frame.payloads.len().checked_sub(1)
         {
+            let before = self.next_rtx;
             self.resend(now, REPEAT_PAUSE, None, (at, offset), wire);
+            self.unasked += self.next_rtx - before;
         }
     }
 
@@ -413,17 +418,18 @@ impl Sender {
         let first = self.history.partition_point(|sent| sent.at < since);
         // Not what has just left.
         let last = self.history.partition_point(|sent| sent.at < now);
-        let mut left = most;
-        for at in first..last {
+        let (mut left, before) = (most, self.next_rtx);
+        'all: for at in first..last {
             for offset in 0..self.history[at].frame.payloads.len() {
                 if left == 0 {
-                    return;
+                    break 'all;
                 }
                 // What the peer asks for goes first.
                 let kept = FIRST_REPAIR_BUDGET;
                 left -= usize::from(self.resend(now, REPEAT_PAUSE, Some(kept), (at, offset), wire));
             }
         }
+        self.unasked += self.next_rtx - before;
     }
 
     /// Repairs packets that the peer misses, each at most once per round trip: an answer that is under way already is

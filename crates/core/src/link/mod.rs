@@ -384,18 +384,15 @@ impl Link {
         self.outgoing().is_some_and(|track| self.transport.takes_fec(track))
     }
 
-    /// Sends frames again that were sent since then, at most so many packets of them: the viewer may not have got them. Returns how
-    /// many.
-    pub(crate) fn repeat(&mut self, now: Instant, since: Instant, most: u64) -> u64 {
-        let before = self.packets_sent();
+    /// Sends frames again that were sent since then, at most so many packets of them: the viewer may not have got them.
+    pub(crate) fn repeat(&mut self, now: Instant, since: Instant, most: u64) {
         if let (State::Up, Some(track)) = (self.state, self.outgoing()) {
             self.transport.repeat(now, track, since, most as usize);
             self.drain(now);
         }
-        self.packets_sent() - before
     }
 
-    /// RTP packets sent so far, repairs included.
+    /// See [`Transport::packets_sent`].
     pub(crate) fn packets_sent(&self) -> u64 {
         self.transport.packets_sent()
     }

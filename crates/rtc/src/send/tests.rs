@@ -109,6 +109,7 @@ fn the_end_of_the_last_frame_is_sent_again_some_times() {
         assert_eq!(f.sent(), 1);
     }
     assert_eq!(sent, [1, 3, 7].map(|times| TAIL_AFTER * times));
+    assert_eq!(f.sender.written(), 5, "the peer asked for none of them");
     f.send(5);
     f.now += TAIL_AFTER;
     let Fixture { sender, sealer, log, batches, now } = &mut f;
@@ -147,6 +148,7 @@ fn what_may_be_lost_is_sent_again_but_for_what_has_just_left() {
     assert_eq!(repeat(since, 100, now + REPEAT_PAUSE / 2), 4, "the three have only just gone");
     assert_eq!(repeat(since, 100, now + REPEAT_PAUSE * 2), 7);
     assert_eq!(repeat(since - RTT, 6, now + RTT), 6, "the oldest first");
+    assert_eq!(f.sender.written(), 12, "the peer asked for none of them");
     f.sender.repair_budget = FIRST_REPAIR_BUDGET;
     let Fixture { sender, sealer, log, batches, .. } = &mut f;
     sender.repeat(now + 2 * RTT, since, 100, &mut Wire { sealer, log, batches });

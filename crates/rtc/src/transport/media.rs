@@ -103,7 +103,8 @@ impl Transport {
         self.send_batches(now);
     }
 
-    /// RTP packets of all tracks sent so far, repairs included.
+    /// RTP packets of all tracks sent so far, with parity, and with the repairs that the peer asked for: those that it did not ask
+    /// for stand in place of others that may be lost.
     pub fn packets_sent(&self) -> u64 {
         self.senders.iter().map(|(_, sender)| sender.written()).sum()
     }

@@ -43,7 +43,7 @@ impl Viewer {
                 if extras.prefix
                     && let Some((since, most)) = estimate.unheard(now)
                 {
-                    estimate.repeated(link.repeat(now, since, most));
+                    link.repeat(now, since, most);
                 }
                 let lengths = || packets.payloads.iter().map(|payload| payload.len() as u32);
                 let size = FrameSize {
