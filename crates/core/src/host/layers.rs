@@ -78,6 +78,14 @@ struct Watcher {
     full_since: Option<Instant>,
     wish: Option<Wish>,
     changed_at: Instant,
+    past: Past,
+    /// It left others once, and only since its path was taken for a slow one.
+    is_misjudged: bool,
+}
+
+/// Why a viewer is to leave others alone, which outlasts a pause of its pictures.
+#[derive(Debug, Clone, Copy)]
+struct Past {
     barred_until: Instant,
     falls: u32,
 }
@@ -107,6 +115,13 @@ impl Watcher {
 
     /// It joins no others for a while.
     fn bar(&mut self, now: Instant) {
+        self.past.bar(now);
+        self.is_misjudged = false;
+    }
+}
+
+impl Past {
+    fn bar(&mut self, now: Instant) {
         if now >= self.barred_until + FORGIVEN {
             self.falls = self.falls.min(1);
         }
@@ -120,6 +135,8 @@ impl Watcher {
 pub(super) struct Layers {
     layers: Vec<Layer>,
     watchers: BTreeMap<ViewerId, Watcher>,
+    /// Viewers that have been sent pictures and are not now.
+    pausing: BTreeMap<ViewerId, Past>,
     /// What a layer may take, bit/s.
     most: u32,
     events: VecDeque<Event>,
@@ -137,7 +154,8 @@ impl Layers {
             frames: 0,
         };
         let layers = (0..count.clamp(1, MAX_LAYERS)).map(|_| layer()).collect();
-        Self { layers, watchers: BTreeMap::new(), most, events: VecDeque::new() }
+        let (watchers, pausing) = (BTreeMap::new(), BTreeMap::new());
+        Self { layers, watchers, pausing, most, events: VecDeque::new() }
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
@@ -188,7 +206,8 @@ impl Layers {
                 watcher.full_since = is_full.then_some(now);
                 self.decide_holds();
             }
-            (false, Some(_)) => {
+            (false, Some(watcher)) => {
+                self.pausing.insert(id, watcher.past);
                 self.watchers.remove(&id);
                 self.look_who_watches();
             }
@@ -196,8 +215,25 @@ impl Layers {
         }
     }
 
+    /// A viewer has left.
+    pub(super) fn remove(&mut self, now: Instant, id: ViewerId) {
+        self.note(now, id, false, false);
+        self.pausing.remove(&id);
+    }
+
     fn come(&mut self, now: Instant, id: ViewerId) {
         let layer = self.entrance(now);
+        let past = match self.pausing.remove(&id) {
+            // Each time it comes it costs the others a keyframe, once it joins them.
+            Some(mut past) => {
+                past.falls += 1;
+                if past.falls > 1 {
+                    past.bar(now);
+                }
+                past
+            }
+            None => Past { barred_until: now, falls: 0 },
+        };
         let watcher = Watcher {
             since: now,
             rate: 0.0,
@@ -208,8 +244,8 @@ impl Layers {
             full_since: None,
             wish: None,
             changed_at: now,
-            barred_until: now,
-            falls: 0,
+            past,
+            is_misjudged: false,
         };
         self.watchers.insert(id, watcher);
         self.look_who_watches();
@@ -297,7 +333,7 @@ impl Layers {
         let Some(watcher) = self.watchers.get(&id) else { return false };
         let Some(layer) = self.beside(watcher.home(), watcher.rate) else { return false };
         if let Some(watcher) = self.watchers.get_mut(&id) {
-            watcher.falls += 1;
+            watcher.past.falls += 1;
             watcher.is_lost = true;
             watcher.bar(now);
         }
@@ -308,9 +344,9 @@ impl Layers {
     /// Whether a viewer that needs a keyframe gets it where it is, since the layer beside is far below what its path carries.
     fn pardons(&mut self, id: ViewerId) -> bool {
         let Some(watcher) = self.watchers.get(&id) else { return false };
-        let is_pardoned = watcher.falls < PARDONS && self.falls_far(watcher);
+        let is_pardoned = watcher.past.falls < PARDONS && self.falls_far(watcher);
         if let Some(watcher) = self.watchers.get_mut(&id) {
-            watcher.falls += u32::from(is_pardoned);
+            watcher.past.falls += u32::from(is_pardoned);
         }
         is_pardoned
     }
@@ -460,10 +496,10 @@ impl Layers {
         let lasts = |watcher: &Watcher| {
             let wish = watcher.wish?;
             let frames = self.layers[watcher.layer].frames.saturating_sub(wish.frames);
-            let bar = watcher.barred_until.saturating_duration_since(watcher.changed_at);
+            let bar = watcher.past.barred_until.saturating_duration_since(watcher.changed_at);
             let bar = if wish.is_misplaced { bar / BARRED_BELOW } else { bar };
             // What is thought of a path at first is often wrong: who went down for that comes back once, and soon.
-            let is_found_good = wish.is_misplaced && watcher.falls <= 1 && watcher.is_new(now);
+            let is_found_good = wish.is_misplaced && watcher.is_misjudged && watcher.is_new(now);
             let is_free = is_found_good || now >= watcher.changed_at + bar;
             let may = wish.is_too_slow || watcher.next.is_none() && is_free;
             let is_due = match wish.is_misplaced {
@@ -477,8 +513,9 @@ impl Layers {
         for (id, wish) in due {
             self.send_to(now, id, wish.layer);
             if let Some(watcher) = self.watchers.get_mut(&id).filter(|_| wish.is_too_slow) {
-                watcher.falls += 1;
+                watcher.past.falls += 1;
                 watcher.bar(now);
+                watcher.is_misjudged = watcher.past.falls == 1;
             }
         }
     }

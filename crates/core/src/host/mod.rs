@@ -492,7 +492,7 @@ impl Host {
             return;
         };
         self.deadlines.remove(&(deadline, id));
-        self.layers.note(self.now, id, false, false);
+        self.layers.remove(self.now, id);
         self.counters.ignored += viewer.ignored();
         self.counters.faults += u64::from(reason == LeftReason::Fault);
         for source in viewer.sources() {

@@ -130,6 +130,52 @@ fn who_is_taken_for_slow_at_first_comes_back_soon_but_only_once() {
 }
 
 #[test]
+fn who_left_at_first_for_a_full_path_or_a_keyframe_does_not_come_back_soon() {
+    for is_full in [false, true] {
+        let mut f = Fixture::new(3);
+        for id in 1..=4 {
+            assert_eq!(f.come(id), 0);
+            f.knows(id, 4e6);
+        }
+        // The newcomers of a layer share its keyframes, so the others are older.
+        f.pass(NEWCOMERS - 500 * MS);
+        assert_eq!(f.come(5), 0);
+        f.knows(5, 4e6);
+        f.pass(1000 * MS);
+        if is_full {
+            f.layers.note(f.now, ViewerId(5), true, true);
+            f.pass(4 * FULL_FOR);
+            f.layers.note(f.now, ViewerId(5), true, false);
+        } else {
+            f.layers.want_keyframe(f.now, ViewerId(5));
+        }
+        f.pass(500 * MS);
+        assert_eq!(f.of(5), 1, "{is_full}");
+        // It is in a layer for slower ones, and its path is as good as the others'.
+        f.come(6);
+        f.knows(6, 5e5);
+        f.pass(LEAVES_AFTER + 200 * MS);
+        assert_eq!(f.of(5), 1, "{is_full}");
+    }
+}
+
+#[test]
+fn pauses_bring_no_more_keyframes_for_others() {
+    let mut f = settled();
+    for _ in 0..60 {
+        f.layers.note(f.now, ViewerId(3), false, false);
+        f.pass(FRAME);
+        f.layers.note(f.now, ViewerId(3), true, false);
+        f.layers.want_keyframe(f.now, ViewerId(3));
+        f.pass(MERGE_AFTER + CHANGE_PAUSE);
+    }
+    // It came back 60 times within six minutes, and joined the others once, before that was known of it.
+    assert!(f.keyframes_of(0) <= 2, "{} keyframes for the others", f.keyframes_of(0));
+    f.layers.remove(f.now, ViewerId(3));
+    assert!(f.layers.pausing.is_empty());
+}
+
+#[test]
 fn a_path_that_becomes_narrow_gets_a_layer_and_moves_nobody_else() {
     let mut f = settled();
     f.knows(2, 0.5e6);
