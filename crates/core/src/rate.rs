@@ -18,7 +18,7 @@ use lllsi_rtc::PacketResult;
 
 use crate::clock::DelayWindow;
 use parity::Losses;
-use silence::Silence;
+use silence::{FEEDBACK_APART, REPORTS_APART, Silence};
 
 /// Assumed before anything is known: a narrow path shows its first picture soon, and a wide one shows what it is within some
 /// round trips.
@@ -190,6 +190,8 @@ pub(crate) struct Estimate {
     was_full: bool,
     losses: Losses,
     silence: Silence,
+    /// Whether feedback on single packets comes.
+    is_fed_back: bool,
     cut_at: Option<Instant>,
     congested_at: Option<Instant>,
     /// Until when the spreads of frames are not believed: others' packets are on the path, and not between ours.
@@ -224,6 +226,7 @@ impl Estimate {
             was_full: false,
             losses: Losses::default(),
             silence: Silence::default(),
+            is_fed_back: false,
             cut_at: None,
             congested_at: None,
             doubted_until: now,
@@ -340,7 +343,9 @@ impl Estimate {
 
     /// Takes a report.
     pub(crate) fn reported(&mut self, now: Instant, report: &Report) {
-        self.silence.heard(now);
+        if !self.is_fed_back {
+            self.silence.heard(now, REPORTS_APART);
+        }
         let last = self.last.replace(*report).unwrap_or_default();
         // Counters that go back say nothing.
         let packets = report.packets.wrapping_sub(last.packets).cast_signed().max(0);
@@ -381,6 +386,9 @@ impl Estimate {
 
     /// Takes feedback on single packets, in the order in which they were sent: all packets of a frame are sent at one moment.
     pub(crate) fn fed_back(&mut self, now: Instant, packets: &[PacketResult]) {
+        // The reports of a browser are few.
+        self.is_fed_back = true;
+        self.silence.heard(now, FEEDBACK_APART);
         for packets in packets.chunk_by(|a, b| a.sent_at == b.sent_at) {
             let arrived = || packets.iter().filter_map(|packet| packet.arrived);
             let (Some(first), Some(last)) = (arrived().min(), arrived().max()) else { continue };

@@ -2,24 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-/// While pictures arrive reports are as far apart as this, or closer.
-const REPORTS_APART: Duration = Duration::from_millis(33);
+/// While pictures arrive the reports of viewers are as far apart as this, or closer, and so is the feedback of browsers: WebRTC sends
+/// it every 50 ms, and Chromium with a coarse timer every 62.
+pub(super) const REPORTS_APART: Duration = Duration::from_millis(33);
+pub(super) const FEEDBACK_APART: Duration = Duration::from_millis(65);
 /// A silence that is longer than usual by this is one, and one that is longer than the other is the end of a path, or of a viewer.
 const LEAST: Duration = Duration::from_millis(15);
 const MOST: Duration = Duration::from_millis(500);
-/// How many times what reports usually are late makes a silence, and how much of what each one shows is learnt.
+/// How many times what they usually are late makes a silence, and how much of what each one shows is learnt.
 const USUALLY_LATE: u32 = 4;
 const LEARNT: f64 = 1.0 / 16.0;
-/// Without pictures reports end: after a rest of this nothing is expected before the next picture has gone round.
+/// Without pictures they end: after a rest of this nothing is expected before the next picture has gone round.
 const REST: Duration = Duration::from_millis(90);
 
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     heard_at: Option<Instant>,
     sent_at: Option<Instant>,
-    /// Before this no report is expected.
+    /// Before this nothing is expected.
     expected_at: Option<Instant>,
-    /// By how much reports come later than [`REPORTS_APART`] on the mean.
+    /// How far apart reports or feedback are, and by how much they come later than that on the mean.
+    apart: Duration,
     late: Duration,
 }
 
@@ -32,25 +35,26 @@ impl Silence {
         self.sent_at = Some(now);
     }
 
-    /// A report came.
-    pub(super) fn heard(&mut self, now: Instant) {
-        // Without pictures reports are late by nature.
+    /// A report or feedback came, of the kind that comes as often as this.
+    pub(super) fn heard(&mut self, now: Instant, apart: Duration) {
+        self.apart = apart;
+        // Without pictures they are late by nature.
         if self.sent_at > self.heard_at {
-            let due = self.since().map_or(now, |since| since + REPORTS_APART);
+            let due = self.since().map_or(now, |since| since + apart);
             let late = now.saturating_duration_since(due);
             self.late = self.late.mul_f64(1.0 - LEARNT) + late.mul_f64(LEARNT);
         }
         self.heard_at = Some(now);
     }
 
-    /// When the last report came, if the next should have come by now, and not long ago.
+    /// When the last one came, if the next should have come by now, and not long ago.
     pub(super) fn began(&self, now: Instant) -> Option<Instant> {
-        let patience = REPORTS_APART + LEAST + USUALLY_LATE * self.late;
+        let patience = self.apart + LEAST + USUALLY_LATE * self.late;
         let silent = now.saturating_duration_since(self.since()?);
         self.heard_at.filter(|_| silent > patience && silent < patience + MOST)
     }
 
-    /// Nothing is known of a viewer before its first report.
+    /// Nothing is known of a viewer before it has said something.
     fn since(&self) -> Option<Instant> {
         self.heard_at.map(|at| self.expected_at.map_or(at, |expected| at.max(expected)))
     }
@@ -76,17 +80,32 @@ mod tests {
             now += ms(33);
             silence.sent(now, ROUND_TRIP);
             assert_eq!(silence.began(now), None);
-            silence.heard(now);
+            silence.heard(now, REPORTS_APART);
         }
         assert_eq!(silence.began(now + ms(60)), Some(now));
         for _ in 0..20 {
             now += Duration::from_secs(2);
-            silence.heard(now);
+            silence.heard(now, REPORTS_APART);
         }
         silence.sent(now, ROUND_TRIP);
         assert_eq!(silence.began(now + ROUND_TRIP), None, "the first picture after a rest");
         assert!(silence.began(now + ROUND_TRIP + ms(60)).is_some());
         assert_eq!(silence.began(now + ROUND_TRIP + 2 * MOST), None, "the path is gone");
+    }
+
+    #[test]
+    fn the_feedback_of_a_browser_is_missed_after_a_beat() {
+        let mut now = Instant::now();
+        let mut silence = Silence::default();
+        for _ in 0..100 {
+            silence.sent(now + ms(1), ROUND_TRIP);
+            now += ms(62);
+            assert_eq!(silence.began(now), None);
+            silence.heard(now, FEEDBACK_APART);
+        }
+        silence.sent(now + ms(1), ROUND_TRIP);
+        assert_eq!(silence.began(now + ms(70)), None);
+        assert_eq!(silence.began(now + ms(85)), Some(now));
     }
 
     #[test]
@@ -96,7 +115,7 @@ mod tests {
         for gap in [10, 80, 10, 70].into_iter().cycle().take(100) {
             silence.sent(now + ms(1), ROUND_TRIP);
             now += ms(gap);
-            silence.heard(now);
+            silence.heard(now, REPORTS_APART);
         }
         silence.sent(now, ROUND_TRIP);
         assert_eq!(silence.began(now + ms(80)), None);

@@ -168,6 +168,25 @@ fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
 }
 
 #[test]
+fn the_few_reports_of_a_browser_do_not_hide_that_its_feedback_stays_away() {
+    let mut path = Path::new(5e6);
+    for beat in 0..100_u32 {
+        path.send(1);
+        path.now += Duration::from_millis(62);
+        path.estimate.fed_back(path.now, &[]);
+        if beat % 3 == 0 {
+            path.estimate.reported(path.now, &Report::default());
+        }
+        assert!(path.estimate.unheard(path.now).is_none());
+    }
+    path.send(1);
+    path.now += Duration::from_millis(70);
+    path.estimate.reported(path.now, &Report::default());
+    path.now += Duration::from_millis(30);
+    assert!(path.estimate.unheard(path.now).is_some());
+}
+
+#[test]
 fn heavy_loss_counts_though_no_frame_arrives_whole_and_loss_of_few_packets_does_not() {
     let after = |packets: u32, missed: u32| {
         let mut path = Path::new(8e6);

@@ -39,10 +39,8 @@ impl Viewer {
             }
             link.send_frame(now, frame.captured_at, info, packets, extras);
             if let Some(estimate) = &mut self.estimate {
-                // A viewer that reports each frame. What is new goes first.
-                if extras.prefix
-                    && let Some((since, most)) = estimate.unheard(now)
-                {
+                // What is new goes first.
+                if let Some((since, most)) = estimate.unheard(now) {
                     link.repeat(now, since, most);
                 }
                 let lengths = || packets.payloads.iter().map(|payload| payload.len() as u32);
