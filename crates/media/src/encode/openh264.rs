@@ -141,7 +141,7 @@ impl Encoder {
             return Err(setup("initialise", code));
         }
         let bitrate = config.bitrate.max(LEAST_BITRATE);
-        let quality = Quality::new(config.size.pixels(), config.fps, bitrate);
+        let quality = Quality::new(config.size, config.fps, bitrate);
         let (before, softener) = (Sketch::default(), Softener::new(config.size));
         Ok(Self { raw, parameters, size: config.size, quality, before, softener, empty: true })
     }

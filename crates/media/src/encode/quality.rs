@@ -12,6 +12,8 @@
 mod tests;
 
 use super::Kind;
+use super::soft::BLOCK;
+use crate::picture::Size;
 use std::time::Duration;
 
 /// The finest quantiser while pictures follow each other.
@@ -67,7 +69,7 @@ const SOFT_SHARE: f64 = 0.5;
 const SHARPENED_SHARE: f64 = 0.5;
 const LEAST_SHARPENED: f64 = 0.02;
 /// The share of the bit rate that sharpens what rests, whatever else moves.
-const SHARPENED_ALWAYS: f64 = 0.25;
+const SHARPENED_ALWAYS: f64 = 0.5;
 /// By how much less a soft keyframe weighs than a sharp one.
 const KEYFRAME_GAIN: f64 = 4.0;
 /// The same of other pictures: before it is known, and within which bounds it is learnt.
@@ -83,6 +85,8 @@ const SOFTEST_GAIN: f64 = 1.8;
 const COMPARED: u8 = 16;
 /// The quantiser with which blocks at rest are sharpened: a coarser one leaves them soft, and a finer one is for later.
 const SHARPENING: f64 = 32.0;
+/// The same beside what moves and takes all there is, since that is coded as finely.
+const SHARPENING_BESIDE: f64 = 36.0;
 /// Where more than this share of a picture is soft, the rest is not worth keeping as it is until all is sharp.
 const MOSTLY_SOFT: f64 = 0.5;
 /// How long a path may be busy with what is sharpened at once.
@@ -149,8 +153,11 @@ pub(super) struct Quality {
     /// The last quantiser, and when a picture was last made finer than is usual.
     last: f64,
     finer_at: f64,
-    /// When a part of what rests was last sharpened beside what moves.
-    sharpened_at: f64,
+    /// Bits kept for sharpening what rests beside what moves, and whether the last picture has used some.
+    kept: f64,
+    has_sharpened: bool,
+    /// The least share of the picture that is sharpened: a row of blocks, and not too little.
+    least_sharpened: f64,
     /// The share of the rows, from the top, in which what moves is sharp.
     sharp: f64,
     is_softest: bool,
@@ -168,8 +175,8 @@ pub(super) struct Quality {
 }
 
 impl Quality {
-    pub(super) fn new(pixels: usize, fps: u32, bitrate: u32) -> Self {
-        let keyframe = pixels as f64 * KEYFRAME_WEIGHT;
+    pub(super) fn new(size: Size, fps: u32, bitrate: u32) -> Self {
+        let keyframe = size.pixels() as f64 * KEYFRAME_WEIGHT;
         Self {
             fps: fps.into(),
             bitrate: bitrate.into(),
@@ -182,7 +189,9 @@ impl Quality {
             change: 0.0,
             last: COARSEST,
             finer_at: 0.0,
-            sharpened_at: 0.0,
+            kept: 0.0,
+            has_sharpened: false,
+            least_sharpened: LEAST_SHARPENED.max(BLOCK as f64 / f64::from(size.height)),
             sharp: 1.0,
             is_softest: false,
             gain: GAIN,
@@ -251,18 +260,13 @@ impl Quality {
         };
         self.has_rested |= kind == Kind::Again;
         let is_fine = wanted <= SHARPENING || change < LITTLE;
-        if kind == Kind::Next && self.sharp == 1.0 && soft > 0.0 && is_fine {
-            // What rests beside what moves.
-            let quantiser = wanted.max(SHARPENING);
-            let taken = self.usual * f64::exp2(-quantiser / 6.0) * self.fps;
-            // What moves becomes coarser by the debt where it leaves too little.
-            let left = (self.bitrate - taken).max(SHARPENED_ALWAYS * self.bitrate);
-            let since = (time - self.sharpened_at).min(SHARPENING_SECONDS);
-            let share = self.sharpening(quantiser, left * since);
-            if share >= LEAST_SHARPENED || since == SHARPENING_SECONDS {
-                (sharpens, wanted) = (share, quantiser);
-                self.sharpened_at = time;
-            }
+        if kind == Kind::Next
+            && self.sharp == 1.0
+            && soft > 0.0
+            && is_fine
+            && let Some((share, quantiser)) = self.sharpen_beside(passed)
+        {
+            (sharpens, wanted) = (share, quantiser);
         }
         let finest = if kind == Kind::Again { FINEST_AT_REST } else { FINEST };
         let quantiser = wanted.round().clamp(finest, COARSEST) as u8;
@@ -299,6 +303,33 @@ impl Quality {
         // First all becomes sharp, and then finer.
         let finer = if soft > 0.0 { 0.0 } else { self.finer_by(change) };
         wanted.max(self.last - finer)
+    }
+
+    /// What rests beside what moves: the share of the picture that is sharpened now, and the quantiser of the picture. It may take what
+    /// is left, or a part of the bit rate that is kept for it: what moves becomes coarser by the debt then.
+    fn sharpen_beside(&mut self, passed: f64) -> Option<(f64, f64)> {
+        let (picture, most) = (self.bitrate / self.fps, SHARPENING_SECONDS * self.bitrate);
+        let moving = |quantiser: f64| self.usual * f64::exp2(-quantiser / 6.0);
+        // What moves is coded as finely, and takes more than usually then.
+        let beyond = |quantiser: f64| (moving(quantiser) - picture).max(0.0);
+        let finest = if beyond(SHARPENING) > 0.0 { SHARPENING_BESIDE } else { SHARPENING };
+        let mut quantisers = (finest as u8..=WORTH_IT as u8).map(f64::from);
+        let quantiser = quantisers.find(|&quantiser| {
+            self.sharpening(quantiser, most - beyond(quantiser)) >= self.least_sharpened
+        })?;
+        let left = (picture - moving(quantiser)).max(SHARPENED_ALWAYS * picture) * self.fps;
+        // After a pause there is no more than between pictures that follow each other.
+        self.kept = (self.kept + left * passed.min(PAUSE / self.fps)).min(most);
+        let share = self.sharpening(quantiser, self.kept - beyond(quantiser));
+        let is_due = share >= self.least_sharpened
+            && (beyond(quantiser) == 0.0 || self.kept == most)
+            // What moves is learnt from the pictures in between.
+            && !self.has_sharpened
+            && self.debt <= picture;
+        is_due.then(|| {
+            self.kept = 0.0;
+            (share, quantiser)
+        })
     }
 
     /// The quantiser for a picture that is much like the last one.
@@ -468,6 +499,7 @@ impl Quality {
     ) {
         self.debt += bits;
         self.size = bits;
+        self.has_sharpened = kind == Kind::Next && plan.sharpens > 0.0;
         let finer = self.last - f64::from(plan.quantiser);
         let is_new = self.is_new(change);
         self.last = plan.quantiser.into();

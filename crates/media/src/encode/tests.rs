@@ -250,3 +250,42 @@ fn a_page_that_changes_a_little_while_it_is_coarse_becomes_sharp() {
     let quality = second.luma_psnr(&bench.shown);
     assert!(quality > 42.0, "{quality} dB");
 }
+
+/// A video of noise beside it takes all that the path carries.
+#[test]
+fn a_page_that_was_turned_beside_a_video_becomes_sharp() {
+    const VIDEO: usize = 160;
+    let mut bench = Bench::new(HD, 1_000_000);
+    let width = HD.width as usize;
+    let mut noise = 1_u32;
+    let mut paint = |picture: &mut I420| {
+        for row in picture.planes_mut()[0].chunks_mut(width).skip(500).take(VIDEO) {
+            for pixel in &mut row[1000..1000 + VIDEO] {
+                noise = noise.wrapping_mul(0x9e37_79b9) ^ noise >> 15;
+                *pixel = 64 + (noise >> 25) as u8;
+            }
+        }
+    };
+    let [mut first, mut second] = [1, 2].map(|seed| page(HD, seed));
+    let mut encoded = bench.send(&first, Kind::Keyframe);
+    let (mut shown, mut pictures) = (0.0, 0);
+    while shown < 20.0 {
+        let picture = if shown < 5.0 { &mut first } else { &mut second };
+        paint(picture);
+        // As long as the path needs.
+        let waits = encoded.next_after.as_secs_f64() * 30.0;
+        bench.frame += (waits.ceil() as u32).saturating_sub(1);
+        encoded = bench.send(picture, Kind::Next);
+        (shown, pictures) = (f64::from(bench.frame) / 30.0, pictures + 1);
+    }
+    // But for the video, which is painted alike in both.
+    for picture in [&mut second, &mut bench.shown] {
+        for row in picture.planes_mut()[0].chunks_mut(width).skip(500).take(VIDEO) {
+            row[1000..1000 + VIDEO].fill(0);
+        }
+    }
+    let quality = second.luma_psnr(&bench.shown);
+    // Smooth it has 12.
+    assert!(quality > 24.0, "{quality} dB");
+    assert!(pictures > 300, "{pictures} pictures in 20 s");
+}
