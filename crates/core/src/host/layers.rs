@@ -29,8 +29,11 @@ const LEAVES_AFTER: Duration = Duration::from_millis(500);
 /// A layer that another could replace costs processor time: its viewers go over after this time and this many frames.
 const MERGE_AFTER: Duration = Duration::from_secs(5);
 const MERGE_AFTER_FRAMES: u64 = 150;
-/// A viewer that needed a keyframe, or left others for a slower layer, joins no others for so long: twice as long each time that it
-/// has left, up to so many times. In a layer that is slower than its path it stays a sixth of that.
+/// Viewers join those of a layer at most once in this time, as many as wish to: it costs all of them a keyframe.
+const JOINS_EVERY: Duration = Duration::from_secs(3);
+/// A viewer that needed a keyframe, left others for a slower layer, or turned its pictures off and on for the second time, joins no
+/// others for so long: twice as long each time that it has left, up to so many times. In a layer that is slower than its path it stays a
+/// sixth of that.
 const BARRED: Duration = Duration::from_secs(60);
 const MOST_BARRED: u32 = 5;
 const BARRED_BELOW: u32 = 6;
@@ -52,6 +55,8 @@ struct Layer {
     is_held: bool,
     keyframe_wanted: bool,
     keyframe_at: Instant,
+    /// When viewers may join it again.
+    joins_at: Instant,
     frames: u64,
 }
 
@@ -88,6 +93,8 @@ struct Watcher {
 struct Past {
     barred_until: Instant,
     falls: u32,
+    /// How often it has come back after a pause.
+    returns: u32,
 }
 
 /// A better layer for a viewer.
@@ -121,6 +128,22 @@ impl Watcher {
 }
 
 impl Past {
+    fn new(now: Instant) -> Self {
+        Self { barred_until: now, falls: 0, returns: 0 }
+    }
+
+    /// The same after a pause: each return costs others a keyframe, once the viewer joins them.
+    fn returned(mut self, now: Instant) -> Self {
+        if now >= self.barred_until + FORGIVEN {
+            return Self::new(now);
+        }
+        self.returns += 1;
+        if self.returns > 1 {
+            self.barred_until = self.barred_until.max(now + BARRED);
+        }
+        self
+    }
+
     fn bar(&mut self, now: Instant) {
         if now >= self.barred_until + FORGIVEN {
             self.falls = self.falls.min(1);
@@ -151,6 +174,7 @@ impl Layers {
             is_held: false,
             keyframe_wanted: false,
             keyframe_at: now,
+            joins_at: now,
             frames: 0,
         };
         let layers = (0..count.clamp(1, MAX_LAYERS)).map(|_| layer()).collect();
@@ -223,17 +247,7 @@ impl Layers {
 
     fn come(&mut self, now: Instant, id: ViewerId) {
         let layer = self.entrance(now);
-        let past = match self.pausing.remove(&id) {
-            // Each time it comes it costs the others a keyframe, once it joins them.
-            Some(mut past) => {
-                past.falls += 1;
-                if past.falls > 1 {
-                    past.bar(now);
-                }
-                past
-            }
-            None => Past { barred_until: now, falls: 0 },
-        };
+        let past = self.pausing.remove(&id).map_or(Past::new(now), |past| past.returned(now));
         let watcher = Watcher {
             since: now,
             rate: 0.0,
@@ -499,8 +513,13 @@ impl Layers {
             let bar = watcher.past.barred_until.saturating_duration_since(watcher.changed_at);
             let bar = if wish.is_misplaced { bar / BARRED_BELOW } else { bar };
             // What is thought of a path at first is often wrong: who went down for that comes back once, and soon.
-            let is_found_good = wish.is_misplaced && watcher.is_misjudged && watcher.is_new(now);
+            let Past { falls, returns, .. } = watcher.past;
+            let is_found_good = wish.is_misplaced
+                && (falls == 0 || watcher.is_misjudged)
+                && returns <= 1
+                && watcher.is_new(now);
             let is_free = is_found_good || now >= watcher.changed_at + bar;
+            let is_free = is_free && now >= self.layers[wish.layer].joins_at;
             let may = wish.is_too_slow || watcher.next.is_none() && is_free;
             let is_due = match wish.is_misplaced {
                 true => now >= wish.since + LEAVES_AFTER,
@@ -512,6 +531,9 @@ impl Layers {
         let due: Vec<_> = due.collect();
         for (id, wish) in due {
             self.send_to(now, id, wish.layer);
+            if !wish.is_too_slow {
+                self.layers[wish.layer].joins_at = now + JOINS_EVERY;
+            }
             if let Some(watcher) = self.watchers.get_mut(&id).filter(|_| wish.is_too_slow) {
                 watcher.past.falls += 1;
                 watcher.bar(now);

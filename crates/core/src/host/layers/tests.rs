@@ -171,8 +171,53 @@ fn pauses_bring_no_more_keyframes_for_others() {
     }
     // It came back 60 times within six minutes, and joined the others once, before that was known of it.
     assert!(f.keyframes_of(0) <= 2, "{} keyframes for the others", f.keyframes_of(0));
+    // After a while that is forgotten.
+    f.layers.note(f.now, ViewerId(3), false, false);
+    f.pass(BARRED + FORGIVEN);
+    f.layers.note(f.now, ViewerId(3), true, false);
+    f.layers.want_keyframe(f.now, ViewerId(3));
+    f.pass(MERGE_AFTER + CHANGE_PAUSE);
+    assert_eq!(f.of(3), f.of(1));
     f.layers.remove(f.now, ViewerId(3));
     assert!(f.layers.pausing.is_empty());
+}
+
+#[test]
+fn however_many_come_they_join_the_others_together_and_seldom() {
+    let mut f = settled();
+    let (begin, mut keyframes) = (f.now, 0);
+    let mut pass = |f: &mut Fixture, time| {
+        f.pass(time);
+        keyframes += f.keyframes_of(f.of(1));
+        f.events.clear();
+    };
+    for id in 4..64 {
+        f.come(id);
+        f.knows(id, 4e6);
+        pass(&mut f, 500 * MS);
+        // Some leave at once, some stay.
+        if id % 3 == 0 {
+            f.layers.remove(f.now, ViewerId(id));
+            f.rates.remove(&ViewerId(id));
+        }
+        pass(&mut f, 400 * MS);
+    }
+    pass(&mut f, 20_000 * MS);
+    let most = (f.now - begin).as_secs() / JOINS_EVERY.as_secs();
+    assert!(keyframes as u64 <= most, "{keyframes} keyframes, at most {most}");
+    assert!((1..=3).chain([4, 31, 62]).all(|id| f.of(id) == f.of(1)));
+}
+
+#[test]
+fn a_wide_newcomer_that_lost_a_packet_leaves_slow_ones_soon() {
+    let mut f = Fixture::new(3);
+    for (id, rate) in [(1, 4e6), (2, 5e5), (3, 5e5), (4, 5e5)] {
+        f.come(id);
+        f.knows(id, rate);
+    }
+    f.layers.want_keyframe(f.now, ViewerId(1));
+    f.pass(LEAVES_AFTER + 200 * MS);
+    assert_ne!(f.of(1), f.of(2));
 }
 
 #[test]
