@@ -303,6 +303,11 @@ impl Estimate {
         self.sent.push_back(Sent { number, at: now, packets, all, bytes, first, takes, through });
     }
 
+    /// Whether the viewer is a browser that feeds back what has arrived.
+    pub(crate) fn is_fed_back(&self) -> bool {
+        self.is_fed_back
+    }
+
     /// Whether another frame may be sent now: the path still carries what is under way.
     pub(crate) fn has_room(&mut self, now: Instant) -> bool {
         let gone_after = self.last_round_trip.min(MOST_ROUND_TRIP) + GONE_AFTER;
@@ -315,7 +320,7 @@ impl Estimate {
 
     /// If the viewer is silent against expectation: since when what was sent may be lost, and how many packets of that may be sent
     /// again at a time.
-    pub(crate) fn unheard(&self, now: Instant) -> Option<(Instant, u64)> {
+    pub(crate) fn unheard(&mut self, now: Instant) -> Option<(Instant, u64)> {
         let began = self.silence.began(now)?;
         // What it last spoke of was sent a round trip before.
         let since = began.checked_sub(self.last_round_trip.min(MOST_ROUND_TRIP)).unwrap_or(began);
@@ -330,7 +335,9 @@ impl Estimate {
             true => self.last_round_trip.saturating_sub(shortest).min(MOST_QUEUE),
             false => 2 * self.mean,
         };
-        let time = (shortest + queue + SLACK).as_secs_f64();
+        // What has arrived shows later.
+        let rare = if self.is_fed_back { FEEDBACK_APART - REPORTS_APART } else { Duration::ZERO };
+        let time = (shortest + queue + SLACK + rare).as_secs_f64();
         let window = WINDOW_SHARE * self.bitrate / 8.0 * time / self.each.max(100.0);
         (window as u64).max(LEAST_WINDOW)
     }
@@ -343,8 +350,9 @@ impl Estimate {
 
     /// Takes a report.
     pub(crate) fn reported(&mut self, now: Instant, report: &Report) {
-        if !self.is_fed_back {
-            self.silence.heard(now, REPORTS_APART);
+        match self.is_fed_back {
+            true => self.silence.is_alive(now),
+            false => self.silence.heard(now, REPORTS_APART),
         }
         let last = self.last.replace(*report).unwrap_or_default();
         // Counters that go back say nothing.
@@ -384,11 +392,14 @@ impl Estimate {
         self.round_trip.above_shortest(now, round_trip.as_micros() as i64);
     }
 
-    /// Takes feedback on single packets, in the order in which they were sent: all packets of a frame are sent at one moment.
-    pub(crate) fn fed_back(&mut self, now: Instant, packets: &[PacketResult]) {
-        // The reports of a browser are few.
-        self.is_fed_back = true;
+    /// Takes feedback on single packets, in the order in which they were sent: all packets of a frame are sent at one moment, and
+    /// repairs at any.
+    pub(crate) fn fed_back(&mut self, now: Instant, mut packets: Vec<PacketResult>) {
+        if !std::mem::replace(&mut self.is_fed_back, true) {
+            self.silence = Silence::default();
+        }
         self.silence.heard(now, FEEDBACK_APART);
+        packets.retain(|packet| !packet.is_repair);
         for packets in packets.chunk_by(|a, b| a.sent_at == b.sent_at) {
             let arrived = || packets.iter().filter_map(|packet| packet.arrived);
             let (Some(first), Some(last)) = (arrived().min(), arrived().max()) else { continue };
@@ -396,7 +407,7 @@ impl Estimate {
             let (spread, count) = (last - first, arrived().count());
             let round_trip = now.saturating_duration_since(sent_at).saturating_sub(spread);
             self.went_round(now, round_trip);
-            // Repairs, and frames of which feedback names a part, show less.
+            // Frames of which feedback names a part show less.
             let frame = self.sent.iter().rev().find(|sent| sent.at == sent_at).copied();
             // Of all of them it is known whether they have arrived.
             if let Some(frame) = frame.filter(|frame| packets.len() >= frame.all as usize) {

@@ -21,16 +21,25 @@ pub struct PacketResult {
     pub sent_at: Instant,
     /// Its bytes, tag included.
     pub bytes: u32,
+    /// Whether it was sent in place of one that may be lost.
+    pub is_repair: bool,
     /// When it arrived, on the receiver's clock since an unknown but constant instant; `None` if it had not when the
     /// receiver told.
     pub arrived: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    at: Instant,
+    bytes: u32,
+    is_repair: bool,
 }
 
 /// The packets that may still be told of.
 #[derive(Debug, Default)]
 pub(crate) struct TransportLog {
     next: u64,
-    sent: VecDeque<(Instant, u32)>,
+    sent: VecDeque<Sent>,
     /// Statuses that are looked at before more packets are sent.
     statuses: usize,
 }
@@ -41,11 +50,11 @@ impl TransportLog {
         self.next as u16
     }
 
-    pub(crate) fn sent(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn sent(&mut self, now: Instant, bytes: usize, is_repair: bool) {
         if self.sent.len() == MAX_LOGGED {
             self.sent.pop_front();
         }
-        self.sent.push_back((now, bytes as u32));
+        self.sent.push_back(Sent { at: now, bytes: bytes as u32, is_repair });
         self.next += 1;
         let most = STATUSES_PER_PACKET * MAX_LOGGED;
         self.statuses = (self.statuses + STATUSES_PER_PACKET).min(most);
@@ -65,11 +74,11 @@ impl TransportLog {
         let result = |(number, arrival): (u16, Option<i64>)| {
             let newest = self.next.checked_sub(1)?;
             let index = newest.checked_sub((newest as u16).wrapping_sub(number).into())?;
-            let (sent_at, bytes) =
+            let Sent { at: sent_at, bytes, is_repair } =
                 *self.sent.get(usize::try_from(index.checked_sub(oldest)?).ok()?)?;
             let arrived = arrival
                 .map(|ticks| Duration::from_micros((base_us + ticks * TICK_US).max(0) as u64));
-            Some(PacketResult { sent_at, bytes, arrived })
+            Some(PacketResult { sent_at, bytes, is_repair, arrived })
         };
         feedback.statuses().filter_map(result).collect()
     }
@@ -94,7 +103,7 @@ mod tests {
     #[test]
     fn feedback_tells_of_packets_that_were_sent_and_of_no_others() {
         let (mut log, now) = (TransportLog::default(), Instant::now());
-        (0..10).for_each(|n| log.sent(now, 100 + n));
+        (0..10).for_each(|n| log.sent(now, 100 + n, false));
         let told = tell(&mut log, 8, &[Some(4), None, Some(8)]);
         let told: Vec<_> = told.iter().map(|told| (told.bytes, told.arrived.is_some())).collect();
         assert_eq!(told, [(108, true), (109, false)]);
@@ -103,13 +112,13 @@ mod tests {
     #[test]
     fn feedback_that_is_repeated_without_end_is_ignored_until_more_is_sent() {
         let (mut log, now) = (TransportLog::default(), Instant::now());
-        (0..100).for_each(|_| log.sent(now, 100));
+        (0..100).for_each(|_| log.sent(now, 100, false));
         let mut told = 0;
         for _ in 0..1000 {
             told += tell(&mut log, 0, &[None; 100]).len();
         }
         assert_eq!(told, 100 * STATUSES_PER_PACKET);
-        (0..100).for_each(|_| log.sent(now, 100));
+        (0..100).for_each(|_| log.sent(now, 100, false));
         assert_eq!(tell(&mut log, 100, &[None; 100]).len(), 100);
     }
 }

@@ -378,7 +378,8 @@ impl Sender {
             sealer.seal_rtp(buffer, start, header_len, header.ssrc, index)
         });
         if number.is_some() {
-            log.sent(now, len);
+            let is_repair = self.format.rtx.is_some_and(|(ssrc, _)| ssrc == header.ssrc);
+            log.sent(now, len, is_repair);
         }
         len as u64
     }
@@ -426,7 +427,8 @@ impl Sender {
                 }
                 // What the peer asks for goes first.
                 let kept = FIRST_REPAIR_BUDGET;
-                left -= usize::from(self.resend(now, REPEAT_PAUSE, Some(kept), (at, offset), wire));
+                let sent = self.resend(now, REPEAT_PAUSE, Some(kept), (at, offset), wire);
+                left = left.saturating_sub(sent);
             }
         }
         self.unasked += self.next_rtx - before;
@@ -458,7 +460,7 @@ impl Sender {
     }
 
     /// Sends one packet of a kept frame as a repair, unless that was done within the pause, or less than `kept` of the budget would be
-    /// left; without `kept` it takes nothing of the budget. Returns whether it was sent.
+    /// left; without `kept` it takes nothing of the budget. Where packets get lost it leaves twice. Returns how often it was sent.
     fn resend(
         &mut self,
         now: Instant,
@@ -466,15 +468,15 @@ impl Sender {
         kept: Option<f64>,
         (at, offset): (usize, usize),
         wire: &mut Wire<'_>,
-    ) -> bool {
-        let Some((ssrc, payload_type)) = self.format.rtx else { return false };
-        let Some(sent) = self.history.get_mut(at) else { return false };
-        let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return false };
+    ) -> usize {
+        let Some((ssrc, payload_type)) = self.format.rtx else { return 0 };
+        let Some(sent) = self.history.get_mut(at) else { return 0 };
+        let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return 0 };
         sent.repaired.resize(sent.frame.payloads.len(), None);
         let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
         let bytes = payload.len() as f64;
         if is_under_way || kept.is_some_and(|kept| self.repair_budget < kept + bytes) {
-            return false;
+            return 0;
         }
         sent.repaired[offset] = Some(now);
         let (marker, timestamp) = (offset + 1 == sent.frame.payloads.len(), sent.timestamp);
@@ -491,7 +493,7 @@ impl Sender {
             self.next_rtx += 1;
             self.repair_budget -= kept.map_or(0.0, |_| bytes);
         }
-        true
+        copies.into()
     }
 
     fn forget(&mut self, now: Instant) {

@@ -17,7 +17,7 @@ const FAR: Duration = Duration::from_millis(50);
 /// The share of frames that may have to be repaired in spite of parity, up to a usual round trip.
 const FAILS: f64 = 0.02;
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
-/// What is sent at most, on average, for each packet, repairs included: so many times the share that is lost, and a little more.
+/// What is sent at most, on average, for each packet, with the repairs that are asked for: so many times the share that is lost, and a little more.
 /// Packets that were not sent may follow later, and those that were too many are made up for, up to the others. It may be more where a
 /// larger share of the frames had to be repaired otherwise, and on very far paths: a repair takes too long there.
 const MOST_TIMES: f64 = 3.0;
@@ -65,7 +65,7 @@ impl Losses {
         self.usually += (lost - self.usually) * if was_full { LEARNT } else { KEPT };
     }
 
-    /// Takes note of what was sent with a frame, and of how many repairs have been sent since the last.
+    /// Takes note of what was sent with a frame, and of how many repairs have been asked for since the last.
     pub(super) fn sent(&mut self, packets: u32, parity: u32, repairs: u64) {
         self.saved += self.most(packets as usize) - f64::from(parity) - repairs as f64;
         self.saved = self.saved.clamp(-MOST_OWED, MOST_SAVED);

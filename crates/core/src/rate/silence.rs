@@ -12,6 +12,8 @@ const MOST: Duration = Duration::from_millis(500);
 /// How many times what they usually are late makes a silence, and how much of what each one shows is learnt.
 const USUALLY_LATE: u32 = 4;
 const LEARNT: f64 = 1.0 / 16.0;
+/// A browser that has said something else less than this ago is not cut off: its feedback was lost.
+const ALIVE: Duration = FEEDBACK_APART;
 /// Without pictures they end: after a rest of this nothing is expected before the next picture has gone round.
 const REST: Duration = Duration::from_millis(90);
 
@@ -24,6 +26,9 @@ pub(super) struct Silence {
     /// How far apart reports or feedback are, and by how much they come later than that on the mean.
     apart: Duration,
     late: Duration,
+    /// When something else came, and whether nothing did for a while.
+    alive_at: Option<Instant>,
+    is_cut: bool,
 }
 
 impl Silence {
@@ -37,7 +42,7 @@ impl Silence {
 
     /// A report or feedback came, of the kind that comes as often as this.
     pub(super) fn heard(&mut self, now: Instant, apart: Duration) {
-        self.apart = apart;
+        (self.apart, self.is_cut) = (apart, false);
         // Without pictures they are late by nature.
         if self.sent_at > self.heard_at {
             let due = self.since().map_or(now, |since| since + apart);
@@ -47,11 +52,17 @@ impl Silence {
         self.heard_at = Some(now);
     }
 
+    /// Something else came.
+    pub(super) fn is_alive(&mut self, now: Instant) {
+        self.alive_at = Some(now);
+    }
+
     /// When the last one came, if the next should have come by now, and not long ago.
-    pub(super) fn began(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn began(&mut self, now: Instant) -> Option<Instant> {
         let patience = self.apart + LEAST + USUALLY_LATE * self.late;
         let silent = now.saturating_duration_since(self.since()?);
-        self.heard_at.filter(|_| silent > patience && silent < patience + MOST)
+        self.is_cut |= silent > patience && self.alive_at.is_none_or(|at| now > at + ALIVE);
+        self.heard_at.filter(|_| self.is_cut && silent < patience + MOST)
     }
 
     /// Nothing is known of a viewer before it has said something.
@@ -106,6 +117,24 @@ mod tests {
         silence.sent(now + ms(1), ROUND_TRIP);
         assert_eq!(silence.began(now + ms(70)), None);
         assert_eq!(silence.began(now + ms(85)), Some(now));
+    }
+
+    #[test]
+    fn feedback_that_is_lost_while_others_come_is_no_silence() {
+        let mut now = Instant::now();
+        let mut silence = Silence::default();
+        silence.heard(now, FEEDBACK_APART);
+        silence.sent(now + ms(1), ms(1));
+        now += ms(100);
+        silence.is_alive(now - ms(30));
+        assert_eq!(silence.began(now), None);
+        let heard = now - ms(100);
+        assert_eq!(silence.began(now + ms(40)), Some(heard));
+        // What comes first after a cut does not say that nothing was lost in it.
+        silence.is_alive(now + ms(45));
+        assert_eq!(silence.began(now + ms(50)), Some(heard));
+        silence.heard(now + ms(60), FEEDBACK_APART);
+        assert_eq!(silence.began(now + ms(70)), None);
     }
 
     #[test]

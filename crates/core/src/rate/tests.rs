@@ -167,23 +167,59 @@ fn what_a_viewer_never_reports_is_under_way_only_for_a_while() {
     assert!(estimate.has_room(now + 1000 * MS));
 }
 
+/// What became of so many packets that were sent at this moment, of which those up to a number have arrived in turn.
+fn fed_back(sent_at: Instant, count: u32, is_repair: bool, arrived: u32) -> Vec<PacketResult> {
+    let packet = |at: u32| {
+        let arrived = (at < arrived).then(|| Duration::from_millis(5000 + u64::from(at)));
+        PacketResult { sent_at, bytes: PACKET, is_repair, arrived }
+    };
+    (0..count).map(packet).collect()
+}
+
 #[test]
-fn the_few_reports_of_a_browser_do_not_hide_that_its_feedback_stays_away() {
+fn a_browsers_silence_shows_by_its_feedback() {
     let mut path = Path::new(5e6);
+    path.estimate.reported(path.now, &Report::default());
     for beat in 0..100_u32 {
         path.send(1);
         path.now += Duration::from_millis(62);
-        path.estimate.fed_back(path.now, &[]);
+        assert!(path.estimate.unheard(path.now).is_none(), "at {beat}");
+        path.estimate.fed_back(path.now, Vec::new());
         if beat % 3 == 0 {
             path.estimate.reported(path.now, &Report::default());
         }
-        assert!(path.estimate.unheard(path.now).is_none());
     }
     path.send(1);
     path.now += Duration::from_millis(70);
-    path.estimate.reported(path.now, &Report::default());
+    assert!(path.estimate.unheard(path.now).is_none());
     path.now += Duration::from_millis(30);
     assert!(path.estimate.unheard(path.now).is_some());
+}
+
+#[test]
+fn repairs_that_leave_with_a_frame_are_no_part_of_it() {
+    let mut estimate = Estimate::new(Instant::now(), LIMITS);
+    let mut now = estimate.begin;
+    for number in 1..20 {
+        let size = FrameSize { packets: 6, bytes: 6 * PACKET, first: PACKET, parity: 0 };
+        estimate.sent(now, number, size, u64::from(6 * number));
+        // All of the frame, and six of the repairs.
+        let mut packets = fed_back(now, 6, false, 6);
+        packets.extend(fed_back(now, 20, true, 6));
+        estimate.fed_back(now + 80 * MS, packets);
+        // As many as a frame has, but only some of them its own.
+        let mut packets = fed_back(now, 6, false, 2);
+        packets.extend(fed_back(now, 20, true, 4));
+        estimate.fed_back(now + 81 * MS, packets);
+        now += 33 * MS;
+    }
+    let rates = estimate.trains.iter().map(|train| train.rate / 1e6);
+    // A packet each millisecond.
+    assert!(
+        estimate.trains.len() == TRAINS && rates.clone().all(|rate| (9.0..11.0).contains(&rate)),
+        "{:?}",
+        rates.collect::<Vec<_>>()
+    );
 }
 
 #[test]

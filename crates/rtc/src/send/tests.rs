@@ -156,6 +156,22 @@ fn what_may_be_lost_is_sent_again_but_for_what_has_just_left() {
 }
 
 #[test]
+fn where_packets_get_lost_no_more_is_sent_again_either() {
+    let mut f = Fixture::new();
+    f.sender.repair_budget = MAX_REPAIR_BUDGET;
+    let frame = Frame::from(vec![Arc::from(vec![7; 1000]); 3]);
+    let Fixture { sender, sealer, log, batches, now } = &mut f;
+    let extras = Extras { parity: 1, ..Extras::default() };
+    sender.send(*now, 0, &frame, extras, &mut Wire { sealer, log, batches });
+    let since = *now;
+    *now += RTT;
+    let _ = f.sent();
+    let Fixture { sender, sealer, log, batches, now } = &mut f;
+    sender.repeat(*now, since, 4, &mut Wire { sealer, log, batches });
+    assert_eq!(f.sent(), 4, "two packets, each twice");
+}
+
+#[test]
 fn what_was_never_sent_or_too_long_ago_is_not_repaired() {
     let mut f = Fixture::new();
     assert_eq!(f.repair(0..100), 0);

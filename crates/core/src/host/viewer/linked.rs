@@ -39,8 +39,9 @@ impl Viewer {
             }
             link.send_frame(now, frame.captured_at, info, packets, extras);
             if let Some(estimate) = &mut self.estimate {
-                // What is new goes first.
-                if let Some((since, most)) = estimate.unheard(now) {
+                // Of others it is not known what should be heard when. What is new goes first.
+                let is_heard = extras.prefix || estimate.is_fed_back();
+                if let Some((since, most)) = estimate.unheard(now).filter(|_| is_heard) {
                     link.repeat(now, since, most);
                 }
                 let lengths = || packets.payloads.iter().map(|payload| payload.len() as u32);
@@ -261,7 +262,7 @@ impl Viewer {
             LinkEvent::Message(Message::Goodbye { reason }) => return Step::Leave(reason.into()),
             LinkEvent::Feedback(packets) => {
                 if let Some(estimate) = &mut self.estimate {
-                    estimate.fed_back(now, &packets);
+                    estimate.fed_back(now, packets);
                 }
             }
             LinkEvent::Message(_) | LinkEvent::Rtp(_) => {}
