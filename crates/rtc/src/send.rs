@@ -60,6 +60,24 @@ impl From<Vec<Arc<[u8]>>> for Frame {
     }
 }
 
+/// When a packet was repaired last because the peer asked for it, and otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+struct Repaired {
+    asked: Option<Instant>,
+    unasked: Option<Instant>,
+}
+
+/// Why a packet is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// The peer asks for it, over a path of this round trip.
+    Asked(Duration),
+    /// The peer is silent.
+    Silence,
+    /// Nothing has followed it.
+    Tail,
+}
+
 /// What a peer is sent of a frame besides its payloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extras {
@@ -130,7 +148,7 @@ struct Sent {
     /// Repairs may be lost too: each is sent so many times.
     copies: u8,
     /// When each packet was repaired last; empty until one is.
-    repaired: Vec<Option<Instant>>,
+    repaired: Vec<Repaired>,
 }
 
 /// What stands before a payload.
@@ -402,7 +420,7 @@ impl Sender {
             && let Some(offset) = self.history[at].frame.payloads.len().checked_sub(1)
         {
             let before = self.next_rtx;
-            self.resend(now, REPEAT_PAUSE, None, (at, offset), wire);
+            self.resend(now, Reason::Tail, (at, offset), wire);
             self.unasked += self.next_rtx - before;
         }
     }
@@ -425,10 +443,7 @@ impl Sender {
                 if left == 0 {
                     break 'all;
                 }
-                // What the peer asks for goes first.
-                let kept = FIRST_REPAIR_BUDGET;
-                let sent = self.resend(now, REPEAT_PAUSE, Some(kept), (at, offset), wire);
-                left = left.saturating_sub(sent);
+                left -= usize::from(self.resend(now, Reason::Silence, (at, offset), wire));
             }
         }
         self.unasked += self.next_rtx - before;
@@ -444,8 +459,6 @@ impl Sender {
         wire: &mut Wire<'_>,
     ) {
         self.forget(now);
-        // Both ends measure the round trip, and not the same one.
-        let pause = rtt * 3 / 4;
         for sequence in missing.take(MAX_NACKED) {
             let newest = self.next - 1;
             let Some(index) = newest.checked_sub((newest as u16).wrapping_sub(sequence).into())
@@ -455,32 +468,45 @@ impl Sender {
             let after = self.history.partition_point(|sent| sent.first <= index);
             let Some(at) = after.checked_sub(1) else { continue };
             let offset = (index - self.history[at].first) as usize;
-            self.resend(now, pause, Some(0.0), (at, offset), wire);
+            self.resend(now, Reason::Asked(rtt), (at, offset), wire);
         }
     }
 
-    /// Sends one packet of a kept frame as a repair, unless that was done within the pause, or less than `kept` of the budget would be
-    /// left; without `kept` it takes nothing of the budget. Where packets get lost it leaves twice. Returns how often it was sent.
+    /// Sends one packet of a kept frame as a repair, unless that was done a moment ago, or there is no budget for it. Where packets get
+    /// lost what the peer asks for leaves twice. Returns whether it was sent.
     fn resend(
         &mut self,
         now: Instant,
-        pause: Duration,
-        kept: Option<f64>,
+        reason: Reason,
         (at, offset): (usize, usize),
         wire: &mut Wire<'_>,
-    ) -> usize {
-        let Some((ssrc, payload_type)) = self.format.rtx else { return 0 };
-        let Some(sent) = self.history.get_mut(at) else { return 0 };
-        let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return 0 };
-        sent.repaired.resize(sent.frame.payloads.len(), None);
-        let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
-        let bytes = payload.len() as f64;
+    ) -> bool {
+        let Some((ssrc, payload_type)) = self.format.rtx else { return false };
+        let Some(sent) = self.history.get_mut(at) else { return false };
+        let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return false };
+        sent.repaired.resize(sent.frame.payloads.len(), Repaired::default());
+        let (last, bytes) = (&mut sent.repaired[offset], payload.len() as f64);
+        let (is_under_way, kept, copies) = match reason {
+            // Both ends measure the round trip, and not the same one. What was sent unasked may be lost too.
+            Reason::Asked(rtt) => {
+                (last.asked.is_some_and(|at| now < at + rtt * 3 / 4), Some(0.0), sent.copies)
+            }
+            Reason::Silence | Reason::Tail => {
+                let is_under_way =
+                    last.asked.max(last.unasked).is_some_and(|at| now < at + REPEAT_PAUSE);
+                // What the peer asks for goes first.
+                let kept = (reason == Reason::Silence).then_some(FIRST_REPAIR_BUDGET);
+                (is_under_way, kept, 1)
+            }
+        };
         if is_under_way || kept.is_some_and(|kept| self.repair_budget < kept + bytes) {
-            return 0;
+            return false;
         }
-        sent.repaired[offset] = Some(now);
+        match reason {
+            Reason::Asked(_) => last.asked = Some(now),
+            _ => last.unasked = Some(now),
+        }
         let (marker, timestamp) = (offset + 1 == sent.frame.payloads.len(), sent.timestamp);
-        let copies = sent.copies;
         let original = ((sent.first + offset as u64) as u16).to_be_bytes();
         let prefix = (sent.is_prefixed && offset == 0).then(|| Arc::clone(&sent.frame.prefix));
         let lead = Lead::Bytes(&[&original, prefix.as_deref().unwrap_or_default()]);
@@ -493,7 +519,7 @@ impl Sender {
             self.next_rtx += 1;
             self.repair_budget -= kept.map_or(0.0, |_| bytes);
         }
-        copies.into()
+        true
     }
 
     fn forget(&mut self, now: Instant) {

@@ -19,12 +19,13 @@ const FAILS: f64 = 0.02;
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(80);
 /// What is sent at most, on average, for each packet, with the repairs that are asked for: so many times the share that is lost, and a little more.
 /// Packets that were not sent may follow later, and those that were too many are made up for, up to the others. It may be more where a
-/// larger share of the frames had to be repaired otherwise, and on very far paths: a repair takes too long there.
+/// larger share of the frames had to be repaired otherwise, but no more than half of their packets, and on very far paths: a repair takes
+/// too long there.
 const MOST_TIMES: f64 = 3.0;
 const MOST_BESIDES: f64 = 0.03;
 const MOST_SAVED: f64 = 4.0;
 const MOST_OWED: f64 = 16.0;
-const MOST_FAIL: f64 = 0.06;
+const MOST_FAIL: f64 = 0.045;
 /// FlexFEC makes fewer packets again than Reed-Solomon codes do: by so much more of it for each percent of loss, up to the other.
 const WEAKER: f64 = 0.12;
 const MUCH_WEAKER: f64 = 0.65;
@@ -114,7 +115,7 @@ impl Losses {
             return wanted;
         }
         let may_be = (self.saved + self.most(packets)).max(0.0) as usize;
-        wanted.min(may_be.max(least(packets, self.lost(), MOST_FAIL)))
+        wanted.min(may_be.max(least(packets, self.lost(), MOST_FAIL).min(packets / 2)))
     }
 
     /// Packets of parity that so many bring, on average.

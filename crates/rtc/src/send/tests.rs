@@ -156,7 +156,7 @@ fn what_may_be_lost_is_sent_again_but_for_what_has_just_left() {
 }
 
 #[test]
-fn where_packets_get_lost_no_more_is_sent_again_either() {
+fn what_is_sent_again_unasked_leaves_once_and_may_be_asked_for() {
     let mut f = Fixture::new();
     f.sender.repair_budget = MAX_REPAIR_BUDGET;
     let frame = Frame::from(vec![Arc::from(vec![7; 1000]); 3]);
@@ -167,8 +167,10 @@ fn where_packets_get_lost_no_more_is_sent_again_either() {
     *now += RTT;
     let _ = f.sent();
     let Fixture { sender, sealer, log, batches, now } = &mut f;
-    sender.repeat(*now, since, 4, &mut Wire { sealer, log, batches });
-    assert_eq!(f.sent(), 4, "two packets, each twice");
+    sender.repeat(*now, since, 100, &mut Wire { sealer, log, batches });
+    assert_eq!(f.sent(), 3);
+    assert_eq!(f.repair([2]), 2);
+    assert_eq!(f.repair([2]), 0);
 }
 
 #[test]
