@@ -322,6 +322,9 @@ impl Estimate {
     /// again at a time.
     pub(crate) fn unheard(&mut self, now: Instant) -> Option<(Instant, u64)> {
         let began = self.silence.began(now)?;
+        if !self.has_room(now) {
+            return None;
+        }
         // What it last spoke of was sent a round trip before.
         let since = began.checked_sub(self.last_round_trip.min(MOST_ROUND_TRIP)).unwrap_or(began);
         Some((since, self.window(now)))
@@ -335,9 +338,7 @@ impl Estimate {
             true => self.last_round_trip.saturating_sub(shortest).min(MOST_QUEUE),
             false => 2 * self.mean,
         };
-        // What has arrived shows later.
-        let rare = if self.is_fed_back { FEEDBACK_APART - REPORTS_APART } else { Duration::ZERO };
-        let time = (shortest + queue + SLACK + rare).as_secs_f64();
+        let time = (shortest + queue + SLACK).as_secs_f64();
         let window = WINDOW_SHARE * self.bitrate / 8.0 * time / self.each.max(100.0);
         (window as u64).max(LEAST_WINDOW)
     }

@@ -396,7 +396,7 @@ impl Sender {
             sealer.seal_rtp(buffer, start, header_len, header.ssrc, index)
         });
         if number.is_some() {
-            let is_repair = self.format.rtx.is_some_and(|(ssrc, _)| ssrc == header.ssrc);
+            let is_repair = self.format.rtx == Some((header.ssrc, header.payload_type));
             log.sent(now, len, is_repair);
         }
         len as u64
@@ -487,9 +487,12 @@ impl Sender {
         sent.repaired.resize(sent.frame.payloads.len(), Repaired::default());
         let (last, bytes) = (&mut sent.repaired[offset], payload.len() as f64);
         let (is_under_way, kept, copies) = match reason {
-            // Both ends measure the round trip, and not the same one. What was sent unasked may be lost too.
             Reason::Asked(rtt) => {
-                (last.asked.is_some_and(|at| now < at + rtt * 3 / 4), Some(0.0), sent.copies)
+                // Both ends measure the round trip, and not the same one.
+                let is_recent = |at: Instant| now < at + rtt * 3 / 4;
+                // What was sent unasked may be lost too, or be under way.
+                let copies = if last.unasked.is_some_and(is_recent) { 1 } else { sent.copies };
+                (last.asked.is_some_and(is_recent), Some(0.0), copies)
             }
             Reason::Silence | Reason::Tail => {
                 let is_under_way =

@@ -29,7 +29,8 @@ const LEAVES_AFTER: Duration = Duration::from_millis(500);
 /// A layer that another could replace costs processor time: its viewers go over after this time and this many frames.
 const MERGE_AFTER: Duration = Duration::from_secs(5);
 const MERGE_AFTER_FRAMES: u64 = 150;
-/// Viewers join those of a layer at most once in this time, as many as wish to: it costs all of them a keyframe.
+/// Viewers join those of an equal or better layer at most once in this time, as many as wish to: it costs all of them a keyframe. Those
+/// whose path has become too narrow go to a slower layer at once.
 const JOINS_EVERY: Duration = Duration::from_secs(3);
 /// A viewer that needed a keyframe, left others for a slower layer, or turned its pictures off and on for the second time, joins no
 /// others for so long: twice as long each time that it has left, up to so many times. In a layer that is slower than its path it stays a
@@ -267,6 +268,11 @@ impl Layers {
 
     fn members(&self, layer: usize) -> impl Iterator<Item = &Watcher> {
         self.watchers.values().filter(move |watcher| watcher.home() == layer)
+    }
+
+    /// Whether viewers of a layer have been there for a while, so that others disturb them when they join.
+    fn is_settled(&self, now: Instant, layer: usize) -> bool {
+        self.members(layer).any(|watcher| !watcher.is_new(now))
     }
 
     /// The layer of the most viewers.
@@ -517,10 +523,11 @@ impl Layers {
             let is_found_good = wish.is_misplaced
                 && (falls == 0 || watcher.is_misjudged)
                 && returns <= 1
-                && watcher.is_new(now);
+                && watcher.is_new(wish.since);
             let is_free = is_found_good || now >= watcher.changed_at + bar;
-            let is_free = is_free && now >= self.layers[wish.layer].joins_at;
-            let may = wish.is_too_slow || watcher.next.is_none() && is_free;
+            let is_open =
+                now >= self.layers[wish.layer].joins_at || !self.is_settled(now, wish.layer);
+            let may = wish.is_too_slow || watcher.next.is_none() && is_free && is_open;
             let is_due = match wish.is_misplaced {
                 true => now >= wish.since + LEAVES_AFTER,
                 false => now >= wish.since + MERGE_AFTER && frames >= MERGE_AFTER_FRAMES,
@@ -530,8 +537,9 @@ impl Layers {
         let due = self.watchers.iter().filter_map(|(id, watcher)| Some((*id, lasts(watcher)?)));
         let due: Vec<_> = due.collect();
         for (id, wish) in due {
+            let is_settled = self.is_settled(now, wish.layer);
             self.send_to(now, id, wish.layer);
-            if !wish.is_too_slow {
+            if is_settled && !wish.is_too_slow {
                 self.layers[wish.layer].joins_at = now + JOINS_EVERY;
             }
             if let Some(watcher) = self.watchers.get_mut(&id).filter(|_| wish.is_too_slow) {

@@ -12,7 +12,7 @@ const MOST: Duration = Duration::from_millis(500);
 /// How many times what they usually are late makes a silence, and how much of what each one shows is learnt.
 const USUALLY_LATE: u32 = 4;
 const LEARNT: f64 = 1.0 / 16.0;
-/// A browser that has said something else less than this ago is not cut off: its feedback was lost.
+/// A browser that has reported less than this ago is not cut off: its feedback was lost.
 const ALIVE: Duration = FEEDBACK_APART;
 /// Without pictures they end: after a rest of this nothing is expected before the next picture has gone round.
 const REST: Duration = Duration::from_millis(90);
@@ -26,7 +26,7 @@ pub(super) struct Silence {
     /// How far apart reports or feedback are, and by how much they come later than that on the mean.
     apart: Duration,
     late: Duration,
-    /// When something else came, and whether nothing did for a while.
+    /// When a report came besides feedback, and whether none did for a while.
     alive_at: Option<Instant>,
     is_cut: bool,
 }
@@ -35,7 +35,7 @@ impl Silence {
     /// A picture was sent over a path of this round trip.
     pub(super) fn sent(&mut self, now: Instant, round_trip: Duration) {
         if self.sent_at.is_none_or(|at| now > at + REST) {
-            self.expected_at = Some(now + round_trip);
+            (self.expected_at, self.is_cut) = (Some(now + round_trip), false);
         }
         self.sent_at = Some(now);
     }
@@ -52,7 +52,7 @@ impl Silence {
         self.heard_at = Some(now);
     }
 
-    /// Something else came.
+    /// A report came besides feedback.
     pub(super) fn is_alive(&mut self, now: Instant) {
         self.alive_at = Some(now);
     }
@@ -61,8 +61,9 @@ impl Silence {
     pub(super) fn began(&mut self, now: Instant) -> Option<Instant> {
         let patience = self.apart + LEAST + USUALLY_LATE * self.late;
         let silent = now.saturating_duration_since(self.since()?);
-        self.is_cut |= silent > patience && self.alive_at.is_none_or(|at| now > at + ALIVE);
-        self.heard_at.filter(|_| self.is_cut && silent < patience + MOST)
+        let is_late = silent > patience;
+        self.is_cut |= is_late && self.alive_at.is_none_or(|at| now > at + ALIVE);
+        self.heard_at.filter(|_| self.is_cut && is_late && silent < patience + MOST)
     }
 
     /// Nothing is known of a viewer before it has said something.
@@ -133,8 +134,13 @@ mod tests {
         // What comes first after a cut does not say that nothing was lost in it.
         silence.is_alive(now + ms(45));
         assert_eq!(silence.began(now + ms(50)), Some(heard));
-        silence.heard(now + ms(60), FEEDBACK_APART);
-        assert_eq!(silence.began(now + ms(70)), None);
+        // Nor does it say so after a rest.
+        silence.sent(now + ms(300), ROUND_TRIP);
+        assert_eq!(silence.began(now + ms(300)), None);
+        silence.is_alive(now + ms(300) + ROUND_TRIP + ms(60));
+        assert_eq!(silence.began(now + ms(300) + ROUND_TRIP + ms(100)), None);
+        silence.heard(now + ms(500), FEEDBACK_APART);
+        assert_eq!(silence.began(now + ms(510)), None);
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Quality {
             finer_at: 0.0,
             kept: 0.0,
             has_sharpened: false,
-            least_sharpened: LEAST_SHARPENED.max(BLOCK as f64 / f64::from(size.height)),
+            least_sharpened: (BLOCK as f64 / f64::from(size.height)).clamp(LEAST_SHARPENED, 1.0),
             sharp: 1.0,
             is_softest: false,
             gain: GAIN,
@@ -321,11 +321,11 @@ impl Quality {
         // After a pause there is no more than between pictures that follow each other.
         self.kept = (self.kept + left * passed.min(PAUSE / self.fps)).min(most);
         let share = self.sharpening(quantiser, self.kept - beyond(quantiser));
+        let is_full = self.kept == most;
         let is_due = share >= self.least_sharpened
-            && (beyond(quantiser) == 0.0 || self.kept == most)
+            && (is_full || beyond(quantiser) == 0.0 && self.debt <= picture)
             // What moves is learnt from the pictures in between.
-            && !self.has_sharpened
-            && self.debt <= picture;
+            && !self.has_sharpened;
         is_due.then(|| {
             self.kept = 0.0;
             (share, quantiser)

@@ -169,8 +169,10 @@ fn what_is_sent_again_unasked_leaves_once_and_may_be_asked_for() {
     let Fixture { sender, sealer, log, batches, now } = &mut f;
     sender.repeat(*now, since, 100, &mut Wire { sealer, log, batches });
     assert_eq!(f.sent(), 3);
-    assert_eq!(f.repair([2]), 2);
+    assert_eq!(f.repair([2]), 1);
     assert_eq!(f.repair([2]), 0);
+    f.now += RTT;
+    assert_eq!(f.repair([2]), 2);
 }
 
 #[test]

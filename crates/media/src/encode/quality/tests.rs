@@ -236,7 +236,14 @@ fn what_rests_beside_a_clock_becomes_sharp_and_then_fine() {
 #[test]
 fn what_rests_beside_a_dear_video_becomes_sharp() {
     let row = BLOCK as f64 / f64::from(SIZE.height);
-    for (bitrate, times) in [(600_000, 1.5), (600_000, 4.0), (1_000_000, 1.5), (5_000_000, 1.5)] {
+    // The last one takes more than there is with the coarsest quantiser too.
+    for (bitrate, times, slower) in [
+        (600_000, 1.5, 1.5),
+        (600_000, 4.0, 1.5),
+        (1_000_000, 1.5, 1.5),
+        (5_000_000, 1.5, 1.5),
+        (600_000, 10.0, 8.0),
+    ] {
         let (mut scene, page, budget) =
             (Scene::with(30, bitrate), weight(46.0), f64::from(bitrate) / 30.0);
         scene.code(Kind::Keyframe, page, 1.0);
@@ -261,9 +268,10 @@ fn what_rests_beside_a_dear_video_becomes_sharp() {
         let case = format!("{times} times what there is at {bitrate}");
         // It may count on a part of the bit rate, of which what moves takes some.
         let due = page * f64::exp2(-SHARPENING / 6.0) / f64::from(bitrate) / SHARPENED_ALWAYS;
-        let due = 1.5 * due;
+        let due = slower * due;
         assert!(sharp_after.is_some_and(|after| after < due), "{sharp_after:?} of {due} s, {case}");
-        assert!(scene.time < 1.1 * 1000.0 / 30.0, "{} s for all pictures, {case}", scene.time);
+        let most = if times > 4.0 { 1.5 } else { 1.1 };
+        assert!(scene.time < most * 1000.0 / 30.0, "{} s for all pictures, {case}", scene.time);
     }
 }
 
@@ -274,15 +282,18 @@ fn what_is_typed_beside_a_soft_page_is_not_held_up() {
     for bitrate in [150_000, 300_000, 1_000_000, 5_000_000] {
         let (mut scene, page) = (Scene::with(30, bitrate), weight(46.0));
         scene.code(Kind::Keyframe, page, 1.0);
+        let mut all = 0.0;
         for _ in 0..100 {
             scene.time += 0.2;
             let plan = scene.quality.plan(Kind::Next, 0.001, 0.9, scene.time);
             let sharpened = if plan.sharpens > 0.0 { plan.sharpens.max(row) } else { 0.0 };
             let bits = (1000.0 + page * sharpened) * f64::exp2(-f64::from(plan.quantiser) / 6.0);
             scene.quality.coded(Kind::Next, 0.001, sharpened, &plan, bits);
+            all += sharpened;
             let seconds = bits / f64::from(bitrate);
             assert!(seconds <= 1.2 * SHARPENING_SECONDS, "{seconds} s at {bitrate} bit/s");
         }
+        assert!(all > 0.5 || bitrate < 300_000, "{all} sharpened at {bitrate} bit/s");
     }
 }
 
