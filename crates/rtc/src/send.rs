@@ -60,15 +60,8 @@ impl From<Vec<Arc<[u8]>>> for Frame {
     }
 }
 
-/// When a packet was repaired last because the peer asked for it, and otherwise.
-#[derive(Debug, Clone, Copy, Default)]
-struct Repaired {
-    asked: Option<Instant>,
-    unasked: Option<Instant>,
-}
-
 /// Why a packet is sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Reason {
     /// The peer asks for it, over a path of this round trip.
     Asked(Duration),
@@ -148,7 +141,7 @@ struct Sent {
     /// Repairs may be lost too: each is sent so many times.
     copies: u8,
     /// When each packet was repaired last; empty until one is.
-    repaired: Vec<Repaired>,
+    repaired: Vec<Option<Instant>>,
 }
 
 /// What stands before a payload.
@@ -484,31 +477,20 @@ impl Sender {
         let Some((ssrc, payload_type)) = self.format.rtx else { return false };
         let Some(sent) = self.history.get_mut(at) else { return false };
         let Some(payload) = sent.frame.payloads.get(offset).map(Arc::clone) else { return false };
-        sent.repaired.resize(sent.frame.payloads.len(), Repaired::default());
-        let (last, bytes) = (&mut sent.repaired[offset], payload.len() as f64);
-        let (is_under_way, kept, copies) = match reason {
-            Reason::Asked(rtt) => {
-                // Both ends measure the round trip, and not the same one.
-                let is_recent = |at: Instant| now < at + rtt * 3 / 4;
-                // What was sent unasked may be lost too, or be under way.
-                let copies = if last.unasked.is_some_and(is_recent) { 1 } else { sent.copies };
-                (last.asked.is_some_and(is_recent), Some(0.0), copies)
-            }
-            Reason::Silence | Reason::Tail => {
-                let is_under_way =
-                    last.asked.max(last.unasked).is_some_and(|at| now < at + REPEAT_PAUSE);
-                // What the peer asks for goes first.
-                let kept = (reason == Reason::Silence).then_some(FIRST_REPAIR_BUDGET);
-                (is_under_way, kept, 1)
-            }
+        let (pause, kept, copies) = match reason {
+            // Both ends measure the round trip, and not the same one.
+            Reason::Asked(rtt) => (rtt * 3 / 4, Some(0.0), sent.copies),
+            // What the peer asks for goes first.
+            Reason::Silence => (REPEAT_PAUSE, Some(FIRST_REPAIR_BUDGET), 1),
+            Reason::Tail => (REPEAT_PAUSE, None, 1),
         };
+        sent.repaired.resize(sent.frame.payloads.len(), None);
+        let is_under_way = sent.repaired[offset].is_some_and(|at| now < at + pause);
+        let bytes = payload.len() as f64;
         if is_under_way || kept.is_some_and(|kept| self.repair_budget < kept + bytes) {
             return false;
         }
-        match reason {
-            Reason::Asked(_) => last.asked = Some(now),
-            _ => last.unasked = Some(now),
-        }
+        sent.repaired[offset] = Some(now);
         let (marker, timestamp) = (offset + 1 == sent.frame.payloads.len(), sent.timestamp);
         let original = ((sent.first + offset as u64) as u16).to_be_bytes();
         let prefix = (sent.is_prefixed && offset == 0).then(|| Arc::clone(&sent.frame.prefix));
