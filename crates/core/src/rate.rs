@@ -5,6 +5,7 @@
 //! was sent than it carries, before anything is lost. Loss alone counts only when it is heavy: a radio link loses some packets at
 //! any rate. How much may be under way has a bound, so a path that becomes narrower holds up a few frames, and not seconds.
 
+mod feedback;
 mod parity;
 mod silence;
 #[cfg(test)]
@@ -14,11 +15,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::control::Report;
-use lllsi_rtc::PacketResult;
 
 use crate::clock::DelayWindow;
 use parity::Losses;
-use silence::{FEEDBACK_APART, REPORTS_APART, Silence};
+use silence::{REPORTS_APART, Silence};
 
 /// Assumed before anything is known: a narrow path shows its first picture soon, and a wide one shows what it is within some
 /// round trips.
@@ -303,11 +303,6 @@ impl Estimate {
         self.sent.push_back(Sent { number, at: now, packets, all, bytes, first, takes, through });
     }
 
-    /// Whether the viewer is a browser that feeds back what has arrived.
-    pub(crate) fn is_fed_back(&self) -> bool {
-        self.is_fed_back
-    }
-
     /// Whether another frame may be sent now: the path still carries what is under way.
     pub(crate) fn has_room(&mut self, now: Instant) -> bool {
         let gone_after = self.last_round_trip.min(MOST_ROUND_TRIP) + GONE_AFTER;
@@ -319,7 +314,7 @@ impl Estimate {
     }
 
     /// If the viewer is silent against expectation: since when what was sent may be lost, and how many packets of that may be sent
-    /// again at a time.
+    /// again at a time: nothing while the path still carries as much as it may.
     pub(crate) fn unheard(&mut self, now: Instant) -> Option<(Instant, u64)> {
         let began = self.silence.began(now)?;
         if !self.has_room(now) {
@@ -391,46 +386,6 @@ impl Estimate {
     fn went_round(&mut self, now: Instant, round_trip: Duration) {
         self.last_round_trip = round_trip;
         self.round_trip.above_shortest(now, round_trip.as_micros() as i64);
-    }
-
-    /// Takes feedback on single packets, in the order in which they were sent: all packets of a frame are sent at one moment, and
-    /// repairs at any.
-    pub(crate) fn fed_back(&mut self, now: Instant, mut packets: Vec<PacketResult>) {
-        if !std::mem::replace(&mut self.is_fed_back, true) {
-            self.silence = Silence::default();
-        }
-        self.silence.heard(now, FEEDBACK_APART);
-        packets.retain(|packet| !packet.is_repair);
-        for packets in packets.chunk_by(|a, b| a.sent_at == b.sent_at) {
-            let arrived = || packets.iter().filter_map(|packet| packet.arrived);
-            let (Some(first), Some(last)) = (arrived().min(), arrived().max()) else { continue };
-            let sent_at = packets[0].sent_at;
-            let (spread, count) = (last - first, arrived().count());
-            let round_trip = now.saturating_duration_since(sent_at).saturating_sub(spread);
-            self.went_round(now, round_trip);
-            // Frames of which feedback names a part show less.
-            let frame = self.sent.iter().rev().find(|sent| sent.at == sent_at).copied();
-            // Of all of them it is known whether they have arrived.
-            if let Some(frame) = frame.filter(|frame| packets.len() >= frame.all as usize) {
-                self.seen = self.seen.max(frame.through).min(self.packets);
-            }
-            let Some(frame) = frame.filter(|frame| frame.all as usize == count) else {
-                continue;
-            };
-            let bytes = packets.iter().map(|packet| packet.bytes).sum();
-            self.arrived(
-                now,
-                &Arrived {
-                    sent_at,
-                    first_us: first.as_micros() as i64,
-                    spread,
-                    packets: frame.all,
-                    bytes,
-                    first: frame.first,
-                    is_whole: true,
-                },
-            );
-        }
     }
 
     /// Takes note of what arrived in an interval.

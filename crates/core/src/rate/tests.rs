@@ -2,6 +2,7 @@
 
 use super::*;
 use lllsi_proto::control::Arrival;
+use lllsi_rtc::PacketResult;
 
 const LIMITS: Limits = Limits { min: 1e5, max: 8e6 };
 const MS: Duration = Duration::from_millis(1);

@@ -39,7 +39,7 @@ impl Viewer {
             }
             link.send_frame(now, frame.captured_at, info, packets, extras);
             if let Some(estimate) = &mut self.estimate {
-                // Of others it is not known what should be heard when. What is new goes first.
+                // The silence of others shows no cut. What is new goes first.
                 let is_heard = extras.prefix || estimate.is_fed_back();
                 if let Some((since, most)) = estimate.unheard(now).filter(|_| is_heard) {
                     link.repeat(now, since, most);
