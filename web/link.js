@@ -15,7 +15,7 @@ import { Failure, parted } from "./failure.js";
 
 const PUNCH_MS = 15_000;
 const CONFIRM_MS = 15_000;
-const TICK_MS = 100;
+const TICK_MS = 50;
 /** Tabs in the background tick once a second. */
 const PING_MS = 190;
 /** Candidates of the host, in its description and after it. */
@@ -28,8 +28,8 @@ const UNRELIABLE = { ordered: false, maxRetransmits: 0 };
 /** Channels from this number on carry streams. */
 const STREAMS = 2;
 /** Reports that tell the same before they become rare. */
-const SAME_REPORTS = 3;
-const IDLE_REPORT_TICKS = 10;
+const SAME_REPORTS = 6;
+const IDLE_REPORT_TICKS = 20;
 
 /**
  * @param {string | undefined} description
