@@ -1,7 +1,8 @@
 #!/bin/sh
 # Two home networks behind routers, and a server on the internet between them, in network namespaces. Needs root.
 #
-#   crates/lab/nat.sh up NAME KIND KIND    build NAME-inet, NAME-{a,b}-router, NAME-{a,b}-home; NATs of these kinds for a and b
+#   crates/lab/nat.sh up NAME KIND KIND    build NAME-inet, NAME-{a,b}-router, NAME-{a,b}-home; NATs of these kinds for a and b;
+#                                          with a double one NAME-{a,b}-outer too
 #   crates/lab/nat.sh down NAME            kill what runs in it, and remove it
 #
 #       home a ────── router a ────────── inet ────────── router b ────── home b
@@ -9,9 +10,13 @@
 #                                      203.0.113.1, for the server
 #
 # Kinds, in the words of RFC 4787 (mapping / filtering):
-#   none        a router without NAT
-#   port        endpoint-independent / address and port-dependent: the usual good home router
-#   symmetric   address and port-dependent / address and port-dependent: a new, random port for each peer
+#   none           a router without NAT
+#   fullcone       endpoint-independent / endpoint-independent: what comes to the outer port goes in
+#   address        endpoint-independent / address-dependent
+#   port           endpoint-independent / address and port-dependent: the usual good home router
+#   double         two of these, one behind the other: a home router behind that of a provider
+#   symmetric      address and port-dependent / address and port-dependent: a new, random port for each peer
+#   symmetric-seq  the same, but the next port each time
 #
 #   ip netns exec NAME-inet lllsi serve --listen 203.0.113.1:36542
 #   ip netns exec NAME-a-home lllsi host --source test --server http://203.0.113.1:36542
@@ -29,21 +34,35 @@ inside() {
     ip netns exec "$where" "$@"
 }
 
-# The packet filter of router $1, whose outer address is $2, with NAT of kind $3.
+# The packet filter of namespace $1, a router whose outer address is $2 and whose home is $4, with NAT of kind $3.
 rules() {
+    # A mapping that lets others in keeps the port, so that what comes for it finds its way.
+    udp="snat ip to $2" in="" known=""
     case $3 in
     none) return ;;
+    fullcone) in="dnat ip to $4" known="ct status dnat accept" other="snat ip to $2" ;;
+    address) in="ip saddr @sent dnat ip to $4" known="ct status dnat accept" other="snat ip to $2" ;;
     # One outer port for each inner address and port, whatever the peer; through a map, since `offset` swaps bytes.
     port) udp="snat ip to $2:jhash ip saddr . udp sport mod 16384 seed 0x5eed1 map @ports" other="snat ip to $2" ;;
     symmetric) udp="snat ip to $2 fully-random" other=$udp ;;
+    symmetric-seq) udp="snat ip to $2:numgen inc mod 16384 map @ports" other="snat ip to $2" ;;
     *) usage ;;
     esac
     ports=$(awk 'BEGIN { for (i = 0; i < 16384; i++) printf "%s%d : %d", i ? ", " : "", i, 40000 + i }')
-    inside "$1-router" nft -f - <<RULES
+    inside "$1" nft -f - <<RULES
 table ip nat {
     map ports {
         typeof numgen inc mod 16384 : udp dport
         elements = { $ports }
+    }
+    set sent {
+        type ipv4_addr
+        flags dynamic,timeout
+        timeout 2m
+    }
+    chain pre {
+        type nat hook prerouting priority dstnat
+        ${in:+iifname wan ip protocol udp $in}
     }
     chain post {
         type nat hook postrouting priority srcnat
@@ -52,9 +71,11 @@ table ip nat {
     }
     chain forward {
         type filter hook forward priority filter; policy drop;
+        oifname wan ip protocol udp update @sent { ip daddr }
         ct state established,related accept
+        $known
         iifname wan drop
-        ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } drop
+        ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } oifname wan drop
         oifname wan accept
     }
     # Accepting here would let a peer's early packet take the mapping's place in the table: punching would fail.
@@ -71,20 +92,32 @@ RULES
 # Side $1: inet's address $2, the router's outer $3 and inner $4, the home's $5, the home's network $6; NAT of kind $7.
 side() {
     router=$name-$1-router home=$name-$1-home
+    outer=$1-router kind=$7
     ip netns add "$router"
     ip netns add "$home"
-    ip link add name "to-$1" netns "$name-inet" type veth peer name wan netns "$router"
+    if [ "$kind" = double ]; then
+        outer=$1-outer kind=port
+        ip netns add "$name-$outer"
+        ip link add name lan netns "$name-$outer" type veth peer name wan netns "$router"
+        address "$outer" lan 100.64.0.1
+        address "$1-router" wan 100.64.0.2
+        forwards "$outer"
+        inside "$1-router" ip route add default via 100.64.0.1
+        rules "$1-router" 100.64.0.2 port "$5"
+    fi
+    ip link add name "to-$1" netns "$name-inet" type veth peer name wan netns "$name-$outer"
     ip link add name lan netns "$router" type veth peer name eth netns "$home"
     address inet "to-$1" "$2"
-    address "$1-router" wan "$3"
+    address "$outer" wan "$3"
     address "$1-router" lan "$4"
     address "$1-home" eth "$5"
     forwards "$1-router"
-    inside "$1-router" ip route add default via "$2"
+    inside "$outer" ip route add default via "$2"
     inside "$1-home" ip route add default via "$4"
     # Used by `none` only: a NAT keeps its home's addresses to itself.
     inside inet ip route add "$6" via "$3"
-    rules "$1" "$3" "$7"
+    if [ "$outer" = "$1-router" ]; then behind=$5; else behind=100.64.0.2; fi
+    rules "$outer" "$3" "$kind" "$behind"
 }
 
 # In namespace $1: interface $2 gets address $3.
@@ -107,7 +140,7 @@ up() {
 }
 
 down() {
-    for netns in inet a-router a-home b-router b-home; do
+    for netns in inet a-outer a-router a-home b-outer b-router b-home; do
         for pid in $(ip netns pids "$name-$netns" 2>/dev/null); do
             kill -9 "$pid" 2>/dev/null || true
         done
