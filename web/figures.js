@@ -15,7 +15,7 @@ import { DelayWindow } from "./clock.js";
 
 /** Frames of which it is remembered when they came. */
 const MAX_RECEIVED = 60;
-/** Frames of which the times are kept until they are taken: ten seconds at 30 frames a second. */
+/** Frames whose times are kept until they are taken: ten seconds at 30 frames a second. */
 const MAX_SAMPLES = 300;
 /** Ticks of RTP's clock in a millisecond. */
 const TICKS = 90;
@@ -100,7 +100,7 @@ export class Figures {
     const later = ((rtpTimestamp - this.#newest.timestamp) | 0) / TICKS;
     const age = this.#link.clock.ageUs(this.#newest.capturedUs + later * 1000, receiveTime * 1000);
     const decode = processingDuration * 1000;
-    // Where a browser has no good guess, when it handed the frame to the compositor: it is seen no sooner.
+    // Without a good guess, when the compositor got the frame: it is seen no sooner.
     const seen = Math.max(expectedDisplayTime, presentationTime) - receiveTime;
     if (age === null) return;
     this.#shown.push([age / 1000, decode, Math.max(seen - decode, 0)]);

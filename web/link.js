@@ -13,7 +13,7 @@ import { Failure, parted } from "./failure.js";
  * @import { Bytes, ControlMessage } from "./shapes.js"
  */
 
-const PUNCH_MS = 15_000;
+const PUNCH_MS = 10_000;
 const CONFIRM_MS = 15_000;
 const TICK_MS = 50;
 /** Tabs in the background tick once a second. */
@@ -168,7 +168,7 @@ export class Link extends Teller {
     fingerprint(answer);
     this.#setLimit(PUNCH_MS, new Failure("no_path"));
     await this.#take(answer);
-    // Not before: the link can speak sooner than the browser shows what it has taken.
+    // Not before: the link can speak before the browser shows what it has taken.
     this.#binding = binding;
     this.#confirm().catch(console.debug);
   }

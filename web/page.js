@@ -57,7 +57,7 @@ const failed = new Map();
 /** @type {Room | null} */
 let session = null;
 
-/** The address of this page, without what an invitation adds; and of the server that it came from. */
+/** The address of this page, without what an invitation adds; and of its server. */
 const address = location.href.split("#")[0] ?? "";
 const home = new URL(".", address).href.replace(/\/+$/, "");
 
@@ -78,7 +78,7 @@ function show(state, heading, words = "") {
 
 /** @param {Failure | null} failure null: we left */
 function showEnd(failure) {
-  // What the host does not know is not tried again. Anything else may pass, or be the server's doing alone.
+  // What the host does not know is not tried again. Anything else may pass.
   if (failure && ["wrong_secret", "invite_expired"].includes(failure.code)) invite = null;
   if (failure?.code === "wrong_ticket") pass = null;
   show("ended", failure?.message ?? "You left the stream");
@@ -152,7 +152,7 @@ function entered() {
  */
 function judged(entry, failure, joined) {
   if (!("password" in entry)) return failure;
-  // Whatever was said in the end: whoever answers has had a try, and shown nothing.
+  // Whoever answers has had a try, and shown nothing.
   if (joined.isUnproven) failed.set(entry.name, (failed.get(entry.name) ?? 0) + 1);
   else if (joined.pass) failed.delete(entry.name);
   return mayTry(entry.name) ? failure : new Failure("impostor");
@@ -263,7 +263,7 @@ function takeRoom(hash) {
   showForm();
 }
 
-/** Takes the invitation out of the address bar and the tab's history: whoever looks there is not meant. */
+/** Takes the invitation out of the address bar and the tab's history. */
 function takeInvite() {
   const { href, hash } = location;
   if (!hash) return;

@@ -32,7 +32,7 @@ const PATIENCE_MS = 30_000;
 const ATTEMPT_MS = 10_000;
 const PAUSE_MS = 1000;
 /** What may be otherwise in the next attempt. @type {Code[]} */
-const PASSING = ["host_vanished", "server_unreachable", "no_answer", "no_path"];
+const PASSING = ["host_vanished", "server_unreachable", "no_answer", "no_path", "unknown_room", "host_closed"];
 /** Messages about streams that wait until what reads them is loaded. */
 const MAX_EARLY = 1024;
 
@@ -170,9 +170,7 @@ export class Room extends Teller {
       this.tell("away");
       this.#session = this.#visit(pass);
     } else {
-      // While away: nobody else would find it.
-      const isGone = this.#away && failure?.code === "unknown_room";
-      this.#end(isGone ? new Failure("host_vanished") : failure);
+      this.#end(failure);
     }
   }
 

@@ -35,6 +35,10 @@ function shortened(name) {
   return short;
 }
 
+async function noPath() {
+  return (await import("./permissions.js")).noPath();
+}
+
 /** What a browser must have. @throws {Failure} */
 export async function checkBrowser() {
   if (!globalThis.isSecureContext) throw new Failure("insecure");
@@ -151,7 +155,7 @@ export class Session extends Teller {
     link.on("stream", (message) => this.#tell("stream", message));
     link.on("restart", () => this.#restart(link, channel).catch(console.debug));
     link.on("path", () => this.#tell("playing"));
-    link.on("down", (failure) => this.#end(failure));
+    link.on("down", async (failure) => this.#end(failure.code === "no_path" ? await noPath() : failure));
   }
 
   /** @param {Link} link @param {SealedChannel} channel */

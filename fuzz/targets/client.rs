@@ -61,7 +61,10 @@ fuzz_target!(|bytes: &[u8]| {
         match choices.one(6) {
             0 | 1 => {
                 let server = SocketAddr::from(([192, 0, 2, 1], 36542));
-                client.handle_input(now, Input::Signal(SignalEvent::Connected { server }));
+                client.handle_input(
+                    now,
+                    Input::Signal(SignalEvent::Connected { servers: vec![server] }),
+                );
             }
             2 | 3 => {
                 let text = reply(&mut choices);

@@ -99,6 +99,7 @@ fuzz_target!(|bytes: &[u8]| {
         Config {
             identity: identity.clone(),
             locals: vec![SocketAddr::from(([10, 0, 0, 1], 5000))],
+            answers_stun: true,
             certificate: certificate(),
             random_seed: [choices.one(255); 32],
             lobby: choices.one(2) == 0,
@@ -118,7 +119,10 @@ fuzz_target!(|bytes: &[u8]| {
         match choices.one(8) {
             0 => {
                 let server = SocketAddr::from(([192, 0, 2, 1], 36542));
-                host.handle_input(now, Input::Signal(SignalEvent::Connected { server }));
+                host.handle_input(
+                    now,
+                    Input::Signal(SignalEvent::Connected { servers: vec![server] }),
+                );
             }
             1 => {
                 let reason = "gone".into();

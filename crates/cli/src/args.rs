@@ -224,9 +224,13 @@ pub(crate) struct Host {
     /// The certificate of an https server that has made its own, as `lllsi serve` prints it.
     #[arg(long, value_name = "HASH", requires = "server")]
     pub(crate) server_certificate: Option<CertificateHash>,
-    /// Where the server started here listens. Default: all addresses, port 36542.
+    /// Where the server started here listens, by TCP and UDP. Default: all addresses, port 36542, or another if that is taken.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) listen: Option<SocketAddr>,
+    /// The UDP port that the stream leaves from, for a firewall that lets one through. Default: that of the server started here;
+    /// with --server one of the system's choice.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) media_port: Option<u16>,
     /// `screen`, `screen:DISPLAY` (such as `screen:1`), or `test` for a test card.
     #[arg(long, value_name = "SOURCE", default_value = "screen")]
     pub(crate) source: Source,

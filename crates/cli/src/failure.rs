@@ -161,6 +161,9 @@ fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
             (Code::Listen, Some("Name an address of this machine, or a port alone."))
         }
         lllsi::IoError::Listen { .. } => (Code::Listen, None),
+        lllsi::IoError::MediaPort { .. } => {
+            (Code::Listen, Some("Stop the other program, or choose another --media-port."))
+        }
         lllsi::IoError::Damaged { .. } => {
             (Code::File, Some("Restore it from a copy, or move it away."))
         }
@@ -175,6 +178,18 @@ fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
     match next {
         Some(next) => failure.next(next),
         None => failure,
+    }
+}
+
+/// What helps where no path was found depends on what could be tried.
+fn no_path(tried: &lllsi::Tried, told: &dyn fmt::Display) -> Failure {
+    let failure = Failure::new(Code::NoPath, told);
+    if tried.theirs.is_empty() {
+        failure.next("The other side has told no address: check its network.")
+    } else if !tried.is_seen {
+        failure.next("The server did not say how it sees this machine: a firewall here, or at the server, may stop UDP. Let UDP through.")
+    } else {
+        failure
     }
 }
 
@@ -215,7 +230,7 @@ impl From<ClientCloseReason> for Failure {
             Reason::SourceLost => Code::SourceLost,
             Reason::InviteExpired => Code::InviteExpired,
             Reason::HostVanished => Code::HostVanished,
-            Reason::NoPath => Code::NoPath,
+            Reason::NoPath(tried) => return no_path(tried, &reason),
             Reason::Refused(_) => Code::Refused,
             Reason::Protocol { .. } | Reason::Link(_) => Code::Protocol,
             _ => Code::Unexpected,
@@ -315,7 +330,8 @@ mod tests {
     #[test]
     fn the_page_uses_the_programs_codes() {
         // What only a browser can meet.
-        let own = ["insecure", "unsupported", "other_server", "server", "wrong_ticket"];
+        let own =
+            ["insecure", "unsupported", "other_server", "server", "wrong_ticket", "local_network"];
         let names: HashSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
         for (code, _, next) in page() {
             assert!(names.contains(code.as_str()) || own.contains(&code.as_str()), "{code}");

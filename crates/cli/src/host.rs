@@ -1,16 +1,16 @@
 //! `lllsi host`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, IsTerminal};
-use std::net::SocketAddr;
+use std::io::{BufRead, ErrorKind, IsTerminal};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use lllsi::media::encode;
 use lllsi::{
-    Host, HostEvent, HostStats, Invite, PartReason, Server, ServerConfig, ViewerId, ViewerState,
-    local_addresses,
+    CertificateHash, DEFAULT_PORT, Host, HostEvent, HostStats, Invite, IoError, PartReason, Server,
+    ServerConfig, ViewerId, ViewerState, local_addresses,
 };
 use qrcode::QrCode;
 use qrcode::render::unicode;
@@ -32,19 +32,31 @@ Commands:
   renew      another link and password in place of these
   quit       end the stream";
 
+/// How many ports after the default one are tried where that is taken.
+const OTHER_PORTS: u16 = 10;
+
 pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(), Failure> {
     let embedded = match &args.server {
         Some(_) => None,
-        None => Some(start_server(args.listen)?),
+        None => Some(start_server(args)?),
     };
-    let url = match (&args.server, &embedded) {
-        (Some(url), _) => url.clone(),
-        (None, Some(server)) => format!("http://{}", reachable_here(server.http())),
+    let (url, certificate) = match (&args.server, &embedded) {
+        (Some(url), _) => (url.clone(), args.server_certificate),
+        (None, Some(server)) => own_url(server),
         (None, None) => unreachable!("one is there without the other"),
     };
     let password = room_password(args)?;
     let generated = password.is_none();
-    let host = configured(args, password, embedded.is_some())?.server(url).start()?;
+    let mut builder = configured(args, password, embedded.is_some())?.server(url);
+    builder = match (args.media_port, &embedded) {
+        (Some(port), _) => builder.media_port(port),
+        (None, Some(server)) if !server.http().ip().is_loopback() => builder.beside(server),
+        _ => builder,
+    };
+    if let Some(hash) = certificate {
+        builder = builder.server_certificate(hash);
+    }
+    let host = builder.start()?;
     let here = Here { host: &host, embedded: embedded.as_ref(), args };
     let ended = stream(here, generated, stop.after(args.seconds), report);
     drop(host);
@@ -68,7 +80,7 @@ fn stream(
         match host.recv(until.turn()) {
             Some(HostEvent::Open) if !open => {
                 open = true;
-                ready(&talk.here, generated, report);
+                talk.links = ready(&talk.here, generated, report);
             }
             Some(HostEvent::Closed(reason)) => return Err(reason.into()),
             Some(HostEvent::SourceFailed(error)) => return Err(error.into()),
@@ -81,6 +93,7 @@ fn stream(
         talk.commands(report);
         if until.second() && open {
             talk.second(&host.take_stats(), report);
+            talk.look_at_links(report);
         }
     }
     if !open && until.ran_out() {
@@ -114,9 +127,6 @@ fn configured(
         })?;
         builder = builder.state(state);
     }
-    if let Some(hash) = args.server_certificate {
-        builder = builder.server_certificate(hash);
-    }
     if let Some(lifetime) = args.invite_expires {
         builder = builder.invite_expires(lifetime);
     }
@@ -138,18 +148,43 @@ pub(crate) fn builder(picture: &args::Picture) -> lllsi::HostBuilder {
     builder
 }
 
-fn start_server(listen: Option<SocketAddr>) -> Result<Server, Failure> {
-    let mut config = ServerConfig::default();
-    config.listen = listen.unwrap_or(config.listen);
-    Ok(Server::start(config)?)
+/// A server of its own. Where others reach it the stream uses its UDP port, so that a firewall has to let through one port.
+fn start_server(args: &args::Host) -> Result<Server, Failure> {
+    let listen = args.listen.unwrap_or(ServerConfig::default().listen);
+    let leaves_udp = !listen.ip().is_loopback() && args.media_port.is_none();
+    let start = |port| {
+        let listen = SocketAddr::new(listen.ip(), port);
+        // Another port can still be taken now, and not once the stream needs this one.
+        match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
+            Err(source) if leaves_udp && source.kind() == ErrorKind::AddrInUse => {
+                Err(IoError::Listen { address: listen, source })
+            }
+            free => {
+                drop(free);
+                Server::start(ServerConfig { listen, leaves_udp, ..Default::default() })
+            }
+        }
+    };
+    match start(listen.port()) {
+        // An outgoing connection of another program may have it: the system chooses such ports.
+        Err(IoError::Listen { source, .. })
+            if args.listen.is_none() && source.kind() == ErrorKind::AddrInUse =>
+        {
+            let others = (1..=OTHER_PORTS).map(|n| listen.port() + n);
+            Ok(others.map(start).find_map(Result::ok).map_or_else(|| start(0), Ok)?)
+        }
+        started => Ok(started?),
+    }
 }
 
-/// How this machine reaches its own server.
-fn reachable_here(listen: SocketAddr) -> SocketAddr {
-    if listen.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], listen.port()))
-    } else {
-        listen
+/// How this machine reaches its own server, and the certificate that it has then. The host's link leads there too: with https where
+/// others reach it, since browsers elsewhere play nothing without.
+fn own_url(server: &Server) -> (String, Option<CertificateHash>) {
+    let at = server.http();
+    match at.ip() {
+        ip if ip.is_unspecified() => (format!("http://127.0.0.1:{}", at.port()), None),
+        ip if ip.is_loopback() => (format!("http://{at}"), None),
+        _ => (format!("https://{at}"), server.certificate()),
     }
 }
 
@@ -229,9 +264,13 @@ fn in_url(text: &str) -> String {
     text.bytes().map(letter).collect()
 }
 
-fn ready(here: &Here<'_>, generated: bool, report: &Report) {
+/// Tells that the room is open, and returns the links.
+fn ready(here: &Here<'_>, generated: bool, report: &Report) -> Vec<String> {
     let (links, embedded) = (here.links(), here.embedded.is_some());
     let shared = links.get(1).unwrap_or(&links[0]);
+    if let Some(port) = other_port(here) {
+        report.say(&format!("Another program has port {DEFAULT_PORT}: it is {port} this time."));
+    }
     report.event(&json!({
         "event": "ready",
         "link": links[0],
@@ -239,24 +278,17 @@ fn ready(here: &Here<'_>, generated: bool, report: &Report) {
         "room": here.room(generated),
     }));
     // For another device's camera: of no use for a link to this machine, or in a file.
-    if std::io::stdout().is_terminal() && (!embedded || links.len() > 1) {
+    let has_own_certificate = embedded && shared.starts_with("https://");
+    if std::io::stdout().is_terminal() && (!embedded || has_own_certificate) {
         show_code(shared, report);
     }
-    match (embedded, links.as_slice()) {
-        (true, [here, there @ ..]) => {
-            report.say(&format!("On this machine:   {here}"));
-            for link in there {
-                report.say(&format!("On your network:   {link}"));
-            }
-        }
-        _ => report.say(&format!("Invite your viewers:   {shared}")),
-    }
+    say_links(&links, embedded, report);
     here.tell_room(generated, report);
     report.say(match here.host.room() {
         None => "Whoever has a link may join: in a browser, or with `lllsi join`, which asks for it.",
         Some(_) => "Whoever has a link, or knows the password, may join: in a browser, or with `lllsi join`.",
     });
-    if embedded && links.len() > 1 {
+    if has_own_certificate {
         report.say("Browsers will warn that they do not know this machine's certificate; the program knows it from the link.");
     }
     let short = here.host.room().is_some_and(|room| room.password.is_short());
@@ -270,6 +302,24 @@ fn ready(here: &Here<'_>, generated: bool, report: &Report) {
     } else {
         "Ctrl-C ends the stream; type help for commands."
     });
+    links
+}
+
+/// The port of the server started here, if the usual one was taken.
+fn other_port(here: &Here<'_>) -> Option<u16> {
+    let port = here.embedded?.http().port();
+    (here.args.listen.is_none() && port != DEFAULT_PORT).then_some(port)
+}
+
+fn say_links(links: &[String], embedded: bool, report: &Report) {
+    for link in links {
+        let whose = match embedded {
+            true if link.starts_with("http://") => "On this machine:   ",
+            true => "On your network:   ",
+            false => "Invite your viewers:   ",
+        };
+        report.say(&format!("{whose}{link}"));
+    }
 }
 
 /// A link as a code for cameras, where there is room for it. In colours of its own, so that it is dark on light whatever
@@ -418,6 +468,8 @@ fn read_lines() -> Receiver<String> {
 
 struct Talk<'a> {
     here: Here<'a>,
+    /// As they were told last.
+    links: Vec<String>,
     /// Another run of this host has the room.
     replaced: bool,
     name: Option<String>,
@@ -431,7 +483,8 @@ impl<'a> Talk<'a> {
     fn new(here: Here<'a>) -> Self {
         let name = here.args.name.clone();
         let here_are = BTreeSet::new();
-        Self { here, replaced: false, name, lines: read_lines(), here_are, quit: false }
+        let (links, lines) = (Vec::new(), read_lines());
+        Self { here, links, replaced: false, name, lines, here_are, quit: false }
     }
 
     /// Takes note of what happened.
@@ -446,7 +499,20 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn renew(&self, report: &Report) {
+    /// Tells the links again if the network has changed: they name this machine's addresses.
+    fn look_at_links(&mut self, report: &Report) {
+        let links = self.here.links();
+        if links == self.links {
+            return;
+        }
+        let room = self.here.room(false);
+        report.event(&json!({"event": "link", "link": links[0], "links": links, "room": room}));
+        report.say("The network has changed. This machine is reached by:");
+        say_links(&links, self.here.embedded.is_some(), report);
+        self.links = links;
+    }
+
+    fn renew(&mut self, report: &Report) {
         if self.replaced {
             return report.say("New viewers join the other run of this program: renew it there.");
         }
@@ -459,6 +525,7 @@ impl<'a> Talk<'a> {
         report.say("What you told before lets nobody in any more. The new link:");
         links.iter().for_each(|link| report.say(link));
         self.here.tell_room(true, report);
+        self.links = links;
     }
 
     fn commands(&mut self, report: &Report) {

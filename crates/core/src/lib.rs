@@ -30,6 +30,7 @@ pub mod testing;
 mod assemble;
 mod bucket;
 mod clock;
+mod gather;
 mod link;
 mod server;
 
@@ -40,7 +41,8 @@ use std::time::{Duration, Instant};
 use lllsi_proto::h264::FrameInfo;
 
 pub use assemble::{Arrivals, Frame};
-pub use link::{Certificate, Ignored, LinkError, Path};
+pub use link::{Certificate, Ignored, LinkError, Path, Tried};
+pub use lllsi_rtc::CandidateAddress;
 
 /// The shape that [`host::Host`] and [`client::Client`] share: whatever drives one drives the other.
 pub trait Machine {
@@ -85,6 +87,9 @@ pub enum Input<'a, A> {
     },
     /// Something happened to the connection to the rendezvous server.
     Signal(SignalEvent),
+    /// The addresses of this machine may have changed: these are all that there are, each with the port of our socket, the best
+    /// first.
+    LocalsChanged(Vec<SocketAddr>),
     /// The developer, or the user, wants something.
     Action(A),
 }
@@ -94,8 +99,9 @@ pub enum Input<'a, A> {
 pub enum SignalEvent {
     /// It is established.
     Connected {
-        /// The server's address: STUN is asked there too.
-        server: SocketAddr,
+        /// The addresses of the server's name, the one that it is connected to first. STUN is asked there too, in both
+        /// families.
+        servers: Vec<SocketAddr>,
     },
     /// A text message came.
     Received(String),
@@ -170,6 +176,8 @@ pub enum SignalCommand {
     Connect,
     /// Send a text message.
     Send(String),
+    /// See whether it still stands, within some seconds; [`SignalEvent::Disconnected`] follows if it does not.
+    Probe,
     /// Close it once everything is sent. No [`SignalEvent`] follows.
     Close,
 }
@@ -180,6 +188,7 @@ impl std::fmt::Debug for SignalCommand {
         match self {
             Self::Connect => f.write_str("Connect"),
             Self::Send(text) => write!(f, "Send({} bytes)", text.len()),
+            Self::Probe => f.write_str("Probe"),
             Self::Close => f.write_str("Close"),
         }
     }

@@ -313,6 +313,11 @@ impl Estimate {
         self.packets.saturating_sub(self.seen) < self.window(now)
     }
 
+    /// For how long the viewer has been silent though pictures were sent.
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
+        self.silence.lasts(now)
+    }
+
     /// If the viewer is silent against expectation: since when what was sent may be lost, and how many packets of that may be sent
     /// again at a time: nothing while the path still carries as much as it may.
     pub(crate) fn unheard(&mut self, now: Instant) -> Option<(Instant, u64)> {

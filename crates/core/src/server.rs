@@ -1,4 +1,4 @@
-//! A peer's side of its connection to the rendezvous server: connect, come back after a break, ask STUN.
+//! A peer's side of its connection to the rendezvous server: connect, and come back after a break.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::rendezvous::Request;
 
-use crate::seal::derive;
-use crate::stun::Gather;
-use crate::{Output, SignalCommand, Transmit};
+use crate::{Output, SignalCommand};
 
 /// The first pause before a new attempt; it doubles until [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -23,9 +21,7 @@ enum State {
     Connecting {
         give_up: Instant,
     },
-    Connected {
-        server: SocketAddr,
-    },
+    Connected,
     Pausing {
         until: Instant,
     },
@@ -37,22 +33,18 @@ pub(crate) struct Server {
     pause: Duration,
     /// A server that is connected must let us in until then.
     answer_due: Option<Instant>,
-    stun_id: [u8; 12],
-    gather: Option<Gather>,
+    /// Of its name, the one that we are connected to first.
+    addresses: Vec<SocketAddr>,
     commands: VecDeque<SignalCommand>,
 }
 
 impl Server {
-    /// `seed` makes the STUN questions unpredictable.
-    pub(crate) fn connect(now: Instant, seed: &[u8; 32]) -> Self {
-        let mut stun_id = [0; 12];
-        stun_id.copy_from_slice(&derive(seed, b"STUN", 0)[..12]);
+    pub(crate) fn connect(now: Instant) -> Self {
         let mut server = Self {
             state: State::Off,
             pause: FIRST_PAUSE,
             answer_due: None,
-            stun_id,
-            gather: None,
+            addresses: Vec::new(),
             commands: VecDeque::new(),
         };
         server.start(now);
@@ -65,12 +57,17 @@ impl Server {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected { .. })
+        self.state == State::Connected
     }
 
-    pub(crate) fn connected(&mut self, now: Instant, server: SocketAddr) {
+    /// Whether no connection is wanted.
+    pub(crate) fn is_off(&self) -> bool {
+        self.state == State::Off
+    }
+
+    pub(crate) fn connected(&mut self, now: Instant, addresses: Vec<SocketAddr>) {
         self.answer_due = Some(now + CONNECT_TIMEOUT);
-        self.state = State::Connected { server };
+        (self.state, self.addresses) = (State::Connected, addresses);
     }
 
     /// The connection broke: another attempt follows after a pause.
@@ -78,18 +75,17 @@ impl Server {
         if self.state == State::Off {
             return;
         }
-        (self.gather, self.answer_due) = (None, None);
+        self.answer_due = None;
         self.state = State::Pausing { until: now + self.pause };
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 
-    /// The server accepted us: it works, so a later break is retried quickly. `stun_port` 0 means it has no STUN.
-    pub(crate) fn accepted(&mut self, now: Instant, stun_port: u16) {
+    /// The server accepted us: it works, so a later break is retried quickly. Returns where it is to be asked by STUN;
+    /// `stun_port` 0 means that it has none.
+    pub(crate) fn accepted(&mut self, stun_port: u16) -> Vec<SocketAddr> {
         (self.pause, self.answer_due) = (FIRST_PAUSE, None);
-        if let (State::Connected { server }, 1..) = (self.state, stun_port) {
-            let server = SocketAddr::new(server.ip(), stun_port);
-            self.gather = Some(Gather::new(now, server, self.stun_id));
-        }
+        let addresses = self.addresses.iter().filter(|_| stun_port != 0);
+        addresses.map(|address| SocketAddr::new(address.ip(), stun_port)).collect()
     }
 
     pub(crate) fn send(&mut self, request: &Request) {
@@ -98,36 +94,27 @@ impl Server {
         }
     }
 
+    /// Somebody is not heard: it may be that the connection does not stand either.
+    pub(crate) fn probe(&mut self) {
+        if self.is_connected() {
+            self.commands.push_back(SignalCommand::Probe);
+        }
+    }
+
+    /// The network has changed: the connection may be gone with the old one, and another attempt need not wait.
+    pub(crate) fn network_changed(&mut self, now: Instant) {
+        self.probe();
+        if let State::Pausing { until } = &mut self.state {
+            (*until, self.pause) = (now, FIRST_PAUSE);
+        }
+    }
+
     /// Closes the connection for good.
     pub(crate) fn close(&mut self) {
         if self.state != State::Off {
             self.commands.push_back(SignalCommand::Close);
         }
-        self.state = State::Off;
-        (self.gather, self.answer_due) = (None, None);
-    }
-
-    /// Our address as the server sees it, with the local address behind it.
-    pub(crate) fn reflexive(&self) -> Option<(SocketAddr, SocketAddr)> {
-        self.gather.as_ref()?.reflexive()
-    }
-
-    /// A path died: our reflexive address may be another now.
-    pub(crate) fn refresh(&mut self, now: Instant) {
-        if let Some(gather) = &mut self.gather {
-            gather.refresh(now);
-        }
-    }
-
-    /// Takes a STUN answer; gives `(reflexive, base)` when it is new.
-    pub(crate) fn handle_datagram(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        local: SocketAddr,
-        data: &[u8],
-    ) -> Option<(SocketAddr, SocketAddr)> {
-        self.gather.as_mut()?.handle(now, source, local, data)
+        (self.state, self.answer_due) = (State::Off, None);
     }
 
     /// `true` if an attempt just timed out.
@@ -135,7 +122,7 @@ impl Server {
         match self.state {
             State::Pausing { until } if now >= until => self.start(now),
             State::Connecting { give_up } if now >= give_up => return self.give_up(now),
-            State::Connected { .. } if self.answer_due.is_some_and(|at| now >= at) => {
+            State::Connected if self.answer_due.is_some_and(|at| now >= at) => {
                 return self.give_up(now);
             }
             _ => {}
@@ -149,26 +136,17 @@ impl Server {
         true
     }
 
-    /// Hands over what is to be sent and done.
-    pub(crate) fn collect<E>(&mut self, now: Instant, outputs: &mut VecDeque<Output<E>>) {
-        if let Some((destination, contents)) = self.gather.as_mut().and_then(|g| g.poll(now)) {
-            outputs.push_back(Output::Transmit(Transmit {
-                source: None,
-                destination,
-                contents,
-                segment_size: None,
-            }));
-        }
+    /// Hands over what is to be done.
+    pub(crate) fn collect<E>(&mut self, outputs: &mut VecDeque<Output<E>>) {
         outputs.extend(self.commands.drain(..).map(Output::Signal));
     }
 
     pub(crate) fn timeout(&self) -> Option<Instant> {
         let state = match self.state {
             State::Connecting { give_up: at } | State::Pausing { until: at } => Some(at),
-            State::Off | State::Connected { .. } => None,
+            State::Off | State::Connected => None,
         };
-        let gather = self.gather.as_ref().map(Gather::timeout);
-        [state, gather, self.answer_due].into_iter().flatten().min()
+        [state, self.answer_due].into_iter().flatten().min()
     }
 }
 
@@ -180,18 +158,21 @@ mod tests {
     #[test]
     fn an_attempt_and_the_first_answer_have_their_time() {
         let mut now = Instant::now();
-        let mut server = Server::connect(now, &[1; 32]);
+        let mut server = Server::connect(now);
         now += CONNECT_TIMEOUT;
         assert!(server.handle_timeout(now), "it does not connect");
         now = server.timeout().expect("it tries again");
         assert!(!server.handle_timeout(now));
-        server.connected(now, SocketAddr::from(([192, 0, 2, 1], 36542)));
+        let addresses = ["192.0.2.1:36542", "[2001:db8::1]:36542"].map(|a| a.parse().unwrap());
+        server.connected(now, addresses.to_vec());
         now += CONNECT_TIMEOUT;
         assert!(server.handle_timeout(now), "it does not let us in");
         now = server.timeout().expect("it tries again");
         assert!(!server.handle_timeout(now));
-        server.connected(now, SocketAddr::from(([192, 0, 2, 1], 36542)));
-        server.accepted(now, 0);
+        server.connected(now, addresses.to_vec());
+        assert!(server.accepted(0).is_empty(), "it has no STUN");
+        let stun = ["192.0.2.1:3478", "[2001:db8::1]:3478"].map(|a| a.parse().unwrap());
+        assert_eq!(server.accepted(3478), stun);
         assert_eq!(server.timeout(), None);
     }
 }

@@ -10,6 +10,8 @@ const FIRST_RTO: Duration = Duration::from_millis(200);
 const MAX_RTO: Duration = Duration::from_secs(3);
 /// A NAT may forget an idle UDP mapping after 30 s (RFC 4787, REQ-5 allows no less than 120, many do).
 const REFRESH: Duration = Duration::from_secs(20);
+/// An answer as new as this is not asked for again.
+const FRESH: Duration = Duration::from_secs(1);
 
 const HEADER_BYTES: usize = 20;
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
@@ -128,21 +130,30 @@ pub(crate) fn addressee(datagram: &[u8]) -> Option<String> {
     Some(ours.to_owned())
 }
 
-/// Asks a STUN server for our reflexive address, and keeps the NAT's mapping alive.
+/// An address at which a server sees us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reflexive {
+    pub(crate) mapped: SocketAddr,
+    /// The local address behind it.
+    pub(crate) base: SocketAddr,
+}
+
+/// Asks a STUN server for our reflexive address of one family, and keeps the NAT's mapping alive.
 #[derive(Debug)]
-pub(crate) struct Gather {
-    server: SocketAddr,
+pub(crate) struct Question {
+    /// The server's addresses, asked in turn until one answers.
+    servers: Vec<SocketAddr>,
+    turn: usize,
     /// Unpredictable, so that only who sees the request can answer it.
     id: TransactionId,
     next_at: Instant,
     rto: Duration,
-    /// As the server saw us, with the local address it was asked from.
-    reflexive: Option<(SocketAddr, SocketAddr)>,
+    reflexive: Option<Reflexive>,
 }
 
-impl Gather {
-    pub(crate) fn new(now: Instant, server: SocketAddr, id: TransactionId) -> Self {
-        Self { server, id, next_at: now, rto: FIRST_RTO, reflexive: None }
+impl Question {
+    pub(crate) fn new(now: Instant, servers: Vec<SocketAddr>, id: TransactionId) -> Self {
+        Self { servers, turn: 0, id, next_at: now, rto: FIRST_RTO, reflexive: None }
     }
 
     /// Asks again now: the network may have changed.
@@ -150,43 +161,52 @@ impl Gather {
         (self.next_at, self.rto) = (now, FIRST_RTO);
     }
 
+    /// Asks again soon, if the last answer is older than [`FRESH`].
+    pub(crate) fn freshen(&mut self, now: Instant) {
+        if self.next_at > now && self.next_at + FRESH < now + REFRESH {
+            self.refresh(now);
+        }
+    }
+
     pub(crate) fn timeout(&self) -> Instant {
         self.next_at
     }
 
-    /// A request, if one is due. The source is left to the system: routing picks it.
+    /// A request, if one is due, and where to.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
         if now < self.next_at {
             return None;
         }
+        let server = *self.servers.get(self.turn)?;
+        self.turn = (self.turn + 1) % self.servers.len();
         self.next_at = now + self.rto;
         self.rto = (self.rto * 2).min(MAX_RTO);
-        Some((self.server, header(BINDING_REQUEST, 0, &self.id)))
+        Some((server, header(BINDING_REQUEST, 0, &self.id)))
     }
 
-    /// Takes a datagram from the server. Gives `(reflexive, base)` when it is new.
+    /// Takes a datagram from the server. Returns what is new in it.
     pub(crate) fn handle(
         &mut self,
         now: Instant,
         source: SocketAddr,
         local: SocketAddr,
         datagram: &[u8],
-    ) -> Option<(SocketAddr, SocketAddr)> {
-        if source != self.server {
-            return None;
-        }
+    ) -> Option<Reflexive> {
+        let asked = self.servers.iter().position(|server| *server == source)?;
         let mapped = mapped_address(datagram, &self.id)?;
+        // What answers is asked again.
+        self.turn = asked;
         // The next question gets an id of its own; late answers to this one count no more.
         let counter = u32::from_be_bytes([self.id[8], self.id[9], self.id[10], self.id[11]]);
         self.id[8..].copy_from_slice(&counter.wrapping_add(1).to_be_bytes());
         self.next_at = now + REFRESH;
         self.rto = FIRST_RTO;
-        let found = Some((mapped, local));
+        let found = Some(Reflexive { mapped, base: local });
         (self.reflexive != found).then(|| self.reflexive = found)?;
         found
     }
 
-    pub(crate) fn reflexive(&self) -> Option<(SocketAddr, SocketAddr)> {
+    pub(crate) fn reflexive(&self) -> Option<Reflexive> {
         self.reflexive
     }
 }
@@ -198,26 +218,34 @@ mod tests {
 
     #[test]
     fn a_peer_learns_its_reflexive_address_once_and_keeps_it_alive() {
-        let (server, local) = ("192.0.2.1:3478".parse().unwrap(), "10.0.0.2:5000".parse().unwrap());
+        let [dead, server]: [SocketAddr; 2] =
+            ["192.0.2.1:3478", "192.0.2.2:3478"].map(|a| a.parse().unwrap());
+        let local = "10.0.0.2:5000".parse().unwrap();
         let mapped: SocketAddr = "203.0.113.9:41000".parse().unwrap();
         let start = Instant::now();
-        let mut gather = Gather::new(start, server, [7; 12]);
+        let mut question = Question::new(start, vec![dead, server], [7; 12]);
 
-        let (_, lost) = gather.poll(start).unwrap();
-        assert!(is_stun(&lost) && gather.poll(start).is_none());
+        let (to, lost) = question.poll(start).unwrap();
+        assert!(to == dead && is_stun(&lost) && question.poll(start).is_none());
         let again = start + FIRST_RTO;
-        let (to, request) = gather.poll(again).unwrap();
-        assert_eq!(to, server);
+        let (to, request) = question.poll(again).unwrap();
+        assert_eq!(to, server, "the next one is asked");
 
+        let found = Some(Reflexive { mapped, base: local });
         let response = answer(mapped, &request).unwrap();
-        assert_eq!(gather.handle(again, mapped, local, &response), None, "not from the server");
-        assert_eq!(gather.handle(again, server, local, &response), Some((mapped, local)));
-        assert_eq!(gather.timeout(), again + REFRESH);
+        assert_eq!(question.handle(again, mapped, local, &response), None, "not from the server");
+        assert_eq!(question.handle(again, server, local, &response), found);
+        assert_eq!(question.timeout(), again + REFRESH);
 
-        let (_, request) = gather.poll(again + REFRESH).unwrap();
+        question.freshen(again + FRESH / 2);
+        assert_eq!(question.timeout(), again + REFRESH, "it is new");
+        question.freshen(again + 2 * FRESH);
+        assert_eq!(question.timeout(), again + 2 * FRESH);
+        let (to, request) = question.poll(again + REFRESH).unwrap();
+        assert_eq!(to, server, "the one that answers stays");
         let response = answer(mapped, &request).unwrap();
-        assert_eq!(gather.handle(again + REFRESH, server, local, &response), None, "nothing new");
-        assert_eq!(gather.reflexive(), Some((mapped, local)));
+        assert_eq!(question.handle(again + REFRESH, server, local, &response), None, "nothing new");
+        assert_eq!(question.reflexive(), found);
     }
 
     /// RFC 5769, 2.2 and 2.3, without the attributes that are not ours.

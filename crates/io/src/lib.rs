@@ -13,8 +13,9 @@ pub mod peer;
 pub mod server;
 
 mod calm;
-mod interfaces;
+mod dial;
 mod metrics;
+mod network;
 mod page;
 mod signal;
 mod socket;
@@ -24,7 +25,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use interfaces::local_addresses;
+pub use network::local_addresses;
 pub use page::files as page_files;
 pub use state::room_token;
 
@@ -41,6 +42,14 @@ pub enum Error {
     /// The UDP socket could not be set up.
     #[error("no UDP socket: {0}")]
     Socket(#[source] std::io::Error),
+    /// The UDP port of the stream cannot be had.
+    #[error("UDP port {port} cannot be used for the stream: {source}")]
+    MediaPort {
+        /// The port.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A thread could not be started.
     #[error("the {name} thread did not start: {source}")]
     Thread {

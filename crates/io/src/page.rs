@@ -14,8 +14,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 macro_rules! files {
-    (viewer: $($viewer:literal)*, streams: $($more:literal)*) => {
-        /// Name and content: first what a viewer loads, then what streams need.
+    (viewer: $($viewer:literal)*, later: $($more:literal)*) => {
+        /// Name and content: first what a viewer loads, then what is loaded when it is needed.
         const FILES: &[(&str, &[u8])] = &[$(embedded!($viewer),)* $(embedded!($more),)*];
         #[cfg(test)]
         const OF_VIEWER: usize = [$($viewer),*].len();
@@ -52,12 +52,13 @@ files! {
     "sealed.js"
     "server.js"
     "session.js",
-    // Besides the video; loaded when it is needed.
-    streams:
+    // For streams besides the video, and to tell what went wrong.
+    later:
     "cbor.js"
     "fragments.js"
     "log.js"
     "map.js"
+    "permissions.js"
     "publisher.js"
     "queue.js"
     "reliable.js"
@@ -148,7 +149,7 @@ mod tests {
                 on_demand += 1;
             }
         }
-        assert_eq!(on_demand, 2, "passwords and streams");
+        assert_eq!(on_demand, 3, "passwords, streams, and what went wrong");
     }
 
     #[test]
@@ -159,9 +160,9 @@ mod tests {
     #[test]
     fn the_page_is_light() {
         let weight = |files: &[(&str, &[u8])]| files.iter().map(|file| file.1.len()).sum::<usize>();
-        let (viewer, streams) = FILES.split_at(OF_VIEWER);
-        let (viewer, streams) = (weight(viewer), weight(streams));
-        println!("A viewer loads {viewer} bytes; streams besides the video need {streams} more.");
+        let (viewer, later) = FILES.split_at(OF_VIEWER);
+        let (viewer, later) = (weight(viewer), weight(later));
+        println!("A viewer loads {viewer} bytes, and {later} more where they are needed.");
         assert!(viewer < 100_000);
     }
 }

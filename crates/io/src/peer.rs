@@ -3,6 +3,7 @@
 //! Data flows one way: actions and frames come in by a bounded queue, events go out by another. Nothing is called back
 //! and nothing is locked while the machine runs.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::Error;
 use crate::calm::Calm;
+use crate::network::{Watch, local_addresses};
 pub use crate::signal::Rendezvous;
 use crate::signal::Signalling;
 use crate::socket::{Batch, Endpoint, Received};
@@ -71,13 +73,19 @@ pub struct Ends<A, O, I> {
 pub struct Peer<M: Machine> {
     actions: mpsc::Sender<M::Action>,
     status: Arc<Mutex<M::Status>>,
+    look: Nudge,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the net thread. `make` builds the machine, given the port of its socket.
+/// Starts the net thread. Its socket is bound to `port`, 0 for one of the system's choice. `make` builds the machine, given our
+/// addresses with that port, the best first.
+///
+/// # Errors
+/// [`Error::MediaPort`] where another program has the port; [`Error::Socket`] and [`Error::Thread`] for what the system refuses.
 pub fn spawn<M>(
     server: Rendezvous,
-    make: impl FnOnce(u16) -> M + Send + 'static,
+    port: u16,
+    make: impl FnOnce(Vec<SocketAddr>) -> M + Send + 'static,
     ends: Ends<M::Action, impl Outbox<M::Event>, impl Inlet<M::Action>>,
 ) -> Result<Peer<M>, Error>
 where
@@ -90,21 +98,68 @@ where
     let shown = Arc::clone(&status);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Thread { name: "net", source })?;
-    let endpoint = runtime.block_on(async { Endpoint::bind() }).map_err(Error::Socket)?;
+    let endpoint =
+        runtime.block_on(async { Endpoint::bind(port) }).map_err(|source| match port {
+            0 => Error::Socket(source),
+            _ => Error::MediaPort { port, source },
+        })?;
+    let look = Nudge::default();
+    let looked = look.clone();
     let thread = std::thread::Builder::new().name("net".into()).spawn(move || {
-        let machine = make(endpoint.local().port());
-        runtime.block_on(drive(server, endpoint, machine, ends, shown, actions_out));
+        runtime.block_on(async {
+            let network = Network::new(&server, &endpoint, looked);
+            let machine = make(network.locals.clone());
+            let network = Some(network);
+            drive(server, endpoint, network, machine, ends, shown, actions_out).await;
+        });
         // Not waiting for a name that is still being looked up.
         runtime.shutdown_background();
     });
     let thread = thread.map_err(|source| Error::Thread { name: "net", source })?;
-    Ok(Peer { actions, status, thread: Some(thread) })
+    Ok(Peer { actions, status, look, thread: Some(thread) })
 }
 
-/// Drives a machine until its session is over, or nobody is left who could end it.
+/// The network as the machine knows it.
+pub(crate) struct Network {
+    watch: Watch,
+    /// Nudged where the system tells of no change, and there is one.
+    look: Nudge,
+    locals: Vec<SocketAddr>,
+    port: u16,
+    /// Whether the server is on this machine, and others may be.
+    loopback: bool,
+}
+
+impl Network {
+    fn new(server: &Rendezvous, endpoint: &Endpoint, look: Nudge) -> Self {
+        let (port, loopback) = (endpoint.local().port(), server.is_loopback());
+        // Before it is looked: what changes meanwhile is told of.
+        let watch = Watch::new();
+        let locals = local_addresses(port, loopback);
+        Self { watch, look, locals, port, loopback }
+    }
+
+    /// Waits until our addresses change, or it is said that they have. Returns them. Loses nothing where it is cancelled.
+    async fn changed(&mut self) -> Vec<SocketAddr> {
+        loop {
+            let is_certain = tokio::select! {
+                () = self.watch.changed() => false,
+                () = self.look.0.notified() => true,
+            };
+            let locals = local_addresses(self.port, self.loopback);
+            if is_certain || locals != self.locals {
+                self.locals.clone_from(&locals);
+                return locals;
+            }
+        }
+    }
+}
+
+/// Drives a machine until its session is over, or nobody is left who could end it. Without a network its addresses do not change.
 pub(crate) async fn drive<M>(
     server: Rendezvous,
     endpoint: Endpoint,
+    network: Option<Network>,
     machine: M,
     ends: Ends<M::Action, impl Outbox<M::Event>, impl Inlet<M::Action>>,
     status: Arc<Mutex<M::Status>>,
@@ -117,6 +172,7 @@ pub(crate) async fn drive<M>(
     let driver = Driver {
         machine,
         endpoint,
+        network,
         signalling: Signalling::new(server),
         batch: Batch::default(),
         outbox,
@@ -141,6 +197,12 @@ impl<M: Machine> Peer<M> {
     /// A way to hand in actions from another thread.
     pub fn actions(&self) -> Actions<M::Action> {
         Actions(self.actions.clone())
+    }
+
+    /// The network has changed, or may have: after the machine has slept for example. Where the system tells of it this is not
+    /// needed.
+    pub fn network_changed(&self) {
+        self.look.nudge();
     }
 
     /// The machine's figures, at most a quarter of a second old.
@@ -181,6 +243,7 @@ impl<A> Actions<A> {
 struct Driver<M: Machine, O, I> {
     machine: M,
     endpoint: Endpoint,
+    network: Option<Network>,
     signalling: Signalling,
     batch: Batch,
     outbox: O,
@@ -230,6 +293,7 @@ where
                 },
                 () = self.nudge.0.notified() => {}
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
+                locals = changed(&mut self.network) => self.input(Input::LocalsChanged(locals)),
                 () = tokio::time::sleep_until(wake.into()) => {
                     if Instant::now() >= deadline {
                         self.input(Input::Timeout);
@@ -344,6 +408,13 @@ where
     }
 }
 
+async fn changed(network: &mut Option<Network>) -> Vec<SocketAddr> {
+    match network {
+        Some(network) => network.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,10 +434,11 @@ mod tests {
     const END: u32 = 0;
     const HOLD: u32 = 1;
     const LOST: u32 = 1000;
+    const MOVED: u32 = 1001;
     /// Actions that are too many to be handed in before a datagram that is there.
     const MANY: usize = 1000;
 
-    fn echo() -> (mpsc::Sender<()>, impl FnOnce(u16) -> Echo) {
+    fn echo() -> (mpsc::Sender<()>, impl FnOnce(Vec<SocketAddr>) -> Echo) {
         let (release, held) = mpsc::channel();
         (release, |_| Echo { outputs: VecDeque::new(), closed: false, held })
     }
@@ -385,6 +457,7 @@ mod tests {
                 Input::Action(END) => self.closed = true,
                 Input::Action(HOLD) => self.held.recv().expect("it is let go"),
                 Input::Action(number) => self.outputs.push_back(Output::Event(number)),
+                Input::LocalsChanged(_) => self.outputs.push_back(Output::Event(MOVED)),
                 _ => {}
             }
         }
@@ -435,7 +508,7 @@ mod tests {
         let (sender, told) = mpsc::channel();
         let (numbers, ends) = ends(Full(0, sender), None);
         let nudge = ends.nudge.clone();
-        let mut peer = spawn(nowhere(), make, ends).expect("it starts");
+        let mut peer = spawn(nowhere(), 0, make, ends).expect("it starts");
         for round in 0..3 {
             let all: Vec<u32> = (2..100).map(|n| n + round * 100).collect();
             all.iter().for_each(|n| numbers.send(*n).expect("it is there"));
@@ -511,6 +584,44 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_is_told_that_the_network_has_changed() {
+        let (_release, make) = echo();
+        let (sender, told) = mpsc::channel();
+        let (_numbers, ends) = ends(Full(0, sender), None);
+        let mut peer = spawn(nowhere(), 0, make, ends).expect("it starts");
+        peer.network_changed();
+        assert_eq!(told.recv(), Ok(MOVED));
+        peer.act(END);
+        peer.join();
+    }
+
+    #[test]
+    fn a_port_may_be_chosen_unless_another_has_it() {
+        let taken = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
+        let taken = taken.expect("a socket");
+        let port = taken.local_addr().expect("it is bound").port();
+        let start = |port| {
+            let (sender, told) = mpsc::channel();
+            let make = move |locals: Vec<SocketAddr>| {
+                let _ = sender.send(locals[0].port());
+                echo().1(locals)
+            };
+            let outbox = Full(0, mpsc::channel().0);
+            spawn(nowhere(), port, make, ends(outbox, None).1).map(|peer| (peer, told))
+        };
+        let refused = start(port).err();
+        assert!(
+            matches!(refused, Some(Error::MediaPort { port: p, .. }) if p == port),
+            "{refused:?}"
+        );
+        drop(taken);
+        let (mut peer, told) = start(port).expect("it is free");
+        assert_eq!(told.recv(), Ok(port));
+        peer.act(END);
+        peer.join();
+    }
+
+    #[test]
     fn an_inlet_that_never_ends_stops_no_datagram() {
         struct Endless;
         impl Inlet<u32> for Endless {
@@ -521,17 +632,19 @@ mod tests {
         let ((outbox, _), (sender, told)) = (mpsc::channel(), mpsc::channel());
         let (outbox, nudge) = (Full(0, outbox), Nudge::default());
         nudge.nudge();
-        let make = |port| Listener::new(port, 0, sender);
+        let make = |locals: Vec<SocketAddr>| Listener::new(locals[0].port(), 0, sender);
         let ends = Ends { outbox, on_overflow: None, inlet: Endless, nudge };
-        spawn(nowhere(), make, ends).expect("it starts").join();
+        spawn(nowhere(), 0, make, ends).expect("it starts").join();
         assert!(told.recv().expect("it ends").0 < MANY, "no datagram came");
     }
 
     #[test]
     fn whoever_has_much_to_send_hears_in_between() {
         let ((outbox, _), (sender, told)) = (mpsc::channel(), mpsc::channel());
-        let make = |port| Listener::new(port, 20 * SENDS_BEFORE_HEARING, sender);
-        let mut peer = spawn(nowhere(), make, ends(Full(0, outbox), None).1).expect("it starts");
+        let make = |locals: Vec<SocketAddr>| {
+            Listener::new(locals[0].port(), 20 * SENDS_BEFORE_HEARING, sender)
+        };
+        let mut peer = spawn(nowhere(), 0, make, ends(Full(0, outbox), None).1).expect("it starts");
         peer.act(2);
         peer.join();
         let (_, left) = told.recv().expect("the datagram came");
@@ -543,7 +656,7 @@ mod tests {
         let (_release, make) = echo();
         let (sender, told) = mpsc::channel();
         let mut peer =
-            spawn(nowhere(), make, ends(Full(2, sender), Some(LOST)).1).expect("it starts");
+            spawn(nowhere(), 0, make, ends(Full(2, sender), Some(LOST)).1).expect("it starts");
         let numbers: Vec<u32> = (2..100).collect();
         assert!(numbers.iter().all(|number| peer.act(*number)));
         peer.act(END);
@@ -557,7 +670,7 @@ mod tests {
     #[test]
     fn actions_that_wait_have_a_bound() {
         let ((sender, told), (release, make)) = (mpsc::channel(), echo());
-        let mut peer = spawn(nowhere(), make, ends(Full(0, sender), None).1).expect("it starts");
+        let mut peer = spawn(nowhere(), 0, make, ends(Full(0, sender), None).1).expect("it starts");
         peer.act(2);
         assert_eq!(told.recv(), Ok(2));
         peer.act(HOLD);

@@ -51,6 +51,9 @@ const STOP_GRACE: Duration = Duration::from_millis(150);
 pub struct Config {
     /// TCP address for http and https, and UDP address for STUN.
     pub listen: SocketAddr,
+    /// Whether the UDP port is left to a host in this process, which answers STUN there: then one port is all that a firewall has to
+    /// let through.
+    pub leaves_udp: bool,
     /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,
     /// A directory for what outlives a restart: names of rooms, and the certificate that it has made. Without it, names
@@ -96,6 +99,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
+            leaves_udp: false,
             tls: None,
             state: None,
             metrics: None,
@@ -138,10 +142,10 @@ impl Server {
                 tls::self_signed(config.state.as_deref()).map(|(tls, hash)| (tls, Some(hash)))?
             }
         };
-        let (tcp, udp) = runtime.block_on(bind(config.listen))?;
+        let (tcp, udp) = runtime.block_on(bind(config.listen, !config.leaves_udp))?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
-        let stun = udp.local();
+        let stun = udp.as_ref().map_or(http, Endpoint::local);
         let metrics = match config.metrics {
             Some(address) => Some(runtime.block_on(bind_metrics(address))?),
             None => None,
@@ -184,7 +188,7 @@ impl Server {
         self.http
     }
 
-    /// Where it answers STUN.
+    /// Where it answers STUN, or a host does in its place.
     pub fn stun(&self) -> SocketAddr {
         self.stun
     }
@@ -231,15 +235,21 @@ fn machine(config: &Config, stun_port: u16) -> Result<Rendezvous, Error> {
     Ok(machine)
 }
 
-/// TCP and UDP at the same port. With port 0 the system picks one that is free for both.
-async fn bind(listen: SocketAddr) -> Result<(TcpListener, Endpoint), Error> {
+/// TCP and, if it is asked for, UDP at the same port. With port 0 the system picks one that is free for both.
+async fn bind(
+    listen: SocketAddr,
+    with_udp: bool,
+) -> Result<(TcpListener, Option<Endpoint>), Error> {
     let failed = |source| Error::Listen { address: listen, source };
     let mut attempts = 0;
     loop {
         let tcp = listener(listen).map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
+        if !with_udp {
+            return Ok((tcp, None));
+        }
         match Endpoint::bind_to(address) {
-            Ok(udp) => return Ok((tcp, udp)),
+            Ok(udp) => return Ok((tcp, Some(udp))),
             Err(_) if listen.port() == 0 && attempts < 10 => attempts += 1,
             Err(source) => return Err(failed(source)),
         }
@@ -270,7 +280,7 @@ struct Parts {
     machine: Rendezvous,
     keeper: Keeper,
     tcp: TcpListener,
-    udp: Endpoint,
+    udp: Option<Endpoint>,
     metrics: Option<TcpListener>,
     web: Web,
     shell: Arc<Shell>,
@@ -286,7 +296,9 @@ async fn serve(parts: Parts, mut stopped: watch::Receiver<bool>) {
     if let Some(tcp) = metrics {
         fronts.spawn(web::serve_metrics(tcp, told.clone(), web.patience, Arc::clone(&shell)));
     }
-    fronts.spawn(answer_stun(udp, shell));
+    if let Some(udp) = udp {
+        fronts.spawn(answer_stun(udp, shell));
+    }
     fronts.spawn(web::accept(tcp, web, told));
     let _ = stopped.wait_for(|stop| *stop).await;
     fronts.abort_all();

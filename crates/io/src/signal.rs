@@ -1,13 +1,12 @@
 //! A peer's connection to the rendezvous server: one WebSocket, from the machine's commands to its events.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lllsi_core::{SignalCommand, SignalEvent};
 use lllsi_proto::MAX_SIGNAL_BYTES;
 use lllsi_proto::invite::CertificateHash;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -17,8 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::network::is_local;
 use crate::server::Duplex;
-use crate::{SIGNALLING_PATH, tls};
+use crate::{SIGNALLING_PATH, dial, tls};
 
 /// Commands and events that may wait. A machine sends a handful per client.
 const QUEUE: usize = 1024;
@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A ping after this much quiet; an answer is due within as much again.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// And within this where the connection is probed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a rendezvous server is, and how it proves itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,33 +38,44 @@ pub struct Rendezvous {
     pub certificate: Option<CertificateHash>,
 }
 
+impl Rendezvous {
+    /// Whether its URL names this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.url.split("//").nth(1).unwrap_or(&self.url);
+        ["localhost", "127.", "[::1]"].iter().any(|near| host.starts_with(near))
+    }
+}
+
 /// The machine's end: hands over commands, gets events.
 pub(crate) struct Signalling {
     server: Rendezvous,
     events: mpsc::Receiver<SignalEvent>,
-    texts: Option<mpsc::Sender<String>>,
+    orders: Option<mpsc::Sender<Order>>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Signalling {
     pub(crate) fn new(server: Rendezvous) -> Self {
-        Self { server, events: nothing(), texts: None, task: None }
+        Self { server, events: nothing(), orders: None, task: None }
     }
 
     pub(crate) fn command(&mut self, command: SignalCommand) {
         match command {
             SignalCommand::Connect => {
-                let (texts_in, texts) = mpsc::channel(QUEUE);
+                let (orders_in, orders) = mpsc::channel(QUEUE);
                 let (events_in, events) = mpsc::channel(QUEUE);
-                self.task = Some(tokio::spawn(run(self.server.clone(), texts, events_in)));
-                (self.texts, self.events) = (Some(texts_in), events);
+                self.task = Some(tokio::spawn(run(self.server.clone(), orders, events_in)));
+                (self.orders, self.events) = (Some(orders_in), events);
             }
-            SignalCommand::Send(text) => {
-                // A server that does not take what it is sent is as good as gone: the task ends, and says so.
-                self.texts = self.texts.take().filter(|texts| texts.try_send(text).is_ok());
-            }
-            SignalCommand::Close => (self.texts, self.events) = (None, nothing()),
+            SignalCommand::Send(text) => self.order(Order::Send(text)),
+            SignalCommand::Probe => self.order(Order::Probe),
+            SignalCommand::Close => (self.orders, self.events) = (None, nothing()),
         }
+    }
+
+    fn order(&mut self, order: Order) {
+        // A server that does not take what it is sent is as good as gone: the task ends, and says so.
+        self.orders = self.orders.take().filter(|orders| orders.try_send(order).is_ok());
     }
 
     /// The next event; `None` while no connection is wanted.
@@ -78,6 +91,13 @@ impl Signalling {
     }
 }
 
+/// What a connection is to do.
+#[derive(Debug)]
+enum Order {
+    Send(String),
+    Probe,
+}
+
 fn nothing() -> mpsc::Receiver<SignalEvent> {
     mpsc::channel(1).1
 }
@@ -85,18 +105,18 @@ fn nothing() -> mpsc::Receiver<SignalEvent> {
 /// One connection from beginning to end.
 async fn run(
     server: Rendezvous,
-    mut texts: mpsc::Receiver<String>,
+    mut orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<SignalEvent>,
 ) {
     let attempt = tokio::select! {
         attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&server)) => attempt,
         // Nothing is sent before it is connected: it is not wanted any more.
-        _ = texts.recv() => return,
+        _ = orders.recv() => return,
     };
     let reason = match attempt {
-        Ok(Ok((socket, server))) => {
-            let _ = events.send(SignalEvent::Connected { server }).await;
-            talk(socket, texts, &events).await
+        Ok(Ok(Connection { socket, servers, local })) => {
+            let _ = events.send(SignalEvent::Connected { servers }).await;
+            talk(socket, local, orders, &events).await
         }
         Ok(Err(reason)) => reason,
         Err(_) => format!("{} does not answer", strip_fragment(&server.url)),
@@ -112,20 +132,28 @@ fn strip_fragment(url: &str) -> &str {
 
 type Socket = WebSocketStream<Box<dyn Duplex>>;
 
-async fn connect(
-    Rendezvous { url, certificate }: &Rendezvous,
-) -> Result<(Socket, SocketAddr), String> {
+/// A connection that stands.
+struct Connection {
+    socket: Socket,
+    /// The server's addresses, the one that this is to first.
+    servers: Vec<SocketAddr>,
+    /// Our end of it.
+    local: IpAddr,
+}
+
+async fn connect(Rendezvous { url, certificate }: &Rendezvous) -> Result<Connection, String> {
     let url = strip_fragment(url);
     let uri: Uri = url.parse().map_err(|e| format!("{url} is no URL: {e}"))?;
     let host = uri.host().ok_or_else(|| format!("{url} names no server"))?;
     let tls = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    let tcp =
-        TcpStream::connect((address, port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
+    let failed = |e| format!("{host}:{port}: {e}");
+    let mut servers = dial::resolve(address, port).await.map_err(failed)?;
+    let (tcp, connected) = dial::connect(&servers).await.map_err(failed)?;
     let _ = tcp.set_nodelay(true);
-    let server = tcp.peer_addr().map_err(|e| e.to_string())?;
-    let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+    let local = tcp.local_addr().map_err(failed)?.ip().to_canonical();
+    servers.sort_by_key(|server| *server != connected);
     let stream: Box<dyn Duplex> = if tls {
         let name = ServerName::try_from(address.to_owned()).map_err(|e| format!("{host}: {e}"))?;
         let stream = tls::connector(*certificate)?.connect(name, tcp).await;
@@ -143,7 +171,7 @@ async fn connect(
     let (socket, _) = client_async_with_config(request, stream, Some(config))
         .await
         .map_err(|e| format!("{host}:{port} is no LLLSI server: {e}"))?;
-    Ok((socket, server))
+    Ok(Connection { socket, servers, local })
 }
 
 /// Why TLS failed, in words for a person where it is about certificates.
@@ -163,16 +191,27 @@ fn explained(error: &std::io::Error) -> String {
 /// Carries texts both ways until one side ends it. Gives the reason.
 async fn talk(
     mut socket: Socket,
-    mut texts: mpsc::Receiver<String>,
+    local: IpAddr,
+    mut orders: mpsc::Receiver<Order>,
     events: &mpsc::Sender<SignalEvent>,
 ) -> String {
     let mut answered = true;
     let mut quiet = Box::pin(tokio::time::sleep(KEEPALIVE));
     loop {
         tokio::select! {
-            text = texts.recv() => match text {
-                Some(text) => {
+            order = orders.recv() => match order {
+                Some(Order::Send(text)) => {
                     if let Err(reason) = send(&mut socket, Message::text(text)).await {
+                        return reason;
+                    }
+                }
+                Some(Order::Probe) => {
+                    if !is_local(local) {
+                        return "this machine has lost the address of the connection".into();
+                    }
+                    answered = false;
+                    quiet.as_mut().reset(Instant::now() + PROBE_TIMEOUT);
+                    if let Err(reason) = send(&mut socket, Message::Ping(Bytes::new())).await {
                         return reason;
                     }
                 }
@@ -218,7 +257,7 @@ async fn send(socket: &mut Socket, message: Message) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::accept_async;
 
     /// A peer's connection to a server that this test plays.
@@ -261,7 +300,7 @@ mod tests {
             signalling.command(SignalCommand::Send("x".repeat(16 * 1024)));
             tokio::task::yield_now().await;
         }
-        assert!(signalling.texts.is_none());
+        assert!(signalling.orders.is_none());
         // What was queued is still tried, for as long as a server may take.
         tokio::time::pause();
         let reason = disconnected(&mut signalling).await;
@@ -285,6 +324,25 @@ mod tests {
             }
         };
         assert!(reason.contains("does not answer"), "{reason}");
+        drop(server);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_probed_shows_soon_whether_it_stands() {
+        let (mut signalling, mut server) = connected().await;
+        tokio::time::pause();
+        let begin = Instant::now();
+        signalling.command(SignalCommand::Probe);
+        let pinged = server.next().await;
+        assert!(matches!(pinged, Some(Ok(Message::Ping(_)))), "{pinged:?}");
+        server.flush().await.expect("it takes the answer");
+        let silence = tokio::time::timeout(2 * PROBE_TIMEOUT, signalling.event()).await;
+        assert!(silence.is_err(), "{silence:?}");
+        // This time nobody reads the ping.
+        signalling.command(SignalCommand::Probe);
+        let reason = disconnected(&mut signalling).await;
+        assert!(reason.contains("does not answer"), "{reason}");
+        assert!(begin.elapsed() < KEEPALIVE);
         drop(server);
     }
 

@@ -45,10 +45,15 @@ pub(crate) enum Received {
 }
 
 impl Endpoint {
-    /// Binds to a port of the system's choice, for IPv6 and IPv4 where both are there.
-    pub(crate) fn bind() -> io::Result<Self> {
-        Self::bind_to((Ipv6Addr::UNSPECIFIED, 0).into())
-            .or_else(|_| Self::bind_to((Ipv4Addr::UNSPECIFIED, 0).into()))
+    /// Binds to a port, 0 for one of the system's choice, for IPv6 and IPv4 where both are there.
+    pub(crate) fn bind(port: u16) -> io::Result<Self> {
+        match Self::bind_to((Ipv6Addr::UNSPECIFIED, port).into()) {
+            // Of IPv4 it may be free, and yet not ours.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                Self::bind_to((Ipv4Addr::UNSPECIFIED, port).into())
+            }
+            bound => bound,
+        }
     }
 
     /// Binds to an address; the IPv6 wildcard stands for IPv4 too.
@@ -267,8 +272,8 @@ mod tests {
 
     #[tokio::test]
     async fn batches_keep_datagrams_their_order_and_their_local_address() {
-        let mut sender = Endpoint::bind().unwrap();
-        let mut receiver = Endpoint::bind().unwrap();
+        let mut sender = Endpoint::bind(0).unwrap();
+        let mut receiver = Endpoint::bind(0).unwrap();
         let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.local().port()));
         let source = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, sender.local().port())));
         let sizes = [1200, 1200, 1200, 300, 1200, 1400, 50, 50];
@@ -295,8 +300,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_after_all_was_taken_is_waited_for_and_told() {
-        let mut sender = Endpoint::bind().unwrap();
-        let mut receiver = Endpoint::bind().unwrap();
+        let mut sender = Endpoint::bind(0).unwrap();
+        let mut receiver = Endpoint::bind(0).unwrap();
         let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, receiver.local().port()));
         let mut batch = Batch::default();
         for burst in [1, 2, RECEIVE_BATCH, RECEIVE_BATCH + 1, 1, 1] {
@@ -324,7 +329,7 @@ mod tests {
     #[tokio::test]
     #[cfg(target_os = "linux")]
     async fn a_refused_datagram_ends_no_batching() {
-        let mut sender = Endpoint::bind().unwrap();
+        let mut sender = Endpoint::bind(0).unwrap();
         assert!(sender.state.max_gso_segments() > 1, "this kernel has no segmentation offload");
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, sender.local().port()));
         // From a loopback address to another machine: nothing that the kernel sends.

@@ -174,13 +174,14 @@ impl Peer {
                 let (socket, _) = tungstenite::client(url, stream).expect("a WebSocket");
                 socket.get_ref().set_nonblocking(true).expect("it can be set");
                 self.server = Some(socket);
-                self.signals.push_back(SignalEvent::Connected { server });
+                self.signals.push_back(SignalEvent::Connected { servers: vec![server] });
             }
             (SignalCommand::Send(text), Some(server)) => {
                 server.send(Message::text(text)).expect("the server takes it");
             }
             (SignalCommand::Send(_), None) => panic!("there is no server yet"),
             (SignalCommand::Close, _) => self.server = None,
+            (SignalCommand::Probe, _) => {}
         }
     }
 

@@ -10,12 +10,11 @@ use lllsi_core::seal::ShortCode;
 use lllsi_core::stats::Percentiles;
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Outbox, Overflow, Peer};
-use lllsi_io::{local_addresses, random};
+use lllsi_io::random;
 use lllsi_media::decode;
 use lllsi_media::picture::{I420, Size};
 use lllsi_proto::invite::{CertificateHash, Invite};
 
-use crate::host::is_loopback;
 use crate::mailbox::{Mail, Mailbox};
 use crate::play::{self, Figures, Player};
 use crate::streams::{FromHub, Hub, RemoteStream, Told};
@@ -224,13 +223,12 @@ impl ClientBuilder {
     pub fn start(self) -> Result<Client, Error> {
         let started = Instant::now();
         let Pass { server, entry } = self.pass()?;
-        let near = is_loopback(&server.url);
         let (random_seed, name, patience) = (random()?, self.name, self.patience);
-        let make = move |port| {
+        let make = move |locals| {
             let config = machine::Config {
                 entry,
                 name,
-                locals: local_addresses(port, near),
+                locals,
                 certificate: Certificate::generate(),
                 random_seed,
                 patience,
@@ -253,7 +251,7 @@ impl ClientBuilder {
             nudge: hub.nudge_handle(),
             inlet: FromHub { hub: Arc::clone(&hub), wrap: Action::Stream },
         };
-        let peer = peer::spawn(server, make, ends)?;
+        let peer = peer::spawn(server, 0, make, ends)?;
         let figures = Arc::default();
         let decoder = play::start(
             frames,
@@ -314,6 +312,12 @@ impl Client {
             Mail::Event(event) => event,
             Mail::Frame(frame) => ClientEvent::Frame(frame),
         })
+    }
+
+    /// Looks at the network again: a new path is used where the old one is gone. Where the system tells of changes, as Linux does,
+    /// this happens by itself; elsewhere within two seconds. For an application that knows earlier.
+    pub fn network_changed(&self) {
+        self.peer.network_changed();
     }
 
     /// Leaves the room; [`ClientEvent::Closed`] follows.

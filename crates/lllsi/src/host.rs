@@ -13,7 +13,7 @@ use lllsi_core::seal::{HostIdentity, ShortCode};
 use lllsi_core::streams::Status as StreamsStatus;
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Peer};
-use lllsi_io::{local_addresses, random, room_token};
+use lllsi_io::{random, room_token};
 use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
 use lllsi_proto::invite::{CertificateHash, Invite, Secret};
@@ -145,6 +145,8 @@ pub struct HostBuilder {
     fps: u32,
     bitrate: u32,
     uplink: Option<u32>,
+    media_port: u16,
+    answers_stun: bool,
     size: Option<Size>,
     lobby: bool,
     max_viewers: u32,
@@ -269,6 +271,19 @@ impl HostBuilder {
         self
     }
 
+    /// The UDP port that the stream leaves from, for firewalls that let one through; default one of the system's choice.
+    pub fn media_port(mut self, port: u16) -> Self {
+        self.media_port = port;
+        self
+    }
+
+    /// Uses the UDP port of a server in this process that [leaves it](crate::ServerConfig::leaves_udp), and answers STUN there in its
+    /// place.
+    pub fn beside(mut self, server: &crate::Server) -> Self {
+        (self.media_port, self.answers_stun) = (server.stun().port(), true);
+        self
+    }
+
     /// Viewers at once; default 16.
     pub fn max_viewers(mut self, max_viewers: u32) -> Self {
         self.max_viewers = max_viewers;
@@ -297,13 +312,14 @@ impl HostBuilder {
             certificate: self.certificate,
         };
         let random_seed = random()?;
-        let near = is_loopback(&server);
         let (lobby, max_viewers, max_bitrate) = (self.lobby, self.max_viewers, self.bitrate);
         let (terms, named, max_uplink) = (self.terms, room.clone(), self.uplink);
-        let make = move |port| {
+        let answers_stun = self.answers_stun;
+        let make = move |locals| {
             let config = machine::Config {
                 identity,
-                locals: local_addresses(port, near),
+                locals,
+                answers_stun,
                 certificate: Certificate::generate(),
                 random_seed,
                 lobby,
@@ -326,7 +342,7 @@ impl HostBuilder {
             nudge: hub.nudge_handle(),
             inlet: FromHub { hub: Arc::clone(&hub), wrap: Action::Stream },
         };
-        let peer = peer::spawn(server, make, ends)?;
+        let peer = peer::spawn(server, self.media_port, make, ends)?;
         let (_pictures, _pipeline) = match pictures {
             Some((source, config)) => {
                 let stream = streams::pictures(&hub).ok();
@@ -385,12 +401,6 @@ fn start_pipeline(
     Pipeline::start(source, encode::h264, config, desk.clone(), send, failed)
 }
 
-/// Whether a server's URL names this machine.
-pub(crate) fn is_loopback(url: &str) -> bool {
-    let host = url.split("//").nth(1).unwrap_or(url);
-    ["localhost", "127.", "[::1]"].iter().any(|near| host.starts_with(near))
-}
-
 impl Host {
     /// Begins to set up a host.
     pub fn builder() -> HostBuilder {
@@ -401,6 +411,8 @@ impl Host {
             fps: 30,
             bitrate: 5_000_000,
             uplink: None,
+            media_port: 0,
+            answers_stun: false,
             size: None,
             lobby: false,
             max_viewers: 16,
@@ -414,6 +426,13 @@ impl Host {
     fn invited(&self) -> MutexGuard<'_, (Invite, Option<Room>)> {
         // No code that can panic runs under this lock.
         self.invited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the network again: viewers are told where else this machine is reached now, and a connection to the server that is
+    /// gone with the old network is made anew. Where the system tells of changes, as Linux does, this happens by itself; elsewhere
+    /// within two seconds. For an application that knows earlier.
+    pub fn network_changed(&self) {
+        self.peer.network_changed();
     }
 
     /// The invite link. Whoever has it may ask to be let in.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket, TransId};
-use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvider};
+use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvider};
 
 use crate::Route;
 use crate::sdp::Credentials;
@@ -30,6 +30,8 @@ const CONSENT: Duration = Duration::from_secs(30);
 const MAX_SOURCES: usize = 64;
 /// Addresses at which the peer says that it sees us, over the life of a transport: `is` keeps a candidate for each.
 const MAX_MAPPED: usize = 128;
+/// Addresses of our own over the life of a transport: `is` keeps a candidate for each.
+const MAX_HOSTS: usize = 128;
 /// Checks remembered as answered: `is` takes any number of responses to one.
 const MAX_ANSWERED: usize = 256;
 /// The longest round trip that is believed.
@@ -50,13 +52,44 @@ pub(crate) enum IceEvent {
     Selected(Route),
 }
 
+/// Where a peer may be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CandidateAddress {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether a server sees the peer there, and it does not have the address itself.
+    pub is_reflexive: bool,
+}
+
+impl From<&Candidate> for CandidateAddress {
+    fn from(candidate: &Candidate) -> Self {
+        let is_reflexive = candidate.kind() != CandidateKind::Host;
+        Self { address: candidate.addr(), is_reflexive }
+    }
+}
+
+/// A candidate of ours.
+struct Ours {
+    at: CandidateAddress,
+    /// The address of the socket behind it.
+    base: SocketAddr,
+    /// For the peer. It has no user fragment: the one in use may be replaced by a restart while the line is under way.
+    line: String,
+}
+
 pub(crate) struct Ice {
     agent: IceAgent,
     credentials: Credentials,
     is_offerer: bool,
     reflexive: usize,
-    /// Host and reflexive candidates, as lines for the peer. The agent's own list holds what it learnt, too.
-    lines: Vec<String>,
+    /// Host and reflexive candidates. The agent's own list holds what it learnt, too.
+    ours: Vec<Ours>,
+    /// Of the peer's description, and those that followed.
+    theirs: Vec<CandidateAddress>,
+    /// A server has told how it sees us.
+    is_seen: bool,
+    /// Host candidates so far, those that are gone included: the agent keeps them.
+    hosts: usize,
     sources: VecDeque<SocketAddr>,
     mapped: Vec<SocketAddr>,
     answered: VecDeque<TransId>,
@@ -82,7 +115,10 @@ impl Ice {
             credentials,
             is_offerer: is_controlling,
             reflexive: 0,
-            lines: Vec::new(),
+            ours: Vec::new(),
+            theirs: Vec::new(),
+            is_seen: false,
+            hosts: 0,
             sources: VecDeque::new(),
             mapped: Vec::new(),
             answered: VecDeque::new(),
@@ -108,6 +144,7 @@ impl Ice {
         self.credentials = credentials;
         self.sources.retain(|source| route.is_some_and(|route| route.remote == *source));
         (self.responses, self.reflexive) = (0, 0);
+        self.theirs.clear();
     }
 
     pub(crate) fn is_offerer(&self) -> bool {
@@ -115,27 +152,41 @@ impl Ice {
     }
 
     /// Lines of all local candidates.
-    pub(crate) fn lines(&self) -> &[String] {
-        &self.lines
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &String> {
+        self.ours.iter().map(|ours| &ours.line)
     }
 
-    pub(crate) fn add_host(&mut self, address: SocketAddr) {
-        match Candidate::host(address, Protocol::Udp) {
-            Ok(candidate) => drop(self.add_local(candidate)),
-            Err(error) => tracing::debug!(%address, %error, "local address not usable"),
+    /// Our sockets have these addresses now. Returns the candidate lines of new ones. Nothing goes from others any more.
+    pub(crate) fn set_hosts(&mut self, addresses: &[SocketAddr]) -> Vec<String> {
+        let known = self.agent.local_candidates();
+        let gone: Vec<_> =
+            known.filter(|candidate| !addresses.contains(&candidate.local())).collect();
+        for candidate in &gone {
+            self.agent.invalidate_candidate(candidate);
         }
+        self.ours.retain(|ours| addresses.contains(&ours.base));
+        addresses.iter().filter_map(|address| self.add_host(*address)).collect()
+    }
+
+    fn add_host(&mut self, address: SocketAddr) -> Option<String> {
+        let is_known = self.agent.local_candidates().any(|known| known.addr() == address);
+        if is_known || self.hosts == MAX_HOSTS {
+            return None;
+        }
+        self.hosts += 1;
+        let candidate = Candidate::host(address, Protocol::Udp);
+        let candidate = candidate.inspect_err(|error| {
+            tracing::debug!(%address, %error, "local address not usable");
+        });
+        self.add_local(candidate.ok()?)
     }
 
     /// Adds an address at which a server saw `base`. Returns its candidate line, unless it is known.
     pub(crate) fn add_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) -> Option<String> {
         let candidate = Candidate::server_reflexive(mapped, base, Protocol::Udp).ok()?;
+        self.is_seen = true;
         self.reflexive += 1;
         self.add_local(candidate)
-    }
-
-    /// The line of a reflexive candidate.
-    pub(crate) fn reflexive_line(mapped: SocketAddr, base: SocketAddr) -> Option<String> {
-        Some(Candidate::server_reflexive(mapped, base, Protocol::Udp).ok()?.to_sdp_string())
     }
 
     /// Reflexive addresses added since the last restart.
@@ -143,11 +194,12 @@ impl Ice {
         self.reflexive
     }
 
-    /// The line has no user fragment: the one in use may be replaced by a restart while the line is under way.
     fn add_local(&mut self, candidate: Candidate) -> Option<String> {
-        let line = candidate.to_sdp_string();
-        self.agent.add_local_candidate(candidate)?;
-        self.lines.push(line.clone());
+        let (at, base) = (CandidateAddress::from(&candidate), candidate.local());
+        // With the priority that the agent gives it: the earlier, the higher.
+        let line = self.agent.add_local_candidate(candidate)?.to_sdp_string();
+        let line = line.split(" ufrag ").next().map_or_else(String::new, str::to_owned);
+        self.ours.push(Ours { at, base, line: line.clone() });
         Some(line)
     }
 
@@ -157,8 +209,19 @@ impl Ice {
         if !may_be_tried(candidate.addr()) {
             return Err("it leads nowhere".into());
         }
+        self.theirs.push(CandidateAddress::from(&candidate));
         self.agent.add_remote_candidate(candidate);
         Ok(())
+    }
+
+    /// Whether a server has told how it sees us.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.is_seen
+    }
+
+    /// Our candidates and the peer's, those that checks have shown left out.
+    pub(crate) fn candidates(&self) -> [Vec<CandidateAddress>; 2] {
+        [self.ours.iter().map(|ours| ours.at).collect(), self.theirs.clone()]
     }
 
     /// Whether an authentic check came from this address. Whether the peer receives there is another question, which
@@ -175,6 +238,15 @@ impl Ice {
     /// Media begin to go where the peer has answered: consent lasts from now.
     pub(crate) fn begin_consent(&mut self, now: Instant) {
         self.consent_until.get_or_insert(now + CONSENT);
+    }
+
+    /// The peer is not at this address any more: it speaks from another one. The next best pair is selected.
+    pub(crate) fn abandon(&mut self, remote: SocketAddr) {
+        let there: Vec<_> =
+            self.agent.remote_candidates().filter(|theirs| theirs.addr() == remote).collect();
+        for candidate in &there {
+            self.agent.invalidate_candidate(candidate);
+        }
     }
 
     /// All such addresses.
@@ -371,7 +443,7 @@ mod tests {
         let [ours, theirs] = [1, 2].map(|seed| Credentials::from_random(&[seed; 24]));
         let (name, password) = (format!("{}:{}", ours.ufrag(), theirs.ufrag()), ours.pwd().into());
         let mut ice = Ice::new(false, ours, 7);
-        ice.add_host(address(1, 5000));
+        ice.set_hosts(&[address(1, 5000)]);
         ice.set_remote_credentials(&theirs);
         (ice, name, password)
     }
@@ -519,15 +591,45 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_come_are_told_and_those_that_go_are_not_used() {
+        let (now, (mut ice, ..)) = (Instant::now(), controlled());
+        let priority = |line: &String| line.split(' ').nth(3).unwrap().parse::<u32>().unwrap();
+        ice.add_remote("candidate:1 1 udp 2130706175 10.0.0.9 5000 typ host").unwrap();
+        let mapped = SocketAddr::from(([203, 0, 113, 9], 41_000));
+        let reflexive = ice.add_reflexive(mapped, address(1, 5000)).unwrap();
+        assert_eq!(ice.lines().last(), Some(&reflexive));
+        let added = ice.set_hosts(&[address(1, 5000), address(2, 5000)]);
+        let first = ice.lines().next().unwrap();
+        assert_eq!(added.len(), 1, "one was known: {added:?}");
+        assert!(added[0].contains(" 10.0.0.2 5000 ") && !added[0].contains("ufrag"), "{added:?}");
+        assert!(priority(first) > priority(&added[0]), "{first} {added:?}");
+        assert!(ice.set_hosts(&[address(2, 5000)]).is_empty());
+        assert_eq!(
+            ice.lines().cloned().collect::<Vec<_>>(),
+            added,
+            "with what it had been seen as"
+        );
+        ice.handle_timeout(now);
+        let from: Vec<_> = std::iter::from_fn(|| ice.poll_transmit()).collect();
+        assert!(!from.is_empty() && from.iter().all(|(route, _)| route.local == address(2, 5000)));
+        // It comes back.
+        assert_eq!(ice.set_hosts(&[address(1, 5000)]).len(), 1);
+        for port in 0..2 * MAX_HOSTS as u16 {
+            ice.set_hosts(&[address(3, 1 + port)]);
+        }
+        assert!(ice.hosts <= MAX_HOSTS);
+    }
+
+    #[test]
     fn consent_ends_when_the_peer_answers_no_more() {
         let [ours, theirs] = [1, 2].map(|seed| Credentials::from_random(&[seed; 24]));
         let [at, other] = [address(1, 5000), address(2, 5000)];
         let mut ends = [Ice::new(true, ours.clone(), 1), Ice::new(false, theirs.clone(), 2)];
-        ends[0].add_host(at);
-        ends[1].add_host(other);
+        ends[0].set_hosts(&[at]);
+        ends[1].set_hosts(&[other]);
         ends[0].set_remote_credentials(&theirs);
         ends[1].set_remote_credentials(&ours);
-        let line = ends[1].lines()[0].clone();
+        let line = ends[1].lines().next().cloned().unwrap();
         ends[0].add_remote(&line).unwrap();
         let (begin, mut now, mut selected) = (Instant::now(), Instant::now(), false);
         // The peer is gone after two seconds.

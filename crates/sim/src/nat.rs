@@ -58,6 +58,12 @@ impl Nat {
         self.inner.get(&destination.port()).copied().filter(|_| open)
     }
 
+    /// Has another address towards the network, and forgets all mappings.
+    pub fn move_to(&mut self, outer: IpAddr) {
+        self.outer = outer;
+        self.rebind();
+    }
+
     /// Forgets all mappings, as a NAT does that restarts: peers appear at new ports from then on.
     pub fn rebind(&mut self) {
         self.mappings.clear();

@@ -110,6 +110,8 @@ struct Node {
     /// Its line to the network and from it, if that has limits.
     lines: Option<(LineState, LineState)>,
     connection: Option<ConnectionId>,
+    /// Its connection is of an address that it has no more.
+    has_moved: bool,
     wake: Instant,
     alive: bool,
 }
@@ -132,6 +134,8 @@ pub struct World {
     next_happening: u64,
     nodes: Vec<Node>,
     by_ip: HashMap<IpAddr, NodeId>,
+    /// Addresses given out for second networks.
+    roamed: u8,
     server: Option<Rendezvous>,
     server_wake: Instant,
     connections: HashMap<ConnectionId, NodeId>,
@@ -172,6 +176,7 @@ impl World {
             next_happening: 0,
             nodes: Vec::new(),
             by_ip: HashMap::new(),
+            roamed: 0,
             server: Some(server()),
             server_wake: begin + Duration::from_secs(3600),
             connections: HashMap::new(),
@@ -195,6 +200,7 @@ impl World {
         let config = host::Config {
             identity: world.identity.clone(),
             locals: vec![address],
+            answers_stun: false,
             certificate: world.certificate.clone(),
             random_seed: world.rng.bytes(),
             lobby: world.setup.lobby,
@@ -227,7 +233,9 @@ impl World {
         let conditions = self.setup.conditions;
         let (connection, wake) = (None, self.now);
         let (lines, alive) = (None, true);
-        let node = Node { machine, address, nat, conditions, lines, connection, wake, alive };
+        let has_moved = false;
+        let node =
+            Node { machine, address, nat, conditions, lines, connection, has_moved, wake, alive };
         self.nodes.push(node);
         self.drain(id);
         id
@@ -389,6 +397,45 @@ impl World {
     pub fn rebind(&mut self, id: NodeId) {
         if let Some(nat) = &mut self.nodes[id.0].nat {
             nat.rebind();
+        }
+    }
+
+    /// A peer is in another network now. Its connection to the server leads nowhere any more, and nobody says so.
+    pub fn roam(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id.0];
+        self.roamed += 1;
+        let ip: IpAddr = Ipv4Addr::new(198, 51, 100, self.roamed).into();
+        match &mut node.nat {
+            Some(nat) => {
+                nat.move_to(ip);
+                node.address.set_ip(Ipv4Addr::new(10, 1, self.roamed, 2).into());
+            }
+            None => node.address.set_ip(ip),
+        }
+        let address = node.address;
+        self.by_ip.retain(|_, of| *of != id);
+        self.by_ip.insert(ip, id);
+        self.break_connection(id);
+        // The shell sees that the connection's address is gone.
+        self.nodes[id.0].has_moved = true;
+        self.input(id, Stimulus::LocalsChanged(vec![address]));
+    }
+
+    /// A peer's router is there again, with another address. The peer itself has the same.
+    pub fn reboot_router(&mut self, id: NodeId) {
+        self.roamed += 1;
+        let ip: IpAddr = Ipv4Addr::new(198, 51, 100, self.roamed).into();
+        let nat = self.nodes[id.0].nat.as_mut().expect("there is one");
+        nat.move_to(ip);
+        self.by_ip.retain(|_, of| *of != id);
+        self.by_ip.insert(ip, id);
+        self.break_connection(id);
+    }
+
+    /// A peer's connection to the server leads nowhere any more, and nobody says so.
+    pub fn break_connection(&mut self, id: NodeId) {
+        if let Some(connection) = self.nodes[id.0].connection {
+            self.connections.remove(&connection);
         }
     }
 
@@ -561,6 +608,7 @@ enum Stimulus<'a> {
     Timeout,
     Datagram { source: SocketAddr, destination: SocketAddr, data: &'a [u8] },
     Signal(SignalEvent),
+    LocalsChanged(Vec<SocketAddr>),
 }
 
 impl<'a> Stimulus<'a> {
@@ -571,6 +619,7 @@ impl<'a> Stimulus<'a> {
                 Input::Datagram { source, destination, data }
             }
             Self::Signal(event) => Input::Signal(event),
+            Self::LocalsChanged(locals) => Input::LocalsChanged(locals),
         }
     }
 }

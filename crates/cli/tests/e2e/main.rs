@@ -1,6 +1,7 @@
 //! The program in a real environment: X servers with windows on them, and home networks behind real NATs.
 //! `.ci/e2e` installs what this needs. A part that is missing is a failure, never a reason to skip.
 
+mod addresses;
 mod browser;
 mod hostile;
 mod hostile_peers;
@@ -8,6 +9,7 @@ mod interop;
 mod networks;
 mod rooms;
 mod screen;
+mod spaces;
 mod streams;
 #[path = "../util/mod.rs"]
 mod util;

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::mean;
+use crate::spaces::{etc, write_hosts};
 use crate::util::{Program, alone, lllsi, run, text};
 
 /// The outer addresses of the two homes in `crates/lab/nat.sh`, and the server's.
@@ -24,6 +25,32 @@ impl Lab {
 
     fn script() -> Command {
         Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/nat.sh"))
+    }
+
+    fn ip(&self, place: &str, words: &str) {
+        let space = format!("{}-{place}", self.0);
+        run(Command::new("ip").args(["-n", &space]).args(words.split_whitespace()));
+    }
+
+    /// IPv6 for home a and the server, without a NAT.
+    fn add_ipv6(&self) {
+        for (place, device, address) in [
+            ("inet", "lo", "2001:db8:5::1/128"),
+            ("inet", "to-a", "2001:db8:1::1/64"),
+            ("a-router", "wan", "2001:db8:1::2/64"),
+            ("a-router", "lan", "2001:db8:2::1/64"),
+            ("a-home", "eth", "2001:db8:2::2/64"),
+        ] {
+            self.ip(place, &format!("address add {address} dev {device} nodad"));
+        }
+        for place in ["inet", "a-router"] {
+            let forward = "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding";
+            let space = format!("{}-{place}", self.0);
+            run(Command::new("ip").args(["netns", "exec", &space, "sh", "-c", forward]));
+        }
+        self.ip("a-home", "-6 route add default via 2001:db8:2::1");
+        self.ip("a-router", "-6 route add default via 2001:db8:1::1");
+        self.ip("inet", "-6 route add 2001:db8:2::/64 via 2001:db8:1::2");
     }
 
     fn start(&self, place: &str, args: &[&str]) -> Program {
@@ -53,6 +80,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let _ = Self::script().args(["down", &self.0]).status();
+        for home in ["a-home", "b-home"] {
+            let _ = std::fs::remove_dir_all(etc(&format!("{}-{home}", self.0)));
+        }
     }
 }
 
@@ -87,11 +117,32 @@ fn peers_meet_through_the_usual_nats() {
 }
 
 #[test]
+fn a_host_with_both_families_is_met_by_a_viewer_with_ipv4_alone() {
+    let _alone = alone();
+    let lab = Lab::new("port", "port");
+    lab.add_ipv6();
+    let [ipv6, ipv4] = ["2001:db8:5::1", "203.0.113.1"].map(|ip| format!("{ip} server.test\n"));
+    write_hosts(&format!("{}-a-home", lab.0), &(ipv6 + &ipv4));
+    write_hosts(&format!("{}-b-home", lab.0), &ipv4);
+    let mut server = lab.start("inet", &["serve"]);
+    server.event("ready");
+    let url = "http://server.test:36542";
+    let mut host = lab.start("a-home", &["host", "--source", "test", "--server", url]);
+    let link = text(&host.event("ready"), "link");
+    let mut viewer = lab.start("b-home", &["join", &link, "--headless"]);
+    let connected = viewer.event("connected");
+    assert!(text(&connected, "remote").starts_with(OUTER_A), "{connected}");
+    viewer.event("first_frame");
+}
+
+#[test]
 fn peers_behind_two_symmetric_nats_are_told_that_there_is_no_path() {
     let _alone = alone();
     let lab = Lab::new("symmetric", "symmetric");
     let (_server, mut host, mut viewer) = lab.session();
     viewer.event("admitted");
     viewer.fails("no_path", 12, "Try another network");
-    host.wait_for("its end", |e| e["state"] == "left");
+    let left = host.wait_for("its end", |e| e["state"] == "left");
+    // Both sides are told what was tried.
+    assert!(text(&left, "reason").contains("198.51.100.2"), "{left}");
 }

@@ -13,7 +13,7 @@ use crate::assemble::Arrivals;
 use crate::link::SILENCE;
 use crate::seal::ShortCode;
 use crate::streams;
-use crate::{Certificate, Frame, Ignored, LinkError, Path};
+use crate::{Certificate, Frame, Ignored, LinkError, Path, Tried};
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -178,8 +178,8 @@ pub enum CloseReason {
     #[error("the host vanished: nothing was heard from it for {} s", SILENCE.as_secs())]
     HostVanished,
     /// No path was found.
-    #[error("{}", LinkError::NoPath)]
-    NoPath,
+    #[error("{}", LinkError::NoPath(.0.clone()))]
+    NoPath(Tried),
     /// The link failed.
     #[error(transparent)]
     Link(LinkError),

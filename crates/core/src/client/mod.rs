@@ -36,6 +36,7 @@ use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
 use crate::assemble::Assembler;
 use crate::clock::{ClockSync, DelayWindow};
+use crate::gather::Gather;
 use crate::link::{Lane, Link, LinkEvent};
 use crate::password::Asking;
 use crate::seal::{Channel, Initiator, derive};
@@ -97,8 +98,11 @@ pub struct Client {
     host_key: Option<HostKey>,
     phase: Phase,
     server: Server,
+    gather: Gather,
     link: Link,
     offer: String,
+    /// Candidates that were found before there was a channel to tell them through.
+    untold: Vec<String>,
     path: Option<Path>,
     assembler: Assembler,
     clock: ClockSync,
@@ -113,6 +117,10 @@ pub struct Client {
     /// A new path is not looked for before.
     restart_at: Instant,
     is_restarting: bool,
+    /// The link is silent, and the server is asked for the room once more.
+    is_rejoining: bool,
+    /// The application knows that there is no connection to the server any more.
+    is_server_lost: bool,
     /// The host has closed the link without a goodbye; the session ends then.
     end_at: Option<Instant>,
     report_at: Option<Instant>,
@@ -153,11 +161,13 @@ impl Client {
         let run = run.first_chunk().expect("it is longer");
         let mut client = Self {
             phase: Phase::Entering,
-            server: Server::connect(now, &config.random_seed),
+            server: Server::connect(now),
+            gather: Gather::new(std::mem::take(&mut config.locals), &config.random_seed),
             nonce: Nonce::from_bytes(derive(&config.random_seed, b"client nonce", 0)),
             host_key: None,
             link,
             offer,
+            untold: Vec::new(),
             path: None,
             assembler: Assembler::new(now, None),
             clock: ClockSync::default(),
@@ -168,6 +178,8 @@ impl Client {
             started: now,
             restart_at: now,
             is_restarting: false,
+            is_rejoining: false,
+            is_server_lost: false,
             end_at: None,
             report_at: None,
             reported_at: now,
@@ -200,8 +212,10 @@ impl Client {
         [
             welcome,
             self.next_restart(),
+            self.next_rejoin(),
             self.end_at,
             self.server.timeout(),
+            self.gather.timeout(),
             self.link.timeout(),
             self.assembler.timeout().filter(|_| self.link.is_up()),
             self.report_at,
@@ -220,23 +234,29 @@ impl Client {
     }
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
-        if let Some((mapped, base)) =
-            self.server.handle_datagram(self.now, source, destination, data)
-        {
-            if let Some(candidate) = self.link.add_local(self.now, mapped, base) {
-                self.seal(&ToHost::Candidate { candidate });
-            }
-            return;
+        if let Some(found) = self.gather.handle_datagram(self.now, source, destination, data) {
+            let candidate = self.link.add_reflexive(self.now, found);
+            return self.tell_candidates(candidate);
         }
         self.link.handle_datagram(self.now, source, destination, data);
+    }
+
+    fn locals_changed(&mut self, locals: Vec<SocketAddr>) {
+        let candidates = self.link.set_locals(self.now, &locals);
+        self.gather.set_locals(self.now, locals);
+        self.server.network_changed(self.now);
+        self.tell_candidates(candidates);
     }
 
     // --- The host, over the link ---
 
     fn advance(&mut self) {
         let now = self.now;
-        if self.server.handle_timeout(now) && !matches!(self.phase, Phase::Joined(_)) {
-            return self.end(CloseReason::ServerUnreachable("it does not answer".into()));
+        if self.server.handle_timeout(now) {
+            match self.phase {
+                Phase::Joined(_) => self.server_lost(),
+                _ => return self.end(CloseReason::ServerUnreachable("it does not answer".into())),
+            }
         }
         if self.waits_for_welcome() && now >= self.started + WELCOME_TIMEOUT {
             return self.end(CloseReason::NoAnswer);
@@ -324,7 +344,7 @@ impl Client {
                 self.end_at = Some(self.now + REASON_PATIENCE);
             }
             LinkEvent::Down(error) => self.end(match error {
-                LinkError::NoPath => CloseReason::NoPath,
+                LinkError::NoPath(tried) => CloseReason::NoPath(tried),
                 LinkError::Silent => CloseReason::HostVanished,
                 LinkError::Closed => CloseReason::HostClosed,
                 error => CloseReason::Link(error),
@@ -347,6 +367,9 @@ impl Client {
         }
         if let (true, Some(path)) = (self.is_restarting, self.path) {
             self.path_found(path);
+        }
+        if self.is_rejoining {
+            self.leave_server();
         }
     }
 
@@ -413,6 +436,9 @@ impl Client {
         if self.next_restart().is_some_and(|at| now >= at) {
             self.restart();
         }
+        if self.next_rejoin().is_some_and(|at| now >= at) {
+            self.rejoin();
+        }
     }
 
     /// The host asks at rest, for a sign of life: a report goes with it, as some before may be lost.
@@ -453,7 +479,8 @@ impl Client {
     fn restart(&mut self) {
         let now = self.now;
         self.restart_at = now + RESTART_PAUSE;
-        self.server.refresh(now);
+        self.gather.refresh(now);
+        self.server.probe();
         if let Some(offer) = self.link.restart(now) {
             self.is_restarting = true;
             self.event(Event::Restarting);
@@ -462,7 +489,8 @@ impl Client {
     }
 
     fn can_restart(&self) -> bool {
-        self.link.is_up() && self.server.is_connected() && matches!(self.phase, Phase::Joined(_))
+        let has_channel = matches!(self.phase, Phase::Joined(_)) && !self.is_rejoining;
+        self.link.is_up() && self.server.is_connected() && has_channel
     }
 
     /// When a new path is to be looked for, if nothing comes until then.
@@ -511,10 +539,17 @@ impl Client {
         if !self.link.is_down() {
             self.link.close(self.now, PartReason::ClientLeft);
         }
-        self.server.close();
+        self.leave_server();
         // Goodbyes go out before the event, so that a shell may stop at it.
         self.collect();
         self.event(Event::Closed(reason));
+    }
+
+    /// Closes the connection to the server for good.
+    fn leave_server(&mut self) {
+        self.is_rejoining = false;
+        self.server.close();
+        self.gather.stop();
     }
 
     fn event(&mut self, event: Event) {
@@ -526,7 +561,10 @@ impl Client {
         while let Some(transmit) = self.link.poll_transmit() {
             self.outputs.push_back(Output::Transmit(transmit));
         }
-        self.server.collect(self.now, &mut self.outputs);
+        while let Some(transmit) = self.gather.poll_transmit(self.now) {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+        self.server.collect(&mut self.outputs);
     }
 }
 
@@ -557,6 +595,7 @@ impl Machine for Client {
                 self.datagram(source, destination, data)
             }
             Input::Signal(event) => self.signal(event),
+            Input::LocalsChanged(locals) => self.locals_changed(locals),
             Input::Action(Action::Leave) => self.leave(),
             Input::Action(Action::Stream(action)) => {
                 let (clock, epoch) = (&self.clock, self.epoch);

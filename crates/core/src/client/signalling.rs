@@ -1,7 +1,5 @@
 //! What comes through the rendezvous server: from its first word to the host's decision, and candidates after that.
 
-use std::net::SocketAddr;
-
 use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::HostKey;
 use lllsi_proto::rendezvous::{Blob, Refusal, Reply, Request};
@@ -14,11 +12,14 @@ use crate::SignalEvent;
 use crate::password::Asking;
 use crate::seal::{Channel, Initiator, PreShared, derive};
 
+/// Candidates that may wait for a channel; of more than 20 a host takes none.
+const MAX_UNTOLD: usize = 20;
+
 impl Client {
     pub(super) fn signal(&mut self, event: SignalEvent) {
         match event {
-            SignalEvent::Connected { server } => {
-                self.server.connected(self.now, server);
+            SignalEvent::Connected { servers } => {
+                self.server.connected(self.now, servers);
                 let place = self.config.entry.place();
                 self.server.send(&Request::Enter { version: WIRE_VERSION, place });
             }
@@ -33,16 +34,24 @@ impl Client {
         }
     }
 
-    /// The server is not needed any more; no attempt is made to reach it again.
-    fn server_lost(&mut self) {
-        self.server.close();
-        self.event(Event::ServerLost);
+    /// The server is not needed any more: it is not looked for again while the link lives.
+    pub(super) fn server_lost(&mut self) {
+        self.leave_server();
+        if !std::mem::replace(&mut self.is_server_lost, true) {
+            self.event(Event::ServerLost);
+        }
     }
 
     fn reply(&mut self, reply: Reply) {
         match (reply, &self.phase) {
-            (Reply::Entered { stun_port, .. }, Phase::Entering) => {
-                self.server.accepted(self.now, stun_port);
+            (Reply::Entered { stun_port, .. }, phase)
+                if self.is_rejoining || matches!(phase, Phase::Entering) =>
+            {
+                if self.is_rejoining {
+                    self.rejoined();
+                }
+                let stun = self.server.accepted(stun_port);
+                self.gather.ask(self.now, &stun);
                 self.event(Event::Entered);
                 self.knock();
             }
@@ -51,12 +60,14 @@ impl Client {
             (Reply::Closed | Reply::Dismissed | Reply::Refused { .. }, Phase::Joined(_)) => {
                 self.server_lost()
             }
-            (Reply::Closed, _) => self.end(CloseReason::HostClosed),
-            (Reply::Dismissed, _) => self.end(CloseReason::Kicked),
-            // The host is gone: no other attempt would find it.
-            (Reply::Refused { reason: Refusal::UnknownRoom }, _) if self.away.take().is_some() => {
+            // The host may have lost its own connection to the server, and come back as well.
+            (Reply::Closed | Reply::Refused { reason: Refusal::UnknownRoom }, _)
+                if self.away.is_some() =>
+            {
                 self.end(CloseReason::HostVanished);
             }
+            (Reply::Closed, _) => self.end(CloseReason::HostClosed),
+            (Reply::Dismissed, _) => self.end(CloseReason::Kicked),
             (Reply::Refused { reason }, _) => self.end(match reason {
                 Refusal::UnknownRoom => CloseReason::UnknownRoom,
                 Refusal::RoomFull => CloseReason::RoomFull,
@@ -116,6 +127,10 @@ impl Client {
     }
 
     pub(super) fn seal(&mut self, message: &ToHost) {
+        // The server takes nothing for the host yet.
+        if self.is_rejoining {
+            return;
+        }
         if let Phase::Waiting(channel) | Phase::Joined(channel) = &mut self.phase {
             let sealed = channel.seal(&sealed::to_bytes(message));
             self.relay(&Envelope::Sealed(&sealed));
@@ -185,19 +200,22 @@ impl Client {
             Ok(welcome) => {
                 self.link.set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
                 self.phase = Phase::Waiting(channel);
-                if let Some((mapped, base)) = self.server.reflexive() {
-                    // Found before there was a channel to tell it through.
-                    self.tell_reflexive(mapped, base);
-                }
+                let untold = std::mem::take(&mut self.untold);
+                self.tell_candidates(untold);
                 self.admission(welcome.admission);
             }
             Err(error) => self.protocol_error("host", error),
         }
     }
 
-    fn tell_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
-        if let Some(candidate) = self.link.reflexive_line(mapped, base) {
-            self.seal(&ToHost::Candidate { candidate });
+    /// Tells the host where else we may be reached.
+    pub(super) fn tell_candidates(&mut self, candidates: impl IntoIterator<Item = String>) {
+        for candidate in candidates {
+            match self.phase {
+                Phase::Waiting(_) | Phase::Joined(_) => self.seal(&ToHost::Candidate { candidate }),
+                _ if self.untold.len() < MAX_UNTOLD => self.untold.push(candidate),
+                _ => {}
+            }
         }
     }
 
@@ -212,7 +230,11 @@ impl Client {
             Ok(ToClient::Admission(admission)) if matches!(self.phase, Phase::Waiting(_)) => {
                 self.admission(admission);
             }
-            Ok(ToClient::Candidate { candidate }) => self.link.add_remote(self.now, &candidate),
+            Ok(ToClient::Candidate { candidate }) => {
+                self.link.add_remote(self.now, &candidate);
+                // Once the link is up, this says that the host's network has changed: the path may be dead.
+                self.ping_at = self.ping_at.map(|_| self.now);
+            }
             Ok(ToClient::Restarted { answer }) => {
                 self.restart_at = self.now + RESTART_PAUSE;
                 if let Err(error) = self.link.accept_answer(self.now, &answer) {

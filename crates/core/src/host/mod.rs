@@ -8,6 +8,7 @@
 //! let config = Config {
 //!     identity: HostIdentity::from_random([7; 96]),
 //!     locals: vec!["127.0.0.1:5000".parse().unwrap()],
+//!     answers_stun: false,
 //!     certificate: Certificate::generate(),
 //!     random_seed: [9; 32],
 //!     lobby: false,
@@ -49,11 +50,15 @@ use lllsi_proto::rendezvous::{ClientId, Request};
 use lllsi_proto::rtsmp::EndReason;
 use lllsi_proto::sealed::PartReason;
 
+use crate::gather::Gather;
 use crate::rate::Limits;
 use crate::seal::derive;
 use crate::server::Server;
 use crate::streams::{self, Streams};
-use crate::{Certificate, FAR_FUTURE, Input, Machine, Output, micros_since, stun};
+use crate::stun::Reflexive;
+use crate::{
+    Certificate, FAR_FUTURE, Input, LinkError, Machine, Output, Transmit, micros_since, stun,
+};
 use checks::Checks;
 use claims::Claims;
 use door::Door;
@@ -61,7 +66,7 @@ use frames::Sending;
 use layers::Layers;
 use rest::Rest;
 use uplink::Uplink;
-use viewer::{Renamed, Step, Viewer};
+use viewer::{Addresses, Renamed, Step, Viewer};
 
 pub use api::{
     Action, CloseReason, Config, Counters, Event, LayerId, LeftReason, MAX_LAYERS, Room, Status,
@@ -83,9 +88,10 @@ const PAYLOAD_SHARE: f64 = 0.945;
 const REFUSAL_EVERY: Duration = Duration::from_secs(1);
 /// How often bit rates are reconsidered.
 const RATE_EVERY: Duration = Duration::from_millis(100);
+/// How often the way to the server is looked at while viewers are not heard.
+const DOUBT_EVERY: Duration = Duration::from_secs(3);
 /// What every link begins with.
 struct Place {
-    locals: Vec<SocketAddr>,
     certificate: Certificate,
     seed: [u8; 32],
     epoch: Instant,
@@ -99,6 +105,9 @@ pub struct Host {
     max_viewers: u32,
     limits: Limits,
     server: Server,
+    gather: Gather,
+    doubt_at: Instant,
+    answers_stun: bool,
     room_is_open: bool,
     room_was_open: bool,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -137,8 +146,7 @@ impl Host {
         let max = f64::from(config.max_bitrate) * PAYLOAD_SHARE;
         let seed = config.random_seed;
         let door = Door::new(now, config.identity, config.room, config.terms, seed);
-        let place =
-            Place { locals: config.locals, certificate: config.certificate, seed, epoch: now };
+        let place = Place { certificate: config.certificate, seed, epoch: now };
         let [a, b, c, d, ..] = derive(&seed, b"streams", 0);
         let run = [a, b, c, d];
         let mut host = Self {
@@ -149,7 +157,10 @@ impl Host {
                 config.max_uplink.map(|up| f64::from(up) * PAYLOAD_SHARE),
                 MIN_BITRATE.min(max),
             ),
-            server: Server::connect(now, &seed),
+            server: Server::connect(now),
+            gather: Gather::new(config.locals, &seed),
+            doubt_at: now,
+            answers_stun: config.answers_stun,
             place: Arc::new(place),
             seed,
             lobby: config.lobby,
@@ -179,7 +190,7 @@ impl Host {
             door,
             now,
         };
-        host.server.collect(now, &mut host.outputs);
+        host.server.collect(&mut host.outputs);
         host
     }
 
@@ -196,7 +207,8 @@ impl Host {
         let arrival = self.arrivals.front().map(|(at, _)| *at);
         let keyframe = self.layers.timeout();
         let rate = (!self.by_source.is_empty()).then_some(self.rate_at);
-        [viewers, arrival, keyframe, rate, self.server.timeout(), self.streams.timeout()]
+        let server = [self.server.timeout(), self.gather.timeout()].into_iter().flatten().min();
+        [viewers, arrival, keyframe, rate, server, self.streams.timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -268,10 +280,16 @@ impl Host {
     // --- Datagrams ---
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
-        if let Some((mapped, base)) =
-            self.server.handle_datagram(self.now, source, destination, data)
+        if self.answers_stun
+            && let Some(contents) = stun::answer(source, data)
         {
-            return self.reflexive(mapped, base);
+            // From the address that was asked: a NAT lets nothing else in.
+            let (from, segment_size) = (Some(destination), None);
+            let answer = Transmit { source: from, destination: source, contents, segment_size };
+            return self.outputs.push_back(Output::Transmit(answer));
+        }
+        if let Some(found) = self.gather.handle_datagram(self.now, source, destination, data) {
+            return self.reflexive(found);
         }
         let is_answer = self.checks.received(source.ip(), data);
         // An unknown source is only listened to if it names a viewer in a connectivity check.
@@ -300,10 +318,28 @@ impl Host {
         }
     }
 
-    fn reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) {
+    fn reflexive(&mut self, found: Reflexive) {
         let ids: Vec<_> = self.viewers.keys().copied().collect();
         for id in ids {
-            self.with_viewer(id, |viewer, now| viewer.add_local(now, mapped, base));
+            self.with_viewer(id, |viewer, now| viewer.add_reflexive(now, found));
+        }
+    }
+
+    fn locals_changed(&mut self, locals: Vec<SocketAddr>) {
+        self.gather.set_locals(self.now, locals.clone());
+        self.server.network_changed(self.now);
+        let ids: Vec<_> = self.viewers.keys().copied().collect();
+        for id in ids {
+            self.with_viewer(id, |viewer, now| viewer.set_locals(now, &locals));
+        }
+    }
+
+    /// A viewer is not heard: it may be gone, or our own way to the network has changed.
+    fn doubt_network(&mut self) {
+        if self.now >= self.doubt_at {
+            self.doubt_at = self.now + DOUBT_EVERY;
+            self.server.probe();
+            self.gather.refresh(self.now);
         }
     }
 
@@ -338,7 +374,10 @@ impl Host {
         while let Some(event) = self.layers.poll_event() {
             self.event(event);
         }
-        self.server.collect(self.now, &mut self.outputs);
+        while let Some(transmit) = self.gather.poll_transmit(self.now) {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+        self.server.collect(&mut self.outputs);
     }
 
     // --- Viewers ---
@@ -363,9 +402,12 @@ impl Host {
         if had.is_none() && given.is_none() {
             return self.refuse(id, PartReason::InviteExpired);
         }
-        let (place, reflexive) = (Arc::clone(&self.place), self.server.reflexive());
+        self.gather.freshen(self.now);
+        let place = Arc::clone(&self.place);
+        let (locals, reflexive) = (self.gather.locals().to_vec(), self.gather.reflexive());
+        let ours = Addresses { locals, reflexive: reflexive.collect() };
         let mut came = false;
-        self.with_viewer(id, |viewer, now| match viewer.admit(now, &place, reflexive, given) {
+        self.with_viewer(id, |viewer, now| match viewer.admit(now, &place, &ours, given) {
             Ok(()) => {
                 came = true;
                 Step::Stay
@@ -423,7 +465,7 @@ impl Host {
         let step = guarded(|| {
             let step = act(viewer, self.now);
             if let Step::Restarted = step {
-                self.server.refresh(self.now);
+                self.gather.refresh(self.now);
             }
             match step {
                 Step::Leave(reason) => Step::Leave(reason),
@@ -505,6 +547,9 @@ impl Host {
             self.by_client.remove(&client);
             self.server.send(&Request::Dismiss { client });
         }
+        if reason == LeftReason::Link(LinkError::Silent) {
+            self.doubt_network();
+        }
         match &reason {
             // It may come back, or has.
             LeftReason::Link(_) | LeftReason::Fault | LeftReason::Parted(PartReason::Replaced) => {
@@ -527,11 +572,17 @@ impl Host {
             self.part(id, told);
         }
         self.server.send(&Request::Close);
-        self.server.close();
-        self.server.collect(self.now, &mut self.outputs);
+        self.leave_server();
+        self.server.collect(&mut self.outputs);
         self.closed = true;
         self.sending = None;
         self.event(Event::Closed(reason));
+    }
+
+    /// Closes the connection to the server for good.
+    fn leave_server(&mut self) {
+        self.server.close();
+        self.gather.stop();
     }
 
     fn event(&mut self, event: Event) {
@@ -567,6 +618,7 @@ impl Machine for Host {
                 self.datagram(source, destination, data)
             }
             Input::Signal(event) => self.signal(event),
+            Input::LocalsChanged(locals) => self.locals_changed(locals),
             Input::Action(action) => self.action(action),
         }
         if !self.closed {

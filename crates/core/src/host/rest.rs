@@ -14,6 +14,9 @@ const REST: Duration = Duration::from_millis(1750);
 /// half is left.
 const UNANSWERED: Duration = Duration::from_millis(2500);
 
+/// One that is sent pictures is in doubt earlier.
+const UNHEARD: Duration = Duration::from_secs(1);
+
 /// When viewers at rest are looked after, and which.
 pub(super) struct Rest {
     beat_at: Instant,
@@ -44,6 +47,10 @@ impl Host {
         self.rest.pinged.retain(|id| is_silent(id, REST));
         let due = self.rest.pinged.iter().filter(|id| is_beat || is_silent(id, UNANSWERED));
         let due: Vec<_> = due.copied().collect();
+        let is_unheard = viewers.values().any(|viewer| viewer.is_unheard(now, UNHEARD));
+        if is_unheard || due.iter().any(|id| is_silent(id, UNANSWERED)) {
+            self.doubt_network();
+        }
         let host_us = micros_since(self.epoch, now);
         for id in due {
             self.with_viewer(id, |viewer, now| {

@@ -15,8 +15,8 @@ use crate::SignalEvent;
 impl Host {
     pub(super) fn signal(&mut self, event: SignalEvent) {
         match event {
-            SignalEvent::Connected { server } => {
-                self.server.connected(self.now, server);
+            SignalEvent::Connected { servers } => {
+                self.server.connected(self.now, servers);
                 self.server.send(&Request::Open {
                     version: WIRE_VERSION,
                     token: self.door.token(),
@@ -39,6 +39,7 @@ impl Host {
         if !self.room_was_open {
             return self.close(CloseReason::ServerUnreachable(reason));
         }
+        self.gather.stop();
         self.arrivals.clear();
         self.door.forget_clients();
         for (_, id) in std::mem::take(&mut self.by_client) {
@@ -53,7 +54,8 @@ impl Host {
     fn reply(&mut self, reply: Reply) {
         match reply {
             Reply::Opened { stun_port, .. } => {
-                self.server.accepted(self.now, stun_port);
+                let stun = self.server.accepted(stun_port);
+                self.gather.ask(self.now, &stun);
                 (self.room_is_open, self.room_was_open) = (true, true);
                 self.event(Event::RoomOpen);
             }
@@ -99,7 +101,7 @@ impl Host {
         match reason {
             // Trying again would take the room from whoever has it now.
             Refusal::Replaced => {
-                self.server.close();
+                self.leave_server();
                 if std::mem::take(&mut self.room_is_open) {
                     self.event(Event::Replaced);
                 }

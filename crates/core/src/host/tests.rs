@@ -41,6 +41,7 @@ impl Fixture {
         let config = Config {
             identity: identity.clone(),
             locals: vec![SocketAddr::from(([10, 0, 0, 1], 5000))],
+            answers_stun: false,
             certificate: Certificate::generate(),
             random_seed: [9; 32],
             lobby,
@@ -62,7 +63,7 @@ impl Fixture {
             deadline: now,
         };
         let server = SocketAddr::from(([192, 0, 2, 1], 36542));
-        fixture.input(Input::Signal(SignalEvent::Connected { server }));
+        fixture.input(Input::Signal(SignalEvent::Connected { servers: vec![server] }));
         fixture.reply(&Reply::Opened { room: fixture.identity.room(), stun_port: 0 });
         fixture.requests.clear();
         fixture

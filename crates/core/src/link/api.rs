@@ -1,11 +1,12 @@
 //! What a link tells.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::AddAssign;
 
 use bytes::Bytes;
 use lllsi_proto::control::Message;
-use lllsi_rtc::{Closed, NegotiationError, PacketResult};
+use lllsi_rtc::{CandidateAddress, Closed, NegotiationError, PacketResult};
 
 use super::{PUNCH_TIMEOUT, SILENCE};
 use crate::assemble::Packet;
@@ -40,13 +41,58 @@ impl AddAssign for Ignored {
     }
 }
 
+/// The addresses between which a path was looked for.
+///
+/// ```
+/// use lllsi_core::{CandidateAddress, Tried};
+/// let at = |text: &str| text.parse().unwrap();
+/// let tried = Tried {
+///     ours: vec![
+///         CandidateAddress { address: at("10.0.0.2:5000"), is_reflexive: false },
+///         CandidateAddress { address: at("203.0.113.9:41000"), is_reflexive: true },
+///     ],
+///     theirs: Vec::new(),
+///     is_seen: true,
+/// };
+/// assert_eq!(tried.to_string(), "between 10.0.0.2, 203.0.113.9 here and no address there");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tried {
+    /// Ours.
+    pub ours: Vec<CandidateAddress>,
+    /// The other side's, as it told them.
+    pub theirs: Vec<CandidateAddress>,
+    /// Whether a server has told us how it sees us: then our datagrams get out at least.
+    pub is_seen: bool,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |side: &[CandidateAddress]| {
+            let mut ips: Vec<_> = side.iter().map(|at| at.address.ip().to_string()).collect();
+            ips.dedup();
+            let more = ips.len().saturating_sub(MOST_LISTED);
+            ips.truncate(MOST_LISTED);
+            match (ips.is_empty(), more) {
+                (true, _) => "no address".to_owned(),
+                (_, 0) => ips.join(", "),
+                _ => format!("{} and {more} more", ips.join(", ")),
+            }
+        };
+        write!(f, "between {} here and {} there", list(&self.ours), list(&self.theirs))
+    }
+}
+
+/// Addresses of one side that are listed.
+const MOST_LISTED: usize = 4;
+
 /// Why a link ended, or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// No pair of addresses let datagrams through.
-    #[error("no direct path: no pair of addresses let datagrams through within {} s", PUNCH_TIMEOUT.as_secs())]
-    NoPath,
+    #[error("no direct path: within {limit} s no datagram came through {0}", limit = PUNCH_TIMEOUT.as_secs())]
+    NoPath(Tried),
     /// Nothing was heard for some seconds.
     #[error("no sign of life for {} s", SILENCE.as_secs())]
     Silent,

@@ -25,15 +25,17 @@ use lllsi_rtc::{Event, Extras, Frame, Track, Transport, sdp};
 use crate::Transmit;
 use crate::assemble::Packet;
 use crate::seal::{Binding, Role, derive};
+use crate::stun::Reflexive;
 use datagrams::Datagrams;
 use profile::{config, wants};
 
-pub use api::{Ignored, LinkError, Path};
+pub use api::{Ignored, LinkError, Path, Tried};
 pub(crate) use api::{Lane, LinkEvent};
 pub use lllsi_rtc::Certificate;
 
 /// How long a path is looked for, after the other side's description is known.
-const PUNCH_TIMEOUT: Duration = Duration::from_secs(15);
+const PUNCH_TIMEOUT: Duration = Duration::from_secs(10);
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often [`Message::Confirm`] is repeated until the other side has verified it.
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 /// A link without any sign of life for this long is dead.
@@ -238,21 +240,18 @@ impl Link {
         self.transport.rtt()
     }
 
-    /// Adds a local address found later, and returns its candidate line for the other side.
-    pub(crate) fn add_local(
-        &mut self,
-        now: Instant,
-        mapped: SocketAddr,
-        base: SocketAddr,
-    ) -> Option<String> {
-        let line = self.transport.add_reflexive(now, mapped, base)?;
+    /// This machine has these addresses now. Returns the candidate lines of new ones, for the other side.
+    pub(crate) fn set_locals(&mut self, now: Instant, locals: &[SocketAddr]) -> Vec<String> {
+        let lines = self.transport.set_locals(now, locals);
         self.drain(now);
-        Some(line)
+        lines
     }
 
-    /// The candidate line of a local address that has been added before.
-    pub(crate) fn reflexive_line(&self, mapped: SocketAddr, base: SocketAddr) -> Option<String> {
-        Transport::reflexive_line(mapped, base)
+    /// Adds an address at which a server sees us, and returns its candidate line for the other side.
+    pub(crate) fn add_reflexive(&mut self, now: Instant, found: Reflexive) -> Option<String> {
+        let line = self.transport.add_reflexive(now, found.mapped, found.base)?;
+        self.drain(now);
+        Some(line)
     }
 
     /// Adds an address of the other side. Those over the limit, and kinds we do not use, are ignored.
@@ -474,7 +473,7 @@ impl Link {
                 self.go_up(now);
             }
             Event::Connected => {
-                self.state = State::Confirming { give_up: now + PUNCH_TIMEOUT };
+                self.state = State::Confirming { give_up: now + CONFIRM_TIMEOUT };
                 self.confirm_at = Some(now);
             }
             Event::ChannelOpen(PULSE_CHANNEL) => self.pulse_open = true,
@@ -542,7 +541,9 @@ impl Link {
     fn advance(&mut self, now: Instant) {
         match self.state {
             State::Punching { give_up: Some(give_up) } if now >= give_up => {
-                self.fail(LinkError::NoPath)
+                let [ours, theirs] = self.transport.candidates();
+                let is_seen = self.transport.is_seen();
+                self.fail(LinkError::NoPath(Tried { ours, theirs, is_seen }));
             }
             State::Confirming { give_up } if now >= give_up => self.fail(LinkError::NotBound),
             State::Confirming { .. } | State::Up if now >= self.heard_at + SILENCE => {

@@ -119,7 +119,7 @@ fn whoever_does_not_confirm_in_time_gets_no_link() {
     ends[0].link.set_binding(now, bindings().0);
     assert!(run(&mut now, &mut ends, |ends| ended(&ends[0]).is_some()));
     assert_eq!(ended(&ends[0]), Some(&LinkError::NotBound));
-    assert!(now - begin >= PUNCH_TIMEOUT);
+    assert!(now - begin >= CONFIRM_TIMEOUT);
 }
 
 /// Mallory has changed all fingerprints to those of certificates of her own. She has a link to either side, and passes

@@ -66,6 +66,13 @@ impl Silence {
         self.heard_at.filter(|_| self.is_cut && is_late && silent < patience + MOST)
     }
 
+    /// For how long nothing has come though something was sent since.
+    pub(super) fn lasts(&self, now: Instant) -> Duration {
+        let is_expected = self.sent_at > self.heard_at;
+        let since = self.since().filter(|_| is_expected);
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// Nothing is known of a viewer before it has said something.
     fn since(&self) -> Option<Instant> {
         self.heard_at.map(|at| self.expected_at.map_or(at, |expected| at.max(expected)))
@@ -103,6 +110,22 @@ mod tests {
         assert_eq!(silence.began(now + ROUND_TRIP), None, "the first picture after a rest");
         assert!(silence.began(now + ROUND_TRIP + ms(60)).is_some());
         assert_eq!(silence.began(now + ROUND_TRIP + 2 * MOST), None, "the path is gone");
+    }
+
+    #[test]
+    fn a_silence_lasts_for_as_long_as_what_was_sent_is_not_heard_of() {
+        let now = Instant::now();
+        let mut silence = Silence::default();
+        assert_eq!(silence.lasts(now), Duration::ZERO);
+        silence.sent(now, ROUND_TRIP);
+        silence.sent(now + ms(60), ROUND_TRIP);
+        silence.heard(now + ms(100), REPORTS_APART);
+        assert_eq!(silence.lasts(now + ms(500)), Duration::ZERO, "nothing was sent since");
+        silence.sent(now + ms(130), ROUND_TRIP);
+        assert_eq!(silence.lasts(now + ms(500)), ms(400));
+        // After a rest it begins when an answer can have come.
+        silence.sent(now + ms(5000), ROUND_TRIP);
+        assert_eq!(silence.lasts(now + ms(5000) + ROUND_TRIP + ms(50)), ms(50));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod meter;
 mod sinks;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -311,10 +311,12 @@ fn start_host(ready: &Ready, viewers: u32) -> Result<Started, Error> {
         certificate: None,
     };
     let random_seed = crate::random()?;
-    let make = move |port| {
+    let make = move |mut locals: Vec<SocketAddr>| {
+        locals.retain(|address| address.ip() == Ipv4Addr::LOCALHOST);
         let config = host::Config {
             identity,
-            locals: vec![(Ipv4Addr::LOCALHOST, port).into()],
+            locals,
+            answers_stun: false,
             certificate: Certificate::generate(),
             random_seed,
             lobby: false,
@@ -332,7 +334,7 @@ fn start_host(ready: &Ready, viewers: u32) -> Result<Started, Error> {
     let outbox = Told(told, Arc::clone(&wanted));
     let ends = Ends { outbox, on_overflow: None, inlet: Nothing, nudge: Nudge::default() };
     let server = peer::Rendezvous { url: server, certificate: None };
-    let host = peer::spawn(server, make, ends)?;
+    let host = peer::spawn(server, 0, make, ends)?;
     Ok((host, invite.to_string(), events, wanted))
 }
 

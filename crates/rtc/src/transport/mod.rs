@@ -29,6 +29,8 @@ pub use negotiate::NegotiationError;
 
 /// Assumed until a check was answered.
 const FIRST_RTT: Duration = Duration::from_millis(100);
+/// Media that come from another address while none have come over the selected route for this long: the peer has moved.
+const MOVED_AFTER: Duration = Duration::from_millis(300);
 /// Events that wait to be taken. A drained transport has none, so only a datagram with very many messages comes near.
 const MAX_EVENTS: usize = 4096;
 
@@ -161,6 +163,8 @@ pub struct Transport {
     dtls: Option<Dtls>,
     /// Where the handshake came from, until ICE has selected a route.
     early_route: Option<Route>,
+    /// When media came over the selected route.
+    heard_at: Instant,
     route: Option<Route>,
     /// Whether the peer's certificate is the one that its description names.
     is_verified: bool,
@@ -229,7 +233,13 @@ impl Transport {
                 self.early_route = Some(Route { local: destination, remote: source });
                 self.handle_dtls(now, datagram)
             }
-            Some(Protocol::Rtp) => return self.handle_rtp(now, datagram),
+            Some(Protocol::Rtp) => {
+                let is_theirs = self.handle_rtp(now, datagram);
+                if is_theirs {
+                    self.heard_from(now, source);
+                }
+                return is_theirs;
+            }
             None => false,
         };
         if is_theirs {
@@ -247,6 +257,24 @@ impl Transport {
             tracing::debug!(%error, "DTLS datagram refused");
         }
         result.is_ok()
+    }
+
+    /// Media came from there. ICE keeps to a selected pair until checks have failed for long; a peer that has moved speaks from
+    /// another address meanwhile.
+    fn heard_from(&mut self, now: Instant, source: SocketAddr) {
+        let Some(route) = self.route else { return };
+        if route.remote == source {
+            self.heard_at = now;
+        } else if self.ice.is_offerer() && now >= self.heard_at + MOVED_AFTER {
+            self.heard_at = now;
+            self.ice.abandon(route.remote);
+            self.ice.handle_timeout(now);
+            self.drive(now);
+        }
+    }
+
+    fn is_dtls_client(&self) -> bool {
+        self.dtls.as_ref().is_some_and(Dtls::is_client)
     }
 
     /// Does what is due. Calling it early does no harm.
@@ -461,7 +489,7 @@ impl Transport {
                     }
                 }
                 DtlsEvent::Keys(profile, keys) => {
-                    let is_client = self.dtls.as_ref().is_some_and(Dtls::is_client);
+                    let is_client = self.is_dtls_client();
                     self.srtp = srtp::sessions(profile, &keys, is_client);
                     self.connected(now);
                 }
@@ -485,7 +513,7 @@ impl Transport {
         self.is_connected = true;
         self.events.push_back(Event::Connected);
         self.select_early(now);
-        let is_client = self.dtls.as_ref().is_some_and(Dtls::is_client);
+        let is_client = self.is_dtls_client();
         let application = self.remote.as_ref().and_then(|remote| {
             remote.lines.iter().find_map(|line| line.application().filter(|_| !line.is_rejected))
         });

@@ -9,7 +9,7 @@ use crate::batch::Batches;
 use crate::channels::{self, Channels};
 use crate::dtls::Dtls;
 use crate::feedback::TransportLog;
-use crate::ice::Ice;
+use crate::ice::{CandidateAddress, Ice};
 use crate::pacer::Pacer;
 use crate::receive::{self, Receiver};
 use crate::sdp::{
@@ -103,7 +103,7 @@ impl Transport {
         let credentials = Credentials::from_random(random.first_chunk().expect("48 hold 24"));
         let tie_breaker = u64::from_be_bytes(random[24..32].try_into().expect("8 bytes"));
         let mut ice = Ice::new(is_offerer, credentials, tie_breaker);
-        locals.iter().for_each(|address| ice.add_host(*address));
+        ice.set_hosts(locals);
         let channels = Channels::new(channels::Config {
             channels: config.channels.clone(),
             peer_channels: config.max_peer_channels,
@@ -117,6 +117,7 @@ impl Transport {
             ice,
             dtls: None,
             early_route: None,
+            heard_at: now,
             route: None,
             is_verified: false,
             is_connected: false,
@@ -155,7 +156,7 @@ impl Transport {
             origin,
             credentials: self.ice.credentials().clone(),
             fingerprint: self.config.certificate.fingerprint(),
-            candidates: self.ice.lines().to_vec(),
+            candidates: self.ice.lines().cloned().collect(),
             extensions: match self.ice.is_offerer() {
                 // Our own receivers show frames when they arrive, and tell of each frame.
                 true => Vec::new(),
@@ -365,7 +366,7 @@ impl Transport {
         self.ice.restart(Credentials::from_random(random), self.route);
         let answer = self.answer_to(&offer, origin)?;
         let text = answer.to_string();
-        let is_client = self.dtls.as_ref().is_some_and(Dtls::is_client);
+        let is_client = self.is_dtls_client();
         self.agree(now, answer, offer, is_client)?;
         self.handle_timeout(now);
         Ok(text)
@@ -400,9 +401,12 @@ impl Transport {
         self.candidates
     }
 
-    /// The candidate line of an address at which a server saw `base`.
-    pub fn reflexive_line(mapped: SocketAddr, base: SocketAddr) -> Option<String> {
-        Ice::reflexive_line(mapped, base)
+    /// Our sockets have these addresses now. Returns the candidate lines of new ones, for the peer. Nothing is sent from others any
+    /// more; if the path began at one of them the next one is found among the rest, or by [`Self::restart`].
+    pub fn set_locals(&mut self, now: Instant, locals: &[SocketAddr]) -> Vec<String> {
+        let lines = self.ice.set_hosts(locals);
+        self.handle_timeout(now);
+        lines
     }
 
     /// Adds the address at which a server saw `base`. Returns its candidate line for the peer; `None` if it is known, leads
@@ -419,6 +423,16 @@ impl Transport {
         let line = self.ice.add_reflexive(mapped, base)?;
         self.handle_timeout(now);
         Some(line)
+    }
+
+    /// Whether a server has told how it sees us, by [`Self::add_reflexive`].
+    pub fn is_seen(&self) -> bool {
+        self.ice.is_seen()
+    }
+
+    /// Our candidates and the peer's since the last restart.
+    pub fn candidates(&self) -> [Vec<CandidateAddress>; 2] {
+        self.ice.candidates()
     }
 
     /// Adds a candidate of the peer.

@@ -8,6 +8,11 @@ use lllsi_core::{SignalCommand, SignalEvent};
 use super::hostile::SQUATTER;
 use super::{Happening, NodeId, SERVER, World};
 
+/// How soon the shell says that there is no network, or tries to connect once more.
+const NO_ROUTE_AFTER: Duration = Duration::from_secs(1);
+/// How long the shell waits for the answer of a server that is probed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl World {
     pub(super) fn command(&mut self, node: NodeId, command: SignalCommand) {
         let delay = self.nodes[node.0].conditions.delay;
@@ -16,26 +21,42 @@ impl World {
                 let connection = ConnectionId(self.next_connection);
                 self.next_connection += 1;
                 self.nodes[node.0].connection = Some(connection);
-                let event = if self.server.is_some() {
+                self.nodes[node.0].has_moved = false;
+                let is_cut = self.nodes[node.0].conditions.loss >= 1.0;
+                let event = if is_cut {
+                    SignalEvent::Disconnected { reason: "no route".into() }
+                } else if self.server.is_some() {
                     self.connections.insert(connection, node);
                     let ip = self.nodes[node.0].address.ip();
                     self.tell_server(rendezvous::Input::Connected(connection, ip));
-                    SignalEvent::Connected { server: SERVER }
+                    SignalEvent::Connected { servers: vec![SERVER] }
                 } else {
                     SignalEvent::Disconnected { reason: "connection refused".into() }
                 };
-                self.after(2 * delay, Happening::Signal { node, connection, event });
+                let after = if is_cut { NO_ROUTE_AFTER } else { 2 * delay };
+                self.after(after, Happening::Signal { node, connection, event });
             }
             SignalCommand::Send(text) => {
-                if let Some(connection) = self.nodes[node.0].connection {
+                let connection = self.nodes[node.0].connection;
+                if let Some(connection) = connection.filter(|c| self.connections.contains_key(c)) {
                     self.transcript.push(text.clone());
                     let input = rendezvous::Input::Received(connection, text);
                     self.after(delay, Happening::ToServer { input });
                 }
             }
+            SignalCommand::Probe => {
+                let connection = self.nodes[node.0].connection;
+                if let Some(connection) = connection.filter(|c| !self.connections.contains_key(c)) {
+                    let event = SignalEvent::Disconnected { reason: "no answer".into() };
+                    let has_moved = self.nodes[node.0].has_moved;
+                    let after = if has_moved { Duration::ZERO } else { PROBE_TIMEOUT };
+                    self.after(after, Happening::Signal { node, connection, event });
+                }
+            }
             SignalCommand::Close => {
-                if let Some(connection) = self.nodes[node.0].connection.take() {
-                    self.connections.remove(&connection);
+                if let Some(connection) = self.nodes[node.0].connection.take()
+                    && self.connections.remove(&connection).is_some()
+                {
                     let input = rendezvous::Input::Disconnected(connection);
                     self.after(delay, Happening::ToServer { input });
                 }

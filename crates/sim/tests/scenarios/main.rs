@@ -3,6 +3,7 @@
 mod hostile;
 mod lines;
 mod network;
+mod roaming;
 mod rooms;
 mod streams;
 

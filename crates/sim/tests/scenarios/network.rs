@@ -198,8 +198,10 @@ fn a_viewer_that_would_come_back_gives_up_when_the_host_is_gone_and_when_its_pat
         let patient = Setup { seed, patience: secs(10), ..Setup::default() };
         let (mut world, viewer) = watching(patient.clone());
         world.kill_host();
-        // The server knows that the room is no more.
-        assert!(world.run_until(secs(6), |w| w.client(viewer).closed.is_some()));
+        // The server knows that the room is no more. But the host may have lost its own connection, and come back.
+        world.run_for(secs(12));
+        assert_eq!(world.client(viewer).closed, None);
+        assert!(world.run_until(secs(5), |w| w.client(viewer).closed.is_some()));
         assert_eq!(world.client(viewer).closed, Some(CloseReason::HostVanished));
         let (mut world, viewer) = watching(patient);
         world.kill_server();
@@ -345,8 +347,14 @@ fn where_no_path_is_both_sides_say_so() {
         let mut world =
             World::new(Setup { seed, host_nat: nat, client_nat: nat, ..Setup::default() });
         let viewer = world.join("Ada");
-        assert!(world.run_until(secs(20), |w| w.client(viewer).closed.is_some()));
-        assert_eq!(world.client(viewer).closed, Some(CloseReason::NoPath));
+        assert!(world.run_until(secs(11), |w| w.client(viewer).closed.is_some()));
+        let closed = world.client(viewer).closed.as_ref();
+        let Some(CloseReason::NoPath(tried)) = closed else { panic!("{closed:?}") };
+        assert_eq!(
+            (tried.ours.len(), tried.theirs.len(), tried.is_seen),
+            (2, 2, true),
+            "{tried:?}"
+        );
         assert!(world.run_until(secs(5), |w| {
             w.host().told(|e| matches!(e, host::Event::ViewerLeft { .. }))
         }));
@@ -400,7 +408,10 @@ fn a_path_that_dies_at_rest_is_replaced_too() {
         world.rebind(NodeId::HOST);
         world.rebind(viewer);
         world.run_for(secs(10));
-        assert!(world.client(viewer).told(|e| matches!(e, client::Event::Restarting)));
+        // By a restart, or by what the servers of STUN have told meanwhile.
+        use client::Event::{PathChanged, Restarting};
+        let view = world.client(viewer);
+        assert!(view.told(|e| matches!(e, Restarting | PathChanged(_))), "{:?}", view.events);
         assert_eq!(world.host().connected.len(), 1, "{:?}", world.client(viewer));
         let frames = world.client(viewer).frames;
         world.is_at_rest = false;

@@ -88,6 +88,12 @@ impl Viewer {
         estimate.is_some_and(|estimate| !estimate.has_room(now))
     }
 
+    /// Whether it is silent though it is sent pictures.
+    pub(in crate::host) fn is_unheard(&self, now: Instant, silence: Duration) -> bool {
+        let estimate = self.estimate.as_ref().filter(|_| self.is_up());
+        estimate.is_some_and(|estimate| estimate.silent_for(now) >= silence)
+    }
+
     /// Whether it is sent pictures.
     pub(in crate::host) fn watches(&self) -> bool {
         self.is_up() && self.wants_pictures

@@ -20,6 +20,7 @@ use crate::client::truncate;
 use crate::link::Link;
 use crate::rate::Estimate;
 use crate::seal::{Binding, Channel, Responder, derive};
+use crate::stun::Reflexive;
 use crate::{FAR_FUTURE, Ignored, LinkError, Path, Transmit};
 
 /// Candidates kept for a client that waits in the lobby.
@@ -37,6 +38,12 @@ pub(super) enum Step {
     /// It does, over a new path: our own addresses should be looked at again.
     Restarted,
     Leave(LeftReason),
+}
+
+/// Where we may be reached.
+pub(super) struct Addresses {
+    pub(super) locals: Vec<SocketAddr>,
+    pub(super) reflexive: Vec<Reflexive>,
 }
 
 /// Connectivity checks reach a viewer by another name from now on.
@@ -354,7 +361,7 @@ impl Viewer {
         &mut self,
         now: Instant,
         place: &Place,
-        reflexive: Option<(SocketAddr, SocketAddr)>,
+        ours: &Addresses,
         ticket: Option<Ticket>,
     ) -> Result<(), LinkError> {
         self.announced = true;
@@ -362,12 +369,14 @@ impl Viewer {
         let (mut link, answer) = Link::answer(
             now,
             &place.certificate,
-            &place.locals,
+            &ours.locals,
             &offer,
             derive(&place.seed, b"link", self.id.0.into()),
         )?;
         link.align_checks(place.epoch);
-        let candidate = reflexive.and_then(|(mapped, base)| link.add_local(now, mapped, base));
+        let found = ours.reflexive.iter();
+        let candidates: Vec<_> =
+            found.filter_map(|found| link.add_reflexive(now, *found)).collect();
         for candidate in self.early_candidates.drain(..) {
             link.add_remote(now, &candidate);
         }
@@ -378,7 +387,7 @@ impl Viewer {
         link.set_binding(now, binding);
         self.rename(link.ufrag());
         self.stage = Stage::Linked(Box::new(link), Some(channel));
-        if let Some(candidate) = candidate {
+        for candidate in candidates {
             self.seal(&ToClient::Candidate { candidate });
         }
         Ok(())
@@ -511,11 +520,20 @@ impl Viewer {
 
     // --- Its link ---
 
-    pub(super) fn add_local(&mut self, now: Instant, mapped: SocketAddr, base: SocketAddr) -> Step {
+    pub(super) fn add_reflexive(&mut self, now: Instant, found: Reflexive) -> Step {
         if let Stage::Linked(link, _) = &mut self.stage
-            && let Some(candidate) = link.add_local(now, mapped, base)
+            && let Some(candidate) = link.add_reflexive(now, found)
         {
             self.seal(&ToClient::Candidate { candidate });
+        }
+        Step::Stay
+    }
+
+    pub(super) fn set_locals(&mut self, now: Instant, locals: &[SocketAddr]) -> Step {
+        if let Stage::Linked(link, _) = &mut self.stage {
+            for candidate in link.set_locals(now, locals) {
+                self.seal(&ToClient::Candidate { candidate });
+            }
         }
         Step::Stay
     }

@@ -77,7 +77,7 @@ async fn serve(
 ) -> Result<(), Error> {
     let mut ports = Vec::new();
     for _ in 0..viewers {
-        let endpoint = Endpoint::bind().map_err(Error::Socket)?;
+        let endpoint = Endpoint::bind(0).map_err(Error::Socket)?;
         ports.push(endpoint.local().port());
         spawn_local(drop_all(endpoint));
     }
@@ -145,7 +145,7 @@ fn join(
     turn: OwnedSemaphorePermit,
     sinks: &Sinks,
 ) -> Result<(), Error> {
-    let endpoint = Endpoint::bind().map_err(Error::Socket)?;
+    let endpoint = Endpoint::bind(0).map_err(Error::Socket)?;
     let config = client::Config {
         entry: Entry::from(invite),
         name: format!("viewer {number}"),
@@ -165,7 +165,7 @@ fn join(
     };
     let server = peer::Rendezvous { url: invite.server.clone(), certificate: None };
     let shown = Arc::clone(&status);
-    spawn_local(peer::drive(server, endpoint, machine, ends, shown, actions_out));
+    spawn_local(peer::drive(server, endpoint, None, machine, ends, shown, actions_out));
     sinks.viewers.lock().unwrap_or_else(PoisonError::into_inner).push((status, actions));
     Ok(())
 }

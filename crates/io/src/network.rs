@@ -1,0 +1,181 @@
+//! The network that this machine is in: the addresses that a peer may try, the best first, and when they change.
+
+mod watch;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use if_addrs::{IfOperStatus, Interface};
+
+pub(crate) use watch::Watch;
+
+/// Where datagrams to any machine go: nothing is sent there, routing is asked (RFC 5737 and RFC 3849).
+const ANYWHERE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
+
+/// `ARPHRD_ETHER` of linux/if_arp.h, Wi-Fi included. WireGuard, TUN, PPP, IPIP and the like are of other types.
+const ETHERNET: &str = "1";
+
+/// What an address is good for, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Rank {
+    /// Datagrams to anywhere leave from it, over a network and not through a tunnel.
+    Default,
+    /// Of another network.
+    Network,
+    /// Of a virtual private network or the like. What can go without it should.
+    Tunnel,
+    /// Of a network inside this machine, for containers and virtual machines.
+    Bridge,
+    /// Chosen by the machine itself, since nobody has given it one (RFC 3927).
+    LinkLocal,
+    /// Of the machine itself.
+    Loopback,
+}
+
+impl Rank {
+    /// Addresses of a rank that are used at most: each makes a peer try another pair.
+    fn most(self) -> usize {
+        match self {
+            Self::Default => 4,
+            Self::Network => 6,
+            Self::Tunnel => 3,
+            Self::Bridge | Self::Loopback => 2,
+            Self::LinkLocal => 1,
+        }
+    }
+}
+
+/// This machine's addresses, each with `port`, the best first: at most 16, and of bridges two. Those of loopback only if `loopback`
+/// says so or no others are there; link-local ones of IPv6 never, since they mean nothing without their interface.
+pub fn local_addresses(port: u16, loopback: bool) -> Vec<SocketAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the network interfaces cannot be listed");
+        Vec::new()
+    });
+    let sources: Vec<_> = ANYWHERE.into_iter().filter_map(source_towards).collect();
+    let ranked = interfaces.iter().filter(|interface| is_up(interface)).map(|interface| {
+        let ip = interface.ip();
+        (rank(ip, kind(interface), sources.contains(&ip)), ip)
+    });
+    let addresses = best(ranked.collect(), loopback);
+    addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
+/// Whether this machine still has the address.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    let interfaces = if_addrs::get_if_addrs();
+    // Where they cannot be listed nothing is known.
+    interfaces.map_or(true, |all| all.iter().any(|interface| interface.ip() == ip))
+}
+
+/// The address from which a datagram to there would leave.
+fn source_towards(destination: &str) -> Option<IpAddr> {
+    let any = if destination.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(destination).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_unspecified()).then_some(source)
+}
+
+/// A bridge without a container has no carrier. Tunnels do not say whether they are up.
+fn is_up(interface: &Interface) -> bool {
+    use IfOperStatus::{Down, LowerLayerDown, NotPresent};
+    !matches!(interface.oper_status, Down | LowerLayerDown | NotPresent)
+}
+
+/// What an interface leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Network,
+    Tunnel,
+    Bridge,
+}
+
+fn kind(interface: &Interface) -> Kind {
+    let attribute =
+        |name: &str| std::fs::read_to_string(format!("/sys/class/net/{}/{name}", interface.name));
+    let device = attribute("uevent").unwrap_or_default();
+    let device = device.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
+    // Elsewhere than on Linux there are no such files.
+    let is_ethernet = attribute("type").map_or(true, |kind| kind.trim() == ETHERNET);
+    match device {
+        Some("bridge") => Kind::Bridge,
+        Some("vxlan" | "geneve") => Kind::Tunnel,
+        _ if interface.is_p2p() || !is_ethernet || attribute("tun_flags").is_ok() => Kind::Tunnel,
+        _ => Kind::Network,
+    }
+}
+
+fn rank(ip: IpAddr, kind: Kind, is_default: bool) -> Rank {
+    match (ip, kind) {
+        _ if ip.is_loopback() => Rank::Loopback,
+        (IpAddr::V4(v4), _) if v4.is_link_local() => Rank::LinkLocal,
+        (_, Kind::Tunnel) => Rank::Tunnel,
+        // Also of a bridge that stands for the machine's own network interface.
+        _ if is_default => Rank::Default,
+        (_, Kind::Network) => Rank::Network,
+        (_, Kind::Bridge) => Rank::Bridge,
+    }
+}
+
+fn best(mut ranked: Vec<(Rank, IpAddr)>, loopback: bool) -> Vec<IpAddr> {
+    ranked.retain(|(_, ip)| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+    // In the system's order within a rank.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let is_alone = ranked.iter().all(|(rank, _)| *rank == Rank::Loopback);
+    let mut counts = HashMap::new();
+    ranked.retain(|(rank, _)| {
+        let count = counts.entry(*rank).or_insert(0);
+        *count += 1;
+        *count <= rank.most() && (*rank != Rank::Loopback || loopback || is_alone)
+    });
+    ranked.into_iter().map(|(_, ip)| ip).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_always_an_address_and_loopback_only_where_wanted() {
+        let with = local_addresses(5, true);
+        assert!(with.iter().any(|a| a.ip().is_loopback() && a.port() == 5), "{with:?}");
+        let without = local_addresses(5, false);
+        let lonely = without.iter().all(|a| a.ip().is_loopback());
+        assert!(lonely || without.iter().all(|a| !a.ip().is_loopback()), "{without:?}");
+        assert!(with.iter().all(|address| is_local(address.ip())));
+        assert!(!is_local("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn networks_come_before_tunnels_and_bridges_and_of_these_there_are_few() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let of = |text: &str, kind, is_default| (rank(ip(text), kind, is_default), ip(text));
+        let mut found: Vec<_> =
+            (0..30).map(|n| of(&format!("172.{}.0.1", 17 + n), Kind::Bridge, false)).collect();
+        found.extend([
+            of("127.0.0.1", Kind::Network, false),
+            of("169.254.7.7", Kind::Network, true),
+            of("10.8.0.2", Kind::Tunnel, true),
+            of("fe80::1", Kind::Network, false),
+            of("192.168.7.2", Kind::Network, false),
+            of("2001:db8::2", Kind::Network, true),
+            of("192.168.1.2", Kind::Network, true),
+        ]);
+        let wanted = [
+            "2001:db8::2",
+            "192.168.1.2",
+            "192.168.7.2",
+            "10.8.0.2",
+            "172.17.0.1",
+            "172.18.0.1",
+            "169.254.7.7",
+        ];
+        assert_eq!(best(found.clone(), false), wanted.map(ip));
+        assert_eq!(best(found, true).last(), Some(&ip("127.0.0.1")));
+        // A bridge may stand for the interface that is in it.
+        let bridged = [of("172.17.0.1", Kind::Bridge, false), of("10.0.0.2", Kind::Bridge, true)];
+        assert_eq!(best(bridged.to_vec(), false), ["10.0.0.2", "172.17.0.1"].map(ip));
+        assert_eq!(best(vec![of("::1", Kind::Network, false)], false), [ip("::1")]);
+    }
+}
