@@ -161,8 +161,11 @@ pub struct Transport {
     config: Config,
     ice: Ice,
     dtls: Option<Dtls>,
-    /// Where the handshake came from, until ICE has selected a route.
+    /// Where the handshake came from, or to a client the peer's first check, until ICE has selected a route.
     early_route: Option<Route>,
+    /// What a client has sent there: again over the selected route, if nothing has come back.
+    early_flight: Vec<Vec<u8>>,
+    has_heard_dtls: bool,
     /// When media came over the selected route.
     heard_at: Instant,
     route: Option<Route>,
@@ -228,7 +231,11 @@ impl Transport {
             return false;
         }
         let is_theirs = match protocol {
-            Some(Protocol::Stun) => self.ice.handle(now, source, destination, datagram),
+            Some(Protocol::Stun) => {
+                let is_theirs = self.ice.handle(now, source, destination, datagram);
+                let route = Route { local: destination, remote: source };
+                is_theirs && self.begin_early(now, route)
+            }
             Some(Protocol::Dtls) => {
                 self.early_route = Some(Route { local: destination, remote: source });
                 self.handle_dtls(now, datagram)
@@ -256,7 +263,18 @@ impl Transport {
         if let Err(error) = &result {
             tracing::debug!(%error, "DTLS datagram refused");
         }
+        self.has_heard_dtls |= result.is_ok();
         result.is_ok()
+    }
+
+    /// A check of the peer came through, so a ClientHello may: it does not wait until a check of ours is answered.
+    fn begin_early(&mut self, now: Instant, route: Route) -> bool {
+        if self.route.is_none() && self.early_route.is_none() && self.is_dtls_client() {
+            self.early_route = Some(route);
+            // Before it a check of ours has to come: of sources that made none the peer takes nothing else.
+            self.ice.handle_timeout(now);
+        }
+        true
     }
 
     /// Media came from there. ICE keeps to a selected pair until checks have failed for long; a peer that has moved speaks from
@@ -471,14 +489,27 @@ impl Transport {
         if self.route.replace(route) != Some(route) {
             self.events.push_back(Event::Route(route));
         }
+        for contents in std::mem::take(&mut self.early_flight) {
+            if !self.has_heard_dtls {
+                self.transmits.push_back(Transmit { route, contents, segment_size: None });
+            }
+        }
     }
 
     /// The handshake may be answered before ICE has selected a route: the ClientHello comes first.
     fn drive_dtls(&mut self, now: Instant) {
         let Some(route) = self.route.or(self.early_route) else { return };
+        let is_early = self.route.is_none() && !self.has_heard_dtls && self.is_dtls_client();
+        // The address of a check can be forged: one flight goes there, and no more before something has come back.
+        if is_early && !self.early_flight.is_empty() {
+            return;
+        }
         while let Some(event) = self.dtls.as_mut().and_then(Dtls::poll) {
             match event {
                 DtlsEvent::Packet(contents) => {
+                    if is_early {
+                        self.early_flight.push(contents.clone());
+                    }
                     self.transmits.push_back(Transmit { route, contents, segment_size: None });
                 }
                 DtlsEvent::PeerCertificate(fingerprint) => {

@@ -117,6 +117,8 @@ impl Transport {
             ice,
             dtls: None,
             early_route: None,
+            early_flight: Vec::new(),
+            has_heard_dtls: false,
             heard_at: now,
             route: None,
             is_verified: false,
