@@ -30,6 +30,9 @@ pub const PULSE_CHANNEL: u16 = 1;
 /// Name of the RTCP packets (APP; RFC 3550, 6.7) that carry what `pulse` carries, between peers that both can send them.
 pub const APP_NAME: [u8; 4] = *b"LLLS";
 
+/// Name of those that find out how large packets may be: see `docs/control.md`, section 4.6.
+pub const SIZE_NAME: [u8; 4] = *b"LLSZ";
+
 /// The largest control message that is looked at, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 

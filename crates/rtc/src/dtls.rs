@@ -11,6 +11,10 @@ use dimpl::{Config, DtlsCertificate, Output, ProtocolVersion, SrtpProfile};
 
 use crate::srtp::Profile;
 
+/// Bytes of a datagram of the handshake; and where a path carries no such datagrams: IPv4 has an MTU of 576 at least (RFC 791).
+/// Flights in more than one datagram are slow where packets get lost.
+const MTU: usize = 1150;
+const SMALL_MTU: usize = 548;
 const FIRST_RTO: Duration = Duration::from_millis(250);
 /// `dimpl` doubles its timer with each retry. Its clock is put forward instead of waiting longer than this.
 const MAX_RTO: Duration = Duration::from_secs(1);
@@ -59,6 +63,7 @@ pub struct Certificate {
     fingerprint: [u8; 32],
     /// Building one runs the cryptography's self-test, which takes a millisecond.
     config: Arc<Config>,
+    small: Arc<Config>,
 }
 
 impl Certificate {
@@ -70,15 +75,17 @@ impl Certificate {
 
     pub(crate) fn of(inner: DtlsCertificate) -> Self {
         // ICE has shown that the peer is where it says: no cookie round trip is needed.
-        let config = Config::builder()
-            .use_server_cookie(false)
-            .flight_start_rto(FIRST_RTO)
-            .flight_retries(RETRIES)
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            .build()
-            .expect("the configuration is constant");
+        let config = |mtu| {
+            let config = Config::builder()
+                .use_server_cookie(false)
+                .mtu(mtu)
+                .flight_start_rto(FIRST_RTO)
+                .flight_retries(RETRIES)
+                .handshake_timeout(HANDSHAKE_TIMEOUT);
+            Arc::new(config.build().expect("the configuration is constant"))
+        };
         let fingerprint = fingerprint(&inner.certificate);
-        Self { inner, fingerprint, config: Arc::new(config) }
+        Self { inner, fingerprint, config: config(MTU), small: config(SMALL_MTU) }
     }
 
     /// SHA-256 of the certificate in DER form (RFC 8122, 5).
@@ -127,8 +134,10 @@ impl Dtls {
         certificate: &Certificate,
         version: DtlsVersion,
         is_client: bool,
+        is_small: bool,
     ) -> Result<Self, dimpl::Error> {
-        let (config, own) = (Arc::clone(&certificate.config), certificate.inner.clone());
+        let config = if is_small { &certificate.small } else { &certificate.config };
+        let (config, own) = (Arc::clone(config), certificate.inner.clone());
         let mut inner = match version {
             DtlsVersion::Newest => dimpl::Dtls::new_auto(config, own, now),
             DtlsVersion::V12 => dimpl::Dtls::new_12(config, own, now),
@@ -145,6 +154,14 @@ impl Dtls {
             is_connected: false,
             buffer: Vec::new(),
         })
+    }
+
+    /// Whether this is the first message of a client that has had no answer to larger datagrams.
+    pub(crate) fn is_small_hello(datagram: &[u8]) -> bool {
+        // `dimpl` fills a ClientHello up to the datagram that it is given.
+        let is_hello =
+            datagram.first() == Some(&HANDSHAKE) && datagram.get(13) == Some(&CLIENT_HELLO);
+        is_hello && datagram.len() == SMALL_MTU
     }
 
     pub(crate) fn is_client(&self) -> bool {

@@ -164,6 +164,34 @@ fn a_host_may_start_before_its_network() {
     assert!(remote.starts_with("10.9.0.1:"), "{remote}");
 }
 
+/// A picture comes though the path carries IP packets of so many bytes at most.
+fn is_seen_over(mtu: u32) {
+    let _alone = alone();
+    let spaces = Spaces::new(&["host", "router", "viewer"]);
+    spaces.wire(("host", "eth", "10.9.1.1/24"), ("router", "left", "10.9.1.2/24"));
+    spaces.wire(("router", "right", "10.9.2.2/24"), ("viewer", "eth", "10.9.2.1/24"));
+    spaces.route_between("router");
+    spaces.ip("host", "route add default via 10.9.1.2");
+    spaces.ip("viewer", "route add default via 10.9.2.2");
+    // Neither end knows.
+    spaces.ip("router", &format!("link set right mtu {mtu}"));
+    let mut host = spaces.start("host", &HOST);
+    let links = links(&host.event("ready"));
+    let (mut viewer, _) = watch(&spaces, "viewer", &links[1]);
+    sees(&mut viewer);
+    assert!(!viewer.said().iter().any(|event| event["event"] == "restarting"), "{viewer}");
+}
+
+#[test]
+fn a_path_may_carry_less_than_usual() {
+    is_seen_over(1200);
+}
+
+#[test]
+fn a_path_may_carry_no_more_than_ipv4_asks_for() {
+    is_seen_over(576);
+}
+
 /// A server, and two machines whose addresses change while one streams to the other.
 fn moving(changes: &[(&str, &str, &str)]) {
     let _alone = alone();

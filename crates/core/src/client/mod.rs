@@ -338,7 +338,10 @@ impl Client {
                 let age_us = |made_us| Some(clock.age_us(made_us, now_us)?.max(0).cast_unsigned());
                 self.streams.receive(self.now, THE_HOST, bytes, &age_us);
             }
-            LinkEvent::Message(_) | LinkEvent::KeyframeWanted | LinkEvent::Feedback(_) => {}
+            LinkEvent::Message(_)
+            | LinkEvent::KeyframeWanted
+            | LinkEvent::SizeReduced
+            | LinkEvent::Feedback(_) => {}
             LinkEvent::Down(LinkError::Silent) if self.away.is_none() && self.come_back() => {}
             LinkEvent::Down(LinkError::Closed) if self.server.is_connected() => {
                 self.end_at = Some(self.now + REASON_PATIENCE);

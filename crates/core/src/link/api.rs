@@ -134,6 +134,8 @@ pub(crate) enum LinkEvent {
     Stream(Bytes),
     Rtp(Packet),
     KeyframeWanted,
+    /// Packets as large as those before do not come through on the present path: pictures that are under way will not.
+    SizeReduced,
     Down(LinkError),
     /// When packets arrived, as the other side says.
     Feedback(Vec<PacketResult>),

@@ -9,6 +9,7 @@ mod confirm;
 mod datagrams;
 mod lane;
 mod profile;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lllsi_proto::control::{APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, SentFrame};
+use lllsi_proto::control::{
+    APP_NAME, CONTROL_CHANNEL, Message, PULSE_CHANNEL, SIZE_NAME, SentFrame,
+};
 use lllsi_proto::h264::FrameInfo;
 use lllsi_proto::rtsmp::{BUNDLE_NAME, LIVE_CHANNEL, STREAMS_CHANNEL};
 use lllsi_proto::sealed::PartReason;
@@ -28,10 +31,12 @@ use crate::seal::{Binding, Role, derive};
 use crate::stun::Reflexive;
 use datagrams::Datagrams;
 use profile::{config, wants};
+use size::PathSize;
 
 pub use api::{Ignored, LinkError, Path, Tried};
 pub(crate) use api::{Lane, LinkEvent};
 pub use lllsi_rtc::Certificate;
+pub(crate) use size::PacketSize;
 
 /// How long a path is looked for, after the other side's description is known.
 const PUNCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,6 +89,7 @@ pub(crate) struct Link {
     /// The other side takes what we send: it has verified us.
     is_ready: bool,
     pulse: Pulse,
+    path_size: PathSize,
     /// When our [`Message::Confirm`] is sent (again); `None` once they have verified it.
     confirm_at: Option<Instant>,
     newest_sent: SentFrame,
@@ -147,6 +153,7 @@ impl Link {
             is_proved: false,
             is_ready: false,
             pulse: if role == Role::Client { Pulse::Feedback } else { Pulse::Channel },
+            path_size: PathSize::new(),
             confirm_at: None,
             newest_sent: SentFrame::default(),
             newest_ticks: 0,
@@ -312,7 +319,9 @@ impl Link {
         };
         let confirm_at = self.confirm_at.filter(|_| self.pulse_open);
         let bundle_at = self.datagrams.timeout().filter(|_| self.is_up());
-        [own, self.transport_timeout, confirm_at, bundle_at].into_iter().flatten().min()
+        let probe_at = self.path_size.timeout().filter(|_| self.is_up());
+        let all = [own, self.transport_timeout, confirm_at, bundle_at, probe_at];
+        all.into_iter().flatten().min()
     }
 
     /// Whether nothing has come for so long, from a side that takes pings.
@@ -469,6 +478,7 @@ impl Link {
                 self.path = Some(path);
                 if self.is_up() {
                     self.events.push_back(LinkEvent::PathChanged(path));
+                    self.probe_path(now);
                 }
                 self.go_up(now);
             }
@@ -490,8 +500,14 @@ impl Link {
             }
             Event::App { name: APP_NAME, data } if self.is_up() => {
                 self.heard_at = now;
-                self.pulse = Pulse::Feedback;
+                if std::mem::replace(&mut self.pulse, Pulse::Feedback) == Pulse::Channel {
+                    self.probe_path(now);
+                }
                 self.handle_message(now, &data);
+            }
+            Event::App { name: SIZE_NAME, data } if self.is_up() => {
+                self.heard_at = now;
+                self.handle_probe(&data);
             }
             Event::App { name: BUNDLE_NAME, data } if self.is_up() => {
                 self.heard_at = now;
@@ -508,6 +524,7 @@ impl Link {
                 self.events.push_back(LinkEvent::Rtp(packet));
             }
             Event::Feedback(results) if self.is_up() => {
+                self.note_sizes(&results);
                 self.events.push_back(LinkEvent::Feedback(results));
             }
             Event::KeyframeRequest(_) if self.is_up() => {
@@ -556,6 +573,7 @@ impl Link {
             self.write_confirm(now);
             self.drain(now);
         }
+        self.send_probes(now);
         if self.is_up()
             && let Some(bundle) = self.datagrams.next_due(now)
         {

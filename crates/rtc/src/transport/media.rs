@@ -12,7 +12,7 @@ use crate::send::{CNAME, Extras, Frame, Wire};
 use crate::{Transmit, parity, receive, send};
 
 /// Of an RTCP packet: with its trailer it fits any path.
-const MAX_RTCP_BYTES: usize = 1150;
+const MAX_RTCP_BYTES: usize = 1212;
 
 impl Transport {
     /// Takes RTP packets from now on. Those that come before are as good as lost, and are asked for again.
@@ -128,7 +128,7 @@ impl Transport {
 
     /// Sends data of the application's own in one RTCP packet (RFC 3550, 6.7), each with this name. It comes at once or not at
     /// all, and costs less than a message of a channel: nothing is acknowledged. Nothing is sent before
-    /// [`Event::Connected`], or if all of it does not fit a packet of 1,200 bytes.
+    /// [`Event::Connected`], or if all of it does not fit a packet of 1,212 bytes.
     pub fn send_app<'a>(&mut self, name: [u8; 4], data: impl IntoIterator<Item = &'a [u8]>) {
         let mut packet = Vec::with_capacity(128);
         for data in data {

@@ -29,6 +29,8 @@ pub use negotiate::NegotiationError;
 
 /// Assumed until a check was answered.
 const FIRST_RTT: Duration = Duration::from_millis(100);
+/// A path over which nothing of the handshake has come back for this long may carry smaller datagrams only.
+const SMALL_AFTER: Duration = Duration::from_secs(3);
 /// Media that come from another address while none have come over the selected route for this long: the peer has moved.
 const MOVED_AFTER: Duration = Duration::from_millis(300);
 /// Events that wait to be taken. A drained transport has none, so only a datagram with very many messages comes near.
@@ -166,6 +168,8 @@ pub struct Transport {
     /// What a client has sent there: again over the selected route, if nothing has come back.
     early_flight: Vec<Vec<u8>>,
     has_heard_dtls: bool,
+    /// When a client begins anew with smaller datagrams, if nothing of the handshake has come back.
+    small_at: Option<Instant>,
     /// When media came over the selected route.
     heard_at: Instant,
     route: Option<Route>,
@@ -256,6 +260,9 @@ impl Transport {
     }
 
     fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        if !self.has_heard_dtls && !self.is_dtls_client() && Dtls::is_small_hello(datagram) {
+            self.begin_small(now);
+        }
         let Some(dtls) = &mut self.dtls else { return false };
         // A third party can put the peer's address on a datagram: what it breaks must not end the transport. If the
         // handshake is broken, the owner's limit of time ends it.
@@ -291,6 +298,17 @@ impl Transport {
         }
     }
 
+    /// Begins the handshake anew, with datagrams that any path of IPv4 carries.
+    fn begin_small(&mut self, now: Instant) {
+        let Config { certificate, dtls, .. } = &self.config;
+        let is_client = self.is_dtls_client();
+        match Dtls::new(now, certificate, *dtls, is_client, true) {
+            Ok(dtls) => self.dtls = Some(dtls),
+            Err(error) => tracing::debug!(%error, "no smaller DTLS"),
+        }
+        self.early_flight.clear();
+    }
+
     fn is_dtls_client(&self) -> bool {
         self.dtls.as_ref().is_some_and(Dtls::is_client)
     }
@@ -305,6 +323,12 @@ impl Transport {
         }
         if self.ice.timeout().is_none_or(|at| now >= at) {
             self.ice.handle_timeout(now);
+        }
+        if self.small_at.is_some_and(|at| now >= at) {
+            self.small_at = None;
+            if !self.has_heard_dtls {
+                self.begin_small(now);
+            }
         }
         if let Some(dtls) = &mut self.dtls
             && dtls.timeout().is_none_or(|at| now >= at)
@@ -337,7 +361,8 @@ impl Transport {
             None => {
                 let channels = self.channels.poll_timeout().filter(|_| self.is_connected);
                 let dtls = self.dtls.as_ref().and_then(Dtls::timeout);
-                let due = [self.ice.timeout(), dtls, channels].into_iter().flatten().min();
+                let due = [self.ice.timeout(), dtls, channels, self.small_at];
+                let due = due.into_iter().flatten().min();
                 *self.parts_due.insert(due)
             }
         };
@@ -469,7 +494,7 @@ impl Transport {
             self.transmits.push_back(Transmit { route, contents, segment_size: None });
         }
         while let Some(IceEvent::Selected(route)) = self.ice.poll_event(now) {
-            self.select(route);
+            self.select(now, route);
         }
         self.select_early(now);
     }
@@ -481,12 +506,16 @@ impl Transport {
             && self.ice.has_answered(route.remote)
         {
             self.ice.begin_consent(now);
-            self.select(route);
+            self.select(now, route);
         }
     }
 
-    fn select(&mut self, route: Route) {
-        if self.route.replace(route) != Some(route) {
+    fn select(&mut self, now: Instant, route: Route) {
+        let before = self.route.replace(route);
+        if before.is_none() && self.is_dtls_client() {
+            self.small_at = Some(now + SMALL_AFTER);
+        }
+        if before != Some(route) {
             self.events.push_back(Event::Route(route));
         }
         for contents in std::mem::take(&mut self.early_flight) {

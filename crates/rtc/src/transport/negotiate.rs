@@ -119,6 +119,7 @@ impl Transport {
             early_route: None,
             early_flight: Vec::new(),
             has_heard_dtls: false,
+            small_at: None,
             heard_at: now,
             route: None,
             is_verified: false,
@@ -238,7 +239,7 @@ impl Transport {
         }
         if self.dtls.is_none() {
             let Config { certificate, dtls, .. } = &self.config;
-            let dtls = Dtls::new(now, certificate, *dtls, is_client);
+            let dtls = Dtls::new(now, certificate, *dtls, is_client, false);
             self.dtls = Some(dtls.map_err(|error| NegotiationError::Dtls(error.to_string()))?);
         }
         (self.local, self.remote) = (Some(local), Some(remote));

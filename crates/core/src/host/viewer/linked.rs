@@ -8,7 +8,7 @@ use lllsi_rtc::{Extras, Frame};
 
 use super::{Stage, Step, Viewer};
 use crate::host::Event;
-use crate::link::{Lane, LinkEvent};
+use crate::link::{Lane, LinkEvent, PacketSize};
 use crate::rate::{Estimate, FrameSize, Limits};
 use crate::streams::Streams;
 use crate::{CodedFrame, FAR_FUTURE, micros_since};
@@ -92,6 +92,14 @@ impl Viewer {
     pub(in crate::host) fn is_unheard(&self, now: Instant, silence: Duration) -> bool {
         let estimate = self.estimate.as_ref().filter(|_| self.is_up());
         estimate.is_some_and(|estimate| estimate.silent_for(now) >= silence)
+    }
+
+    /// How large the packets of its pictures may be.
+    pub(in crate::host) fn packet_size(&self) -> PacketSize {
+        match &self.stage {
+            Stage::Linked(link, _) => link.packet_size(),
+            _ => PacketSize::Full,
+        }
     }
 
     /// Whether it is sent pictures.
@@ -244,6 +252,7 @@ impl Viewer {
                 self.path = Some(path);
                 self.events.push_back(Event::ViewerPath { id: self.id, path });
             }
+            LinkEvent::SizeReduced => (self.needs_keyframe, self.owed_keyframe) = (true, true),
             LinkEvent::KeyframeWanted if !self.wants_pictures => self.hasty += 1,
             LinkEvent::KeyframeWanted if now < self.keyframe_at => self.hasty += 1,
             LinkEvent::KeyframeWanted => {
