@@ -21,7 +21,10 @@ fn reply(choices: &mut Choices<'_>) -> String {
     let client = ClientId(choices.one(3).into());
     let blob = Blob([&[1, choices.one(8)], choices.bytes()].concat());
     let reply = match choices.one(8) {
-        0 | 1 => Reply::Entered { client, stun_port: choices.one(2).into() },
+        0 | 1 => {
+            let (stun_port, relayed) = (choices.one(2).into(), choices.one(2) == 1);
+            Reply::Entered { client, stun_port, relayed }
+        }
         2 => Reply::Closed,
         3 => Reply::Refused { reason: Refusal::RoomFull },
         4 => return String::from_utf8_lossy(choices.bytes()).into_owned(),

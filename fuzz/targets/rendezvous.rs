@@ -20,8 +20,12 @@ fn request(choices: &mut Choices<'_>) -> Request {
     match choices.one(8) {
         0 => Request::Open { version: WIRE_VERSION, token, max_clients: 3, name: None },
         1 => Request::Open { version: WIRE_VERSION, token, max_clients: 3, name: Some(name) },
-        2 => Request::Enter { version: WIRE_VERSION, place: Place::Room(token.room_id()) },
-        3 => Request::Enter { version: WIRE_VERSION, place: Place::Name(name) },
+        2 => Request::Enter {
+            version: WIRE_VERSION,
+            place: Place::Room(token.room_id()),
+            blob: Some(Blob(vec![1])),
+        },
+        3 => Request::Enter { version: WIRE_VERSION, place: Place::Name(name), blob: None },
         4 => Request::Relay { client: Some(client), blob },
         5 => Request::Relay { client: None, blob },
         6 => Request::Dismiss { client },

@@ -316,9 +316,9 @@ impl Rendezvous {
                 self.deadlines.remove(&(deadline, id));
                 self.open(now, id, token.room_id(), max_clients, name);
             }
-            (Peer::Silent { deadline }, Request::Enter { place, .. }) => {
+            (Peer::Silent { deadline }, Request::Enter { place, blob, .. }) => {
                 self.deadlines.remove(&(deadline, id));
-                self.enter(now, id, &place);
+                self.enter(now, id, &place, blob);
             }
             (Peer::Host(room), Request::Relay { client: Some(client), blob }) => {
                 self.relay_to_client(room, client, blob);
@@ -382,7 +382,7 @@ impl Rendezvous {
         }
     }
 
-    fn enter(&mut self, now: Instant, id: ConnectionId, place: &Place) {
+    fn enter(&mut self, now: Instant, id: ConnectionId, place: &Place, blob: Option<Blob>) {
         let room_id = match place {
             Place::Room(room) => Some(*room),
             Place::Name(name) => self.names.room(name),
@@ -405,8 +405,13 @@ impl Rendezvous {
         (self.counters.entered, self.counters.clients) =
             (self.counters.entered + 1, self.counters.clients + 1);
         self.is_now(now, id, Peer::Client(room_id, client));
-        self.send(id, &Reply::Entered { client, stun_port: self.config.stun_port });
+        let (stun_port, relayed) = (self.config.stun_port, blob.is_some());
+        self.send(id, &Reply::Entered { client, stun_port, relayed });
         self.send(host, &Reply::Arrived { client });
+        if let Some(blob) = blob {
+            self.counters.relayed += 1;
+            self.send(host, &Reply::Relay { client: Some(client), blob });
+        }
     }
 
     fn relay_to_client(&mut self, room: RoomId, client: ClientId, blob: Blob) {

@@ -108,7 +108,7 @@ impl Standing {
     pub fn enter(&mut self, rooms: u32, clients: u32, rate: u32) -> Wave {
         let request = |n| {
             let room: RoomId = token(n % rooms.max(1)).room_id();
-            Request::Enter { version: WIRE_VERSION, place: Place::Room(room) }
+            Request::Enter { version: WIRE_VERSION, place: Place::Room(room), blob: None }
         };
         self.wave((0..rooms * clients).map(request), rate)
     }

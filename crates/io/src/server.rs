@@ -398,7 +398,7 @@ mod tests {
         let version = lllsi_proto::WIRE_VERSION;
         let mut host = connect(&Request::Open { version, token, max_clients: 4, name: None });
         let place = Place::Room(token.room_id());
-        let _client = connect(&Request::Enter { version, place });
+        let _client = connect(&Request::Enter { version, place, blob: None });
         let blob = Blob(vec![7; 40 * 1024]);
         let relay = Request::Relay { client: Some(ClientId(1)), blob }.to_json();
         let mut slow = 0;

@@ -104,6 +104,9 @@ pub enum Request {
         /// The room.
         #[serde(flatten)]
         place: Place,
+        /// The first message for the host: it goes there at once, where the server knows of this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blob: Option<Blob>,
     },
     /// A sealed message for the other side.
     Relay {
@@ -139,6 +142,9 @@ pub enum Reply {
         client: ClientId,
         /// UDP port at which this server answers STUN; 0 if it does not.
         stun_port: u16,
+        /// Whether the message that came with [`Request::Enter`] went to the host.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        relayed: bool,
     },
     /// To a host: a client entered.
     Arrived {
@@ -261,8 +267,12 @@ mod tests {
         for request in [
             Request::Open { version: 1, token, max_clients: 8, name: None },
             Request::Open { version: 1, token, max_clients: 8, name: "kitchen".parse().ok() },
-            Request::Enter { version: 1, place: Place::Room(token.room_id()) },
-            Request::Enter { version: 1, place: Place::Name("kitchen".parse().unwrap()) },
+            Request::Enter { version: 1, place: Place::Room(token.room_id()), blob: None },
+            Request::Enter {
+                version: 1,
+                place: Place::Name("kitchen".parse().unwrap()),
+                blob: Some(Blob(vec![1, 2])),
+            },
             Request::Relay { client: Some(ClientId(4)), blob: blob.clone() },
             Request::Relay { client: None, blob: blob.clone() },
             Request::Dismiss { client: ClientId(9) },
@@ -283,7 +293,7 @@ mod tests {
     fn a_room_is_named_in_one_way() {
         let json = r#"{"type":"enter","version":1,"name":"kitchen","more":2}"#;
         let place = Place::Name("kitchen".parse().unwrap());
-        assert_eq!(Request::parse(json), Ok(Request::Enter { version: 1, place }));
+        assert_eq!(Request::parse(json), Ok(Request::Enter { version: 1, place, blob: None }));
         assert!(Request::parse(r#"{"type":"enter","version":1}"#).is_err());
         let both =
             format!(r#"{{"type":"enter","version":1,"room":"{}","name":"a"}}"#, "A".repeat(43));

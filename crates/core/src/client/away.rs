@@ -121,6 +121,7 @@ impl Client {
         let link_seed = derive(seed, b"link", self.attempt);
         (self.link, self.offer) =
             Link::offer(now, &self.config.certificate, self.gather.locals(), link_seed);
+        self.unsent = None;
         self.untold.clear();
         self.config.entry = self.pass.clone().unwrap_or_else(|| self.config.entry.clone());
         (self.phase, self.started) = (Phase::Entering, now);

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Arrival, Message, Report, SentFrame};
 use lllsi_proto::invite::{HostKey, Nonce};
+use lllsi_proto::rendezvous::Blob;
 use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
 use crate::assemble::Assembler;
@@ -101,6 +102,8 @@ pub struct Client {
     gather: Gather,
     link: Link,
     offer: String,
+    /// The first message for the host went with the wish to enter, and may have to go again.
+    unsent: Option<Blob>,
     /// Candidates that were found before there was a channel to tell them through.
     untold: Vec<String>,
     path: Option<Path>,
@@ -167,6 +170,7 @@ impl Client {
             host_key: None,
             link,
             offer,
+            unsent: None,
             untold: Vec::new(),
             path: None,
             assembler: Assembler::new(now, None),

@@ -21,7 +21,10 @@ impl Client {
             SignalEvent::Connected { servers } => {
                 self.server.connected(self.now, servers);
                 let place = self.config.entry.place();
-                self.server.send(&Request::Enter { version: WIRE_VERSION, place });
+                // Whoever may still be heard over the link does not knock yet.
+                let blob = (!self.is_rejoining).then(|| Blob(self.first_message()));
+                self.unsent.clone_from(&blob);
+                self.server.send(&Request::Enter { version: WIRE_VERSION, place, blob });
             }
             SignalEvent::Received(text) => match Reply::parse(&text) {
                 Ok(reply) => self.reply(reply),
@@ -44,16 +47,10 @@ impl Client {
 
     fn reply(&mut self, reply: Reply) {
         match (reply, &self.phase) {
-            (Reply::Entered { stun_port, .. }, phase)
-                if self.is_rejoining || matches!(phase, Phase::Entering) =>
+            (Reply::Entered { stun_port, relayed, .. }, _)
+                if self.is_rejoining || self.unsent.is_some() =>
             {
-                if self.is_rejoining {
-                    self.rejoined();
-                }
-                let stun = self.server.accepted(stun_port);
-                self.gather.ask(self.now, &stun);
-                self.event(Event::Entered);
-                self.knock();
+                self.entered(stun_port, relayed);
             }
             (Reply::Relay { blob, client: None }, _) => self.blob(&blob.0),
             // Once admitted, the link decides about the session, not the server.
@@ -85,24 +82,40 @@ impl Client {
         }
     }
 
-    /// Shows the host what lets us in.
-    fn knock(&mut self) {
+    /// The server has let us into the room.
+    fn entered(&mut self, stun_port: u16, relayed: bool) {
+        let mut unsent = self.unsent.take().filter(|_| !relayed);
+        if self.is_rejoining {
+            self.rejoined();
+            unsent = Some(Blob(self.first_message()));
+        }
+        let stun = self.server.accepted(stun_port);
+        self.gather.ask(self.now, &stun);
+        self.event(Event::Entered);
+        if let Some(blob) = unsent {
+            self.server.send(&Request::Relay { client: None, blob });
+        }
+    }
+
+    /// What shows the host what lets us in.
+    fn first_message(&mut self) -> Vec<u8> {
         match self.config.entry.clone() {
             Entry::Link { room, host_key, secret } => {
                 let message = self.hello(host_key, &PreShared::link(&room, &secret));
-                self.relay(&Envelope::Handshake(&message));
+                Envelope::Handshake(&message).to_bytes()
             }
             Entry::Ticket { host_key, ticket } => {
                 let handshake = self.hello(host_key, &PreShared::ticket(&ticket));
-                self.relay(&Envelope::Ticket { id: ticket.id, handshake: &handshake });
+                Envelope::Ticket { id: ticket.id, handshake: &handshake }.to_bytes()
             }
             Entry::Room { name, password } => {
                 let fresh = |purpose| derive(&self.config.random_seed, purpose, 0);
                 let (session, scalar) = (fresh(b"password session"), fresh(b"password share"));
                 let session = *session.first_chunk().expect("it is longer");
                 let asking = Asking::new(&name, &password, session, scalar);
-                self.relay(&Envelope::ClientShare { session, share: asking.share() });
+                let share = Envelope::ClientShare { session, share: asking.share() }.to_bytes();
                 self.phase = Phase::Asking(asking);
+                share
             }
         }
     }

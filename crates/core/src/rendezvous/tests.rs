@@ -46,7 +46,7 @@ fn open(max_clients: u32) -> Request {
 }
 
 fn enter() -> Request {
-    Request::Enter { version: WIRE_VERSION, place: Place::Room(TOKEN.room_id()) }
+    Request::Enter { version: WIRE_VERSION, place: Place::Room(TOKEN.room_id()), blob: None }
 }
 
 fn refused(id: u64, reason: Refusal) -> Vec<(u64, Option<Reply>)> {
@@ -76,7 +76,7 @@ fn refusals_have_their_reasons() {
     f.connect_and_say(2, open(1));
     f.connect_and_say(3, enter());
     assert_eq!(f.connect_and_say(4, enter()), refused(4, Refusal::RoomFull));
-    let old = Request::Enter { version: 99, place: Place::Room(TOKEN.room_id()) };
+    let old = Request::Enter { version: 99, place: Place::Room(TOKEN.room_id()), blob: None };
     assert_eq!(f.connect_and_say(5, old), refused(5, Refusal::Version));
     assert_eq!(f.connect_and_say(6, Request::Close), refused(6, Refusal::BadMessage));
     f.input(Input::Connected(ConnectionId(7), ADA));
@@ -139,6 +139,22 @@ fn whoever_connects_and_says_nothing_is_let_go() {
 }
 
 #[test]
+fn what_a_client_says_as_it_enters_goes_to_the_host() {
+    let mut f = Fixture { server: Rendezvous::new(Config::default()), now: Instant::now() };
+    f.connect_and_say(1, open(4));
+    let blob = Blob(vec![1, 2, 3]);
+    let place = Place::Room(TOKEN.room_id());
+    let enter = Request::Enter { version: WIRE_VERSION, place, blob: Some(blob.clone()) };
+    let client = ClientId(1);
+    let told = [
+        (2, Some(Reply::Entered { client, stun_port: 0, relayed: true })),
+        (1, Some(Reply::Arrived { client })),
+        (1, Some(Reply::Relay { client: Some(client), blob })),
+    ];
+    assert_eq!(f.connect_and_say(2, enter), told);
+}
+
+#[test]
 fn the_limits_hold() {
     let config = Config { max_rooms: 1, max_connections: 3, ..Config::default() };
     let mut f = Fixture { server: Rendezvous::new(config), now: Instant::now() };
@@ -171,7 +187,8 @@ fn open_as(token: RoomToken, name: &str) -> Request {
 }
 
 fn enter_by(name: &str) -> Request {
-    Request::Enter { version: WIRE_VERSION, place: Place::Name(name.parse().unwrap()) }
+    let place = Place::Name(name.parse().unwrap());
+    Request::Enter { version: WIRE_VERSION, place, blob: None }
 }
 
 fn opened(id: u64, token: RoomToken) -> (u64, Option<Reply>) {

@@ -97,7 +97,8 @@ impl World {
     pub fn intrude(&mut self, name: &RoomName, intruder: Intruder) {
         let ip = self.next_ip();
         let connection = ConnectionId(SQUATTER.0 - self.intruders);
-        let enter = Request::Enter { version: WIRE_VERSION, place: Place::Name(name.clone()) };
+        let place = Place::Name(name.clone());
+        let enter = Request::Enter { version: WIRE_VERSION, place, blob: None };
         self.tell_server(Input::Connected(connection, ip));
         self.tell_server(Input::Received(connection, enter.to_json()));
         match intruder {
