@@ -32,7 +32,7 @@ const PATIENCE_MS = 30_000;
 const ATTEMPT_MS = 10_000;
 const PAUSE_MS = 1000;
 /** What may be otherwise in the next attempt. @type {Code[]} */
-const PASSING = ["host_vanished", "server_unreachable", "no_answer", "no_path", "unknown_room", "host_closed"];
+const PASSING = ["host_vanished", "server_unreachable", "no_answer", "no_path", "unknown_room", "host_closed", "local_network"];
 /** Messages about streams that wait until what reads them is loaded. */
 const MAX_EARLY = 1024;
 

@@ -17,7 +17,7 @@ import { Server } from "./server.js";
 
 /** How long a host may take to answer an offer of a new path. */
 const RESTART_MS = 5000;
-/** How often a page that waits says so: else nobody would notice that the connection is gone. */
+/** How often a page that waits says so. */
 const ALIVE_MS = 30_000;
 /** From the start until the host answers. */
 const WELCOME_MS = 15_000;
@@ -36,7 +36,9 @@ function shortened(name) {
 }
 
 async function noPath() {
-  return (await import("./permissions.js")).noPath();
+  const told = async () => (await import("./permissions.js")).noPath();
+  const slow = new Promise((resolve) => setTimeout(resolve, 1000));
+  return (await Promise.race([told(), slow]).catch(() => null)) ?? new Failure("no_path");
 }
 
 /** What a browser must have. @throws {Failure} */
@@ -94,12 +96,12 @@ export class Session extends Teller {
     return this.#figures;
   }
 
-  /** Whether the other side could test a secret of ours, and has not shown that it knows it. */
+  /** As that of a `Room`. */
   get isUnproven() {
     return this.#isUnproven;
   }
 
-  /** With what to join again while the stream lives; null before `connecting`. It is a secret. */
+  /** As that of a `Room`. */
   get pass() {
     return this.#pass;
   }

@@ -99,7 +99,6 @@ fuzz_target!(|bytes: &[u8]| {
         Config {
             identity: identity.clone(),
             locals: vec![SocketAddr::from(([10, 0, 0, 1], 5000))],
-            answers_stun: true,
             certificate: certificate(),
             random_seed: [choices.one(255); 32],
             lobby: choices.one(2) == 0,

@@ -187,7 +187,7 @@ fn no_path(tried: &lllsi::Tried, told: &dyn fmt::Display) -> Failure {
     if tried.theirs.is_empty() {
         failure.next("The other side has told no address: check its network.")
     } else if !tried.is_seen {
-        failure.next("The server did not say how it sees this machine: a firewall here, or at the server, may stop UDP. Let UDP through.")
+        failure.next("A firewall may stop UDP: let it through here, and at the host's port.")
     } else {
         failure
     }

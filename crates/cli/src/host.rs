@@ -36,6 +36,8 @@ Commands:
 const OTHER_PORTS: u16 = 10;
 
 pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(), Failure> {
+    // Before there is a server, whose port the stream is to have: people take their time.
+    let password = room_password(args)?;
     let embedded = match &args.server {
         Some(_) => None,
         None => Some(start_server(args)?),
@@ -45,12 +47,13 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         (None, Some(server)) => own_url(server),
         (None, None) => unreachable!("one is there without the other"),
     };
-    let password = room_password(args)?;
     let generated = password.is_none();
     let mut builder = configured(args, password, embedded.is_some())?.server(url);
     builder = match (args.media_port, &embedded) {
         (Some(port), _) => builder.media_port(port),
-        (None, Some(server)) if !server.http().ip().is_loopback() => builder.beside(server),
+        (None, Some(server)) if !server.http().ip().is_loopback() => {
+            builder.media_port(server.http().port())
+        }
         _ => builder,
     };
     if let Some(hash) = certificate {
@@ -148,7 +151,7 @@ pub(crate) fn builder(picture: &args::Picture) -> lllsi::HostBuilder {
     builder
 }
 
-/// A server of its own. Where others reach it the stream uses its UDP port, so that a firewall has to let through one port.
+/// A server of its own. Where others reach it the stream has the UDP port of the same number, so that a firewall has to let through one.
 fn start_server(args: &args::Host) -> Result<Server, Failure> {
     let listen = args.listen.unwrap_or(ServerConfig::default().listen);
     let leaves_udp = !listen.ip().is_loopback() && args.media_port.is_none();

@@ -26,11 +26,11 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     };
     config.listen = args.listen.unwrap_or(config.listen);
     let server = Server::start(config)?;
-    let (at, stun) = (server.http(), server.stun());
+    let at = server.http();
     report.event(&ready(&server));
     let (http, https) = (format!("http://{at}"), format!("https://{at}"));
     report.say(&format!(
-        "Rendezvous server at {http} and {https}, STUN at udp://{stun}. Ctrl-C ends it."
+        "Rendezvous server at {http} and {https}, and STUN at its UDP port. Ctrl-C ends it."
     ));
     if let Some(at) = server.metrics() {
         report.say(&format!("Figures at http://{at}/metrics."));
@@ -63,7 +63,7 @@ pub(crate) fn ready(server: &Server) -> Value {
         "http": format!("http://{at}"),
         "https": format!("https://{at}"),
         "certificate": server.certificate().map(|hash| hash.to_base64()),
-        "stun": server.stun().to_string(),
+        "stun": server.stun().map(|at| at.to_string()),
         "metrics": server.metrics().map(|at| at.to_string()),
     })
 }

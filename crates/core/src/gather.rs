@@ -30,6 +30,7 @@ impl Gather {
 
     /// This machine has these addresses now. Servers are asked again how they see us.
     pub(crate) fn set_locals(&mut self, now: Instant, locals: Vec<SocketAddr>) {
+        self.questions.iter_mut().for_each(|question| question.keep(&locals));
         self.locals = locals;
         self.refresh(now);
     }
@@ -113,6 +114,10 @@ mod tests {
         found.sort();
         assert_eq!(found, ["192.0.2.1:41000", "[2001:db8::1]:41000"].map(|a| a.parse().unwrap()));
         assert_eq!(gather.reflexive().count(), 2);
+        gather.set_locals(now, locals.clone());
+        assert_eq!(gather.reflexive().count(), 2);
+        gather.set_locals(now, vec!["10.0.0.3:5000".parse().unwrap()]);
+        assert_eq!(gather.reflexive().count(), 0, "of an address that is gone");
         gather.stop();
         assert_eq!((gather.reflexive().count(), gather.timeout()), (0, None));
     }

@@ -161,6 +161,11 @@ impl Question {
         (self.next_at, self.rto) = (now, FIRST_RTO);
     }
 
+    /// This machine has these addresses now. What was found of others does not hold any more.
+    pub(crate) fn keep(&mut self, locals: &[SocketAddr]) {
+        self.reflexive = self.reflexive.filter(|found| locals.contains(&found.base));
+    }
+
     /// Asks again soon, if the last answer is older than [`FRESH`].
     pub(crate) fn freshen(&mut self, now: Instant) {
         if self.next_at > now && self.next_at + FRESH < now + REFRESH {

@@ -48,17 +48,23 @@ impl Rank {
 /// This machine's addresses, each with `port`, the best first: at most 16, and of bridges two. Those of loopback only if `loopback`
 /// says so or no others are there; link-local ones of IPv6 never, since they mean nothing without their interface.
 pub fn local_addresses(port: u16, loopback: bool) -> Vec<SocketAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+    look(port, loopback).unwrap_or_default()
+}
+
+/// [`local_addresses`], or `None` if they cannot be listed now.
+pub(crate) fn look(port: u16, loopback: bool) -> Option<Vec<SocketAddr>> {
+    let interfaces = if_addrs::get_if_addrs();
+    let interfaces = interfaces.inspect_err(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed");
-        Vec::new()
     });
+    let interfaces = interfaces.ok()?;
     let sources: Vec<_> = ANYWHERE.into_iter().filter_map(source_towards).collect();
     let ranked = interfaces.iter().filter(|interface| is_up(interface)).map(|interface| {
         let ip = interface.ip();
         (rank(ip, kind(interface), sources.contains(&ip)), ip)
     });
     let addresses = best(ranked.collect(), loopback);
-    addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+    Some(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// Whether this machine still has the address.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::Error;
 use crate::calm::Calm;
-use crate::network::{Watch, local_addresses};
+use crate::network::{Watch, local_addresses, look};
 pub use crate::signal::Rendezvous;
 use crate::signal::Signalling;
 use crate::socket::{Batch, Endpoint, Received};
@@ -146,7 +146,10 @@ impl Network {
                 () = self.watch.changed() => false,
                 () = self.look.0.notified() => true,
             };
-            let locals = local_addresses(self.port, self.loopback);
+            let Some(locals) = look(self.port, self.loopback) else {
+                self.watch.look_again();
+                continue;
+            };
             if is_certain || locals != self.locals {
                 self.locals.clone_from(&locals);
                 return locals;

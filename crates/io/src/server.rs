@@ -51,8 +51,8 @@ const STOP_GRACE: Duration = Duration::from_millis(150);
 pub struct Config {
     /// TCP address for http and https, and UDP address for STUN.
     pub listen: SocketAddr,
-    /// Whether the UDP port is left to a host in this process, which answers STUN there: then one port is all that a firewall has to
-    /// let through.
+    /// Whether the UDP port is left to a host in this process: then one port is all that a firewall has to let through. There is no
+    /// STUN then, and whoever can reach the server reaches the host without.
     pub leaves_udp: bool,
     /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,
@@ -114,7 +114,7 @@ impl Default for Config {
 /// A running server, on a thread of its own. Stops when dropped.
 pub struct Server {
     http: SocketAddr,
-    stun: SocketAddr,
+    stun: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
     certificate: Option<CertificateHash>,
     told: mpsc::Sender<Told>,
@@ -145,7 +145,7 @@ impl Server {
         let (tcp, udp) = runtime.block_on(bind(config.listen, !config.leaves_udp))?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
-        let stun = udp.as_ref().map_or(http, Endpoint::local);
+        let stun = udp.as_ref().map(Endpoint::local);
         let metrics = match config.metrics {
             Some(address) => Some(runtime.block_on(bind_metrics(address))?),
             None => None,
@@ -162,7 +162,7 @@ impl Server {
             pages: pages.map(Arc::new),
             shell: Arc::clone(&shell),
         };
-        let machine = machine(&config, stun.port())?;
+        let machine = machine(&config, stun.map_or(0, |stun| stun.port()))?;
         let keeper = Keeper::new(config.state, config.limits.keep_names);
         let (told, told_out) = mpsc::channel(MACHINE_QUEUE);
         let hub = (told.clone(), told_out);
@@ -188,8 +188,8 @@ impl Server {
         self.http
     }
 
-    /// Where it answers STUN, or a host does in its place.
-    pub fn stun(&self) -> SocketAddr {
+    /// Where it answers STUN; `None` if it [leaves its port](Config::leaves_udp) to a host.
+    pub fn stun(&self) -> Option<SocketAddr> {
         self.stun
     }
 

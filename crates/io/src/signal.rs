@@ -209,7 +209,10 @@ async fn talk(
                     if !is_local(local) {
                         return "this machine has lost the address of the connection".into();
                     }
-                    answered = false;
+                    // One that is under way keeps its time.
+                    if !std::mem::replace(&mut answered, false) {
+                        continue;
+                    }
                     quiet.as_mut().reset(Instant::now() + PROBE_TIMEOUT);
                     if let Err(reason) = send(&mut socket, Message::Ping(Bytes::new())).await {
                         return reason;

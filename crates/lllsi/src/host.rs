@@ -146,7 +146,6 @@ pub struct HostBuilder {
     bitrate: u32,
     uplink: Option<u32>,
     media_port: u16,
-    answers_stun: bool,
     size: Option<Size>,
     lobby: bool,
     max_viewers: u32,
@@ -277,13 +276,6 @@ impl HostBuilder {
         self
     }
 
-    /// Uses the UDP port of a server in this process that [leaves it](crate::ServerConfig::leaves_udp), and answers STUN there in its
-    /// place.
-    pub fn beside(mut self, server: &crate::Server) -> Self {
-        (self.media_port, self.answers_stun) = (server.stun().port(), true);
-        self
-    }
-
     /// Viewers at once; default 16.
     pub fn max_viewers(mut self, max_viewers: u32) -> Self {
         self.max_viewers = max_viewers;
@@ -314,12 +306,10 @@ impl HostBuilder {
         let random_seed = random()?;
         let (lobby, max_viewers, max_bitrate) = (self.lobby, self.max_viewers, self.bitrate);
         let (terms, named, max_uplink) = (self.terms, room.clone(), self.uplink);
-        let answers_stun = self.answers_stun;
         let make = move |locals| {
             let config = machine::Config {
                 identity,
                 locals,
-                answers_stun,
                 certificate: Certificate::generate(),
                 random_seed,
                 lobby,
@@ -412,7 +402,6 @@ impl Host {
             bitrate: 5_000_000,
             uplink: None,
             media_port: 0,
-            answers_stun: false,
             size: None,
             lobby: false,
             max_viewers: 16,

@@ -172,14 +172,15 @@ impl Dtls {
         self.inner.protocol_version() == Some(ProtocolVersion::DTLS1_3)
     }
 
-    pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
+    /// Takes a datagram. Returns whether it may be the peer's: others are dropped.
+    pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<bool, dimpl::Error> {
         if !self.is_connected && !self.may_belong_to_handshake(datagram) {
-            return Ok(());
+            return Ok(false);
         }
         self.handle_timeout(now)?;
         match without_forgeries(datagram) {
-            datagram if datagram.is_empty() => Ok(()),
-            datagram => self.inner.handle_packet(&datagram),
+            datagram if datagram.is_empty() => Ok(false),
+            datagram => self.inner.handle_packet(&datagram).map(|()| true),
         }
     }
 

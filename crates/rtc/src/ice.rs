@@ -156,7 +156,7 @@ impl Ice {
         self.ours.iter().map(|ours| &ours.line)
     }
 
-    /// Our sockets have these addresses now. Returns the candidate lines of new ones. Nothing goes from others any more.
+    /// Our sockets have these addresses now. Returns the candidate lines of new ones. No checks leave from others any more.
     pub(crate) fn set_hosts(&mut self, addresses: &[SocketAddr]) -> Vec<String> {
         let known = self.agent.local_candidates();
         let gone: Vec<_> =
@@ -185,8 +185,9 @@ impl Ice {
     pub(crate) fn add_reflexive(&mut self, mapped: SocketAddr, base: SocketAddr) -> Option<String> {
         let candidate = Candidate::server_reflexive(mapped, base, Protocol::Udp).ok()?;
         self.is_seen = true;
+        let line = self.add_local(candidate)?;
         self.reflexive += 1;
-        self.add_local(candidate)
+        Some(line)
     }
 
     /// Reflexive addresses added since the last restart.

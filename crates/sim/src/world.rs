@@ -200,7 +200,6 @@ impl World {
         let config = host::Config {
             identity: world.identity.clone(),
             locals: vec![address],
-            answers_stun: false,
             certificate: world.certificate.clone(),
             random_seed: world.rng.bytes(),
             lobby: world.setup.lobby,

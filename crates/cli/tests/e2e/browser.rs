@@ -109,6 +109,21 @@ fn a_browser_plays_the_stream_from_its_link() {
     assert_eq!(left["reason"], "the viewer left");
 }
 
+/// Chromium drops what comes from its STUN server's address, which the host's own server must not be then.
+#[test]
+fn a_browser_meets_a_host_at_the_port_of_its_own_server() {
+    let _alone = alone();
+    let args = ["host", "--source", "test", "--size", "320x180", "--listen", "0.0.0.0:0"];
+    let mut host = Program::start(&args);
+    let ready = host.event("ready");
+    let links = ready["links"].as_array().expect("there are links");
+    let link = links.iter().filter_map(Value::as_str).find(|link| link.starts_with("https://"));
+    let link = link.expect("this machine has an address besides loopback");
+    let browser = Chromium::start();
+    let tab = join(&browser, link, "Ada");
+    state(&tab, "playing");
+}
+
 #[test]
 fn a_browser_computes_as_the_documents_say() {
     let (_host, link) = host(&[]);

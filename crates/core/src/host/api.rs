@@ -22,8 +22,6 @@ pub struct Config {
     pub identity: HostIdentity,
     /// Our addresses with the port of our socket.
     pub locals: Vec<SocketAddr>,
-    /// Whether STUN is answered at our socket: the server of this machine leaves its UDP port to us.
-    pub answers_stun: bool,
     /// Our certificate.
     pub certificate: Certificate,
     /// 32 fresh random bytes.

@@ -8,7 +8,6 @@
 //! let config = Config {
 //!     identity: HostIdentity::from_random([7; 96]),
 //!     locals: vec!["127.0.0.1:5000".parse().unwrap()],
-//!     answers_stun: false,
 //!     certificate: Certificate::generate(),
 //!     random_seed: [9; 32],
 //!     lobby: false,
@@ -56,9 +55,7 @@ use crate::seal::derive;
 use crate::server::Server;
 use crate::streams::{self, Streams};
 use crate::stun::Reflexive;
-use crate::{
-    Certificate, FAR_FUTURE, Input, LinkError, Machine, Output, Transmit, micros_since, stun,
-};
+use crate::{Certificate, FAR_FUTURE, Input, LinkError, Machine, Output, micros_since, stun};
 use checks::Checks;
 use claims::Claims;
 use door::Door;
@@ -107,7 +104,6 @@ pub struct Host {
     server: Server,
     gather: Gather,
     doubt_at: Instant,
-    answers_stun: bool,
     room_is_open: bool,
     room_was_open: bool,
     viewers: BTreeMap<ViewerId, Viewer>,
@@ -160,7 +156,6 @@ impl Host {
             server: Server::connect(now),
             gather: Gather::new(config.locals, &seed),
             doubt_at: now,
-            answers_stun: config.answers_stun,
             place: Arc::new(place),
             seed,
             lobby: config.lobby,
@@ -280,14 +275,6 @@ impl Host {
     // --- Datagrams ---
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {
-        if self.answers_stun
-            && let Some(contents) = stun::answer(source, data)
-        {
-            // From the address that was asked: a NAT lets nothing else in.
-            let (from, segment_size) = (Some(destination), None);
-            let answer = Transmit { source: from, destination: source, contents, segment_size };
-            return self.outputs.push_back(Output::Transmit(answer));
-        }
         if let Some(found) = self.gather.handle_datagram(self.now, source, destination, data) {
             return self.reflexive(found);
         }

@@ -41,7 +41,6 @@ impl Fixture {
         let config = Config {
             identity: identity.clone(),
             locals: vec![SocketAddr::from(([10, 0, 0, 1], 5000))],
-            answers_stun: false,
             certificate: Certificate::generate(),
             random_seed: [9; 32],
             lobby,

@@ -524,7 +524,7 @@ impl Link {
                 self.events.push_back(LinkEvent::Rtp(packet));
             }
             Event::Feedback(results) if self.is_up() => {
-                self.note_sizes(&results);
+                self.note_sizes(now, &results);
                 self.events.push_back(LinkEvent::Feedback(results));
             }
             Event::KeyframeRequest(_) if self.is_up() => {

@@ -13,6 +13,8 @@ use crate::seal::Role;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How often a probe is sent until it counts as lost.
 const ROUNDS: u32 = 3;
+/// A path is probed this often at most.
+const BEGIN_EVERY: Duration = Duration::from_secs(1);
 /// Larger sizes are tried again this often.
 const LATER: Duration = Duration::from_secs(10);
 /// What stands around the RTP payload in a datagram: headers, extensions, the head of parity, the tag.
@@ -26,6 +28,7 @@ const ACKNOWLEDGEMENT: u8 = 1;
 /// So many large packets that are lost in a row, while some others arrive, are too large.
 const MOST_LOST: u32 = 16;
 const LEAST_ARRIVED: u32 = 2;
+const LOST_FOR: Duration = Duration::from_millis(700);
 /// Of a path whose round trip is not known.
 const USUAL_ROUND_TRIP: Duration = Duration::from_millis(100);
 
@@ -70,17 +73,22 @@ pub(super) struct PathSize {
     found: Option<PacketSize>,
     rounds: u32,
     probe_at: Option<Instant>,
+    begun_at: Option<Instant>,
     /// A probe of so many bytes came, and is to be acknowledged.
     owed: Option<usize>,
     /// Packets too large for the next smaller size that were lost in a row, and smaller ones that arrived meanwhile.
     lost: u32,
     arrived: u32,
+    /// When the first of those was lost.
+    lost_at: Option<Instant>,
 }
 
 impl PathSize {
     pub(super) fn new() -> Self {
-        let (probe_at, owed) = (None, None);
-        Self { size: PacketSize::Full, found: None, rounds: 0, probe_at, owed, lost: 0, arrived: 0 }
+        let (probe_at, begun_at, owed) = (None, None, None);
+        let (found, rounds, lost, arrived) = (None, 0, 0, 0);
+        let size = PacketSize::Full;
+        Self { size, found, rounds, probe_at, begun_at, owed, lost, arrived, lost_at: None }
     }
 
     /// What packets may have now.
@@ -88,14 +96,19 @@ impl PathSize {
         self.size
     }
 
-    /// A path was found: all sizes are tried on it.
+    /// A path was found: all sizes are tried on it, but no more often than every second, however often the other side moves.
     pub(super) fn begin(&mut self, now: Instant) {
-        (self.found, self.rounds, self.probe_at) = (None, 0, Some(now));
+        let at = match self.begun_at {
+            Some(coming) if coming > now => coming,
+            begun => begun.map_or(now, |begun| now.max(begun + BEGIN_EVERY)),
+        };
+        (self.found, self.rounds, self.probe_at) = (None, 0, Some(at));
+        self.begun_at = Some(at);
     }
 
     /// A path to a side that knows of no probes was found: it is taken for a usual one.
     fn forget(&mut self) {
-        (self.size, self.lost, self.arrived) = (PacketSize::Full, 0, 0);
+        (self.size, self.lost, self.arrived, self.lost_at) = (PacketSize::Full, 0, 0, None);
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
@@ -103,16 +116,21 @@ impl PathSize {
     }
 
     /// What has become of a packet, as feedback shows it. Returns whether packets become smaller.
-    fn fed_back(&mut self, bytes: usize, has_arrived: bool) -> bool {
+    fn fed_back(&mut self, now: Instant, bytes: usize, has_arrived: bool) -> bool {
         let Some(smaller) = self.size.smaller() else { return false };
         let is_large = bytes > smaller.payload() + AROUND;
         match (is_large, has_arrived) {
-            (true, true) => (self.lost, self.arrived) = (0, 0),
-            (true, false) => self.lost += 1,
+            (true, true) => (self.lost, self.arrived, self.lost_at) = (0, 0, None),
+            (true, false) => {
+                self.lost += 1;
+                self.lost_at.get_or_insert(now);
+            }
             (false, true) if self.lost > 0 => self.arrived += 1,
             (false, _) => {}
         }
-        if self.lost < MOST_LOST || self.arrived < LEAST_ARRIVED {
+        // A queue that is full drops large packets too, though not for long.
+        let lasts = self.lost_at.is_some_and(|at| now >= at + LOST_FOR);
+        if self.lost < MOST_LOST || self.arrived < LEAST_ARRIVED || !lasts {
             return false;
         }
         self.forget();
@@ -166,9 +184,9 @@ impl Link {
     }
 
     /// Browsers acknowledge no probes, but tell of each packet.
-    pub(super) fn note_sizes(&mut self, results: &[PacketResult]) {
+    pub(super) fn note_sizes(&mut self, now: Instant, results: &[PacketResult]) {
         for result in results {
-            if self.path_size.fed_back(result.bytes as usize, result.arrived.is_some()) {
+            if self.path_size.fed_back(now, result.bytes as usize, result.arrived.is_some()) {
                 self.events.push_back(LinkEvent::SizeReduced);
             }
         }
@@ -219,13 +237,19 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(80);
 
     /// Probes a path until nothing is due for a while. Each probe comes through if it is no larger than `most`, and is not the
-    /// number that is lost. Returns how long it took until the size was as it stayed.
+    /// number that is lost. Returns how long it took until the size was as it stayed. Each probe is acknowledged before the next
+    /// round.
     fn probed(path: &mut PathSize, begin: Instant, most: usize, lost: Option<u32>) -> Duration {
         let (mut now, mut number, mut changed) = (begin, 0, begin);
         path.begin(now);
         while now < begin + Duration::from_secs(5) {
             let before = path.size();
-            for size in path.probes(now, ROUND_TRIP) {
+            let due: Vec<_> = path.probes(now, ROUND_TRIP).collect();
+            if path.size() != before {
+                changed = now;
+            }
+            let before = path.size();
+            for size in due {
                 number += 1;
                 if size.datagram() <= most && Some(number) != lost {
                     path.acknowledged(size.datagram());
@@ -257,24 +281,39 @@ mod tests {
     }
 
     #[test]
+    fn a_side_that_keeps_moving_is_not_probed_each_time() {
+        let begin = Instant::now();
+        let (mut path, mut count) = (PathSize::new(), 0);
+        for ms in 0..3000 {
+            let now = begin + Duration::from_millis(ms);
+            path.begin(now);
+            count += path.probes(now, ROUND_TRIP).count();
+        }
+        assert!((3..=3 * 4).contains(&count), "{count} probes in 3 s");
+    }
+
+    #[test]
     fn one_lost_probe_makes_nothing_smaller() {
         let begin = Instant::now();
         let mut path = PathSize::new();
-        probed(&mut path, begin, 1232, Some(1));
-        assert_eq!(path.size(), PacketSize::Full);
+        let took = probed(&mut path, begin, 1232, Some(1));
+        assert_eq!((path.size(), took), (PacketSize::Full, Duration::ZERO), "it never shrank");
     }
 
     #[test]
     fn feedback_shows_that_large_packets_do_not_come_through() {
-        let mut path = PathSize::new();
+        let (begin, mut path) = (Instant::now(), PathSize::new());
         for _ in 0..100 {
-            assert!(!path.fed_back(1148, false), "nothing comes through");
+            assert!(!path.fed_back(begin, 1148, false), "nothing comes through");
         }
-        assert!(!path.fed_back(300, true) && path.fed_back(300, true));
+        assert!((0..10).all(|_| !path.fed_back(begin, 300, true)), "a queue may be full");
+        let later = begin + LOST_FOR;
+        assert!(path.fed_back(later, 300, true));
         assert_eq!(path.size(), PacketSize::Middle);
-        for number in 0..100 {
+        for number in 0..1000 {
             // Losses of a path that carries them.
-            assert!(!path.fed_back(1000, number % 4 == 0) && !path.fed_back(300, true));
+            let now = later + Duration::from_millis(10 * number);
+            assert!(!path.fed_back(now, 1000, number % 4 == 0) && !path.fed_back(now, 300, true));
         }
         path.forget();
         assert_eq!(path.size(), PacketSize::Full);

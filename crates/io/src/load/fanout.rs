@@ -316,7 +316,6 @@ fn start_host(ready: &Ready, viewers: u32) -> Result<Started, Error> {
         let config = host::Config {
             identity,
             locals,
-            answers_stun: false,
             certificate: Certificate::generate(),
             random_seed,
             lobby: false,

@@ -24,6 +24,11 @@ impl Watch {
         Self { source: source.ok(), due: None }
     }
 
+    /// It could not be seen what has changed: it is to be looked at again soon.
+    pub(crate) fn look_again(&mut self) {
+        self.due = Some(Instant::now() + LOOK_EVERY);
+    }
+
     /// Waits until something may have changed. Loses nothing where it is cancelled.
     pub(crate) async fn changed(&mut self) {
         if self.due.is_none() {

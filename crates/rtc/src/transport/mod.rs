@@ -170,6 +170,7 @@ pub struct Transport {
     has_heard_dtls: bool,
     /// When a client begins anew with smaller datagrams, if nothing of the handshake has come back.
     small_at: Option<Instant>,
+    is_small: bool,
     /// When media came over the selected route.
     heard_at: Instant,
     route: Option<Route>,
@@ -241,8 +242,7 @@ impl Transport {
                 is_theirs && self.begin_early(now, route)
             }
             Some(Protocol::Dtls) => {
-                self.early_route = Some(Route { local: destination, remote: source });
-                self.handle_dtls(now, datagram)
+                self.handle_dtls(now, datagram, Route { local: destination, remote: source })
             }
             Some(Protocol::Rtp) => {
                 let is_theirs = self.handle_rtp(now, datagram);
@@ -259,8 +259,10 @@ impl Transport {
         is_theirs
     }
 
-    fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) -> bool {
-        if !self.has_heard_dtls && !self.is_dtls_client() && Dtls::is_small_hello(datagram) {
+    fn handle_dtls(&mut self, now: Instant, datagram: &[u8], route: Route) -> bool {
+        // A client that has had no answer begins anew, whatever has come of its first hello here.
+        let is_anew = !self.is_small && !self.is_connected && !self.is_dtls_client();
+        if is_anew && Dtls::is_small_hello(datagram) {
             self.begin_small(now);
         }
         let Some(dtls) = &mut self.dtls else { return false };
@@ -270,7 +272,9 @@ impl Transport {
         if let Err(error) = &result {
             tracing::debug!(%error, "DTLS datagram refused");
         }
-        self.has_heard_dtls |= result.is_ok();
+        if let Ok(true) = result {
+            (self.has_heard_dtls, self.early_route) = (true, Some(route));
+        }
         result.is_ok()
     }
 
@@ -290,7 +294,13 @@ impl Transport {
         let Some(route) = self.route else { return };
         if route.remote == source {
             self.heard_at = now;
-        } else if self.ice.is_offerer() && now >= self.heard_at + MOVED_AFTER {
+            return;
+        }
+        // What was under way over the route before, or is still to be switched to this one, is no sign of a move; nor is what
+        // somebody else sends again from where nobody answers checks.
+        let patience = MOVED_AFTER + 2 * self.ice.rtt().unwrap_or(FIRST_RTT);
+        let has_moved = now >= self.heard_at + patience && self.ice.has_answered(source);
+        if self.ice.is_offerer() && has_moved {
             self.heard_at = now;
             self.ice.abandon(route.remote);
             self.ice.handle_timeout(now);
@@ -301,12 +311,18 @@ impl Transport {
     /// Begins the handshake anew, with datagrams that any path of IPv4 carries.
     fn begin_small(&mut self, now: Instant) {
         let Config { certificate, dtls, .. } = &self.config;
-        let is_client = self.is_dtls_client();
+        self.is_small = true;
+        let is_client = self.dtls.as_ref().is_some_and(Dtls::is_client);
         match Dtls::new(now, certificate, *dtls, is_client, true) {
             Ok(dtls) => self.dtls = Some(dtls),
             Err(error) => tracing::debug!(%error, "no smaller DTLS"),
         }
         self.early_flight.clear();
+    }
+
+    /// Whether a client does not know yet that its handshake arrives where it goes.
+    fn is_early(&self) -> bool {
+        self.route.is_none() && !self.has_heard_dtls && self.is_dtls_client()
     }
 
     fn is_dtls_client(&self) -> bool {
@@ -360,7 +376,9 @@ impl Transport {
             Some(due) => due,
             None => {
                 let channels = self.channels.poll_timeout().filter(|_| self.is_connected);
-                let dtls = self.dtls.as_ref().and_then(Dtls::timeout);
+                // What it would send again waits for a route.
+                let waits = self.is_early() && !self.early_flight.is_empty();
+                let dtls = self.dtls.as_ref().filter(|_| !waits).and_then(Dtls::timeout);
                 let due = [self.ice.timeout(), dtls, channels, self.small_at];
                 let due = due.into_iter().flatten().min();
                 *self.parts_due.insert(due)
@@ -516,6 +534,7 @@ impl Transport {
             self.small_at = Some(now + SMALL_AFTER);
         }
         if before != Some(route) {
+            self.heard_at = now;
             self.events.push_back(Event::Route(route));
         }
         for contents in std::mem::take(&mut self.early_flight) {
@@ -528,7 +547,7 @@ impl Transport {
     /// The handshake may be answered before ICE has selected a route: the ClientHello comes first.
     fn drive_dtls(&mut self, now: Instant) {
         let Some(route) = self.route.or(self.early_route) else { return };
-        let is_early = self.route.is_none() && !self.has_heard_dtls && self.is_dtls_client();
+        let is_early = self.is_early();
         // The address of a check can be forged: one flight goes there, and no more before something has come back.
         if is_early && !self.early_flight.is_empty() {
             return;

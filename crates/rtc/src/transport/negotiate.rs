@@ -120,6 +120,7 @@ impl Transport {
             early_flight: Vec::new(),
             has_heard_dtls: false,
             small_at: None,
+            is_small: false,
             heard_at: now,
             route: None,
             is_verified: false,
@@ -404,7 +405,7 @@ impl Transport {
         self.candidates
     }
 
-    /// Our sockets have these addresses now. Returns the candidate lines of new ones, for the peer. Nothing is sent from others any
+    /// Our sockets have these addresses now. Returns the candidate lines of new ones, for the peer. No checks leave from others any
     /// more; if the path began at one of them the next one is found among the rest, or by [`Self::restart`].
     pub fn set_locals(&mut self, now: Instant, locals: &[SocketAddr]) -> Vec<String> {
         let lines = self.ice.set_hosts(locals);

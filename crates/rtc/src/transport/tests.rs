@@ -189,6 +189,50 @@ impl Pair {
     }
 }
 
+/// Whether a datagram is DTLS.
+fn is_dtls(datagram: &[u8]) -> bool {
+    Protocol::of(datagram) == Some(Protocol::Dtls)
+}
+
+#[test]
+fn a_hello_goes_where_a_check_came_from_and_waits_there_for_an_answer() {
+    let mut pair = Pair::new(Duration::from_millis(10), DtlsVersion::Newest);
+    let (mut hellos, mut calls) = (0, 0);
+    let begin = pair.now;
+    // What the client sends is lost: the host's checks come through, and none of the client's is answered.
+    pair.run_until(
+        begin + Duration::from_secs(3),
+        |from, datagram| {
+            hellos += u32::from(from == 0 && is_dtls(datagram));
+            if from == 0 { Fate::Lost } else { Fate::Arrives }
+        },
+        |_| {
+            calls += 1;
+            false
+        },
+    );
+    assert_eq!(hellos, 1, "one flight, since the source of a check can be forged");
+    assert!(calls < 3000, "it is woken {calls} times in 3 s");
+    // Once a path is selected it goes there again.
+    assert!(pair.run(|_, _| Fate::Arrives, |ends| ends.iter().all(End::is_connected)));
+}
+
+#[test]
+fn a_handshake_that_is_too_large_for_the_path_begins_anew() {
+    for to_host_too in [true, false] {
+        let mut pair = Pair::new(Duration::from_millis(10), DtlsVersion::Newest);
+        let fits = |from, datagram: &[u8]| {
+            let is_limited = from == 1 || to_host_too;
+            if is_limited && is_dtls(datagram) && datagram.len() > 548 {
+                Fate::Lost
+            } else {
+                Fate::Arrives
+            }
+        };
+        assert!(pair.run(fits, |ends| ends.iter().all(End::is_connected)), "{to_host_too}");
+    }
+}
+
 #[test]
 fn two_ends_connect_and_carry_media_and_messages_with_either_version_of_dtls() {
     for dtls in [DtlsVersion::Newest, DtlsVersion::V12] {
