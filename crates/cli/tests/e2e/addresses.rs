@@ -185,6 +185,7 @@ fn is_seen_over(mtu: u32) {
 #[test]
 fn a_path_may_carry_less_than_usual() {
     is_seen_over(1200);
+    is_seen_over(1180);
 }
 
 #[test]
