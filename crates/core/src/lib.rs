@@ -42,7 +42,6 @@ use lllsi_proto::h264::FrameInfo;
 
 pub use assemble::{Arrivals, Frame};
 pub use link::{Certificate, Ignored, LinkError, Path, Tried};
-pub use lllsi_rtc::CandidateAddress;
 
 /// The shape that [`host::Host`] and [`client::Client`] share: whatever drives one drives the other.
 pub trait Machine {

@@ -60,7 +60,7 @@ pub use lllsi_core::host::{
 pub use lllsi_core::rendezvous::{Config as ServerLimits, Counters as ServerCounters};
 pub use lllsi_core::seal::ShortCode;
 pub use lllsi_core::streams::{Published, Status as StreamsStatus, Subscribed};
-pub use lllsi_core::{Arrivals, CandidateAddress, Ignored, LinkError, Path, Tried};
+pub use lllsi_core::{Arrivals, Ignored, LinkError, Path, Tried};
 pub use lllsi_io::server::{
     Config as ServerConfig, Figures as ServerFigures, Patience as ServerPatience, Server, Tls,
 };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket, TransId};
-use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvider};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvider};
 
 use crate::Route;
 use crate::sdp::Credentials;
@@ -52,25 +52,9 @@ pub(crate) enum IceEvent {
     Selected(Route),
 }
 
-/// Where a peer may be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CandidateAddress {
-    /// The address.
-    pub address: SocketAddr,
-    /// Whether a server sees the peer there, and it does not have the address itself.
-    pub is_reflexive: bool,
-}
-
-impl From<&Candidate> for CandidateAddress {
-    fn from(candidate: &Candidate) -> Self {
-        let is_reflexive = candidate.kind() != CandidateKind::Host;
-        Self { address: candidate.addr(), is_reflexive }
-    }
-}
-
 /// A candidate of ours.
 struct Ours {
-    at: CandidateAddress,
+    at: SocketAddr,
     /// The address of the socket behind it.
     base: SocketAddr,
     /// For the peer. It has no user fragment: the one in use may be replaced by a restart while the line is under way.
@@ -85,7 +69,7 @@ pub(crate) struct Ice {
     /// Host and reflexive candidates. The agent's own list holds what it learnt, too.
     ours: Vec<Ours>,
     /// Of the peer's description, and those that followed.
-    theirs: Vec<CandidateAddress>,
+    theirs: Vec<SocketAddr>,
     /// A server has told how it sees us.
     is_seen: bool,
     /// Host candidates so far, those that are gone included: the agent keeps them.
@@ -196,7 +180,7 @@ impl Ice {
     }
 
     fn add_local(&mut self, candidate: Candidate) -> Option<String> {
-        let (at, base) = (CandidateAddress::from(&candidate), candidate.local());
+        let (at, base) = (candidate.addr(), candidate.local());
         // With the priority that the agent gives it: the earlier, the higher.
         let line = self.agent.add_local_candidate(candidate)?.to_sdp_string();
         let line = line.split(" ufrag ").next().map_or_else(String::new, str::to_owned);
@@ -210,7 +194,7 @@ impl Ice {
         if !may_be_tried(candidate.addr()) {
             return Err("it leads nowhere".into());
         }
-        self.theirs.push(CandidateAddress::from(&candidate));
+        self.theirs.push(candidate.addr());
         self.agent.add_remote_candidate(candidate);
         Ok(())
     }
@@ -220,8 +204,8 @@ impl Ice {
         self.is_seen
     }
 
-    /// Our candidates and the peer's, those that checks have shown left out.
-    pub(crate) fn candidates(&self) -> [Vec<CandidateAddress>; 2] {
+    /// The addresses of our candidates and the peer's, without those that checks have shown.
+    pub(crate) fn candidates(&self) -> [Vec<SocketAddr>; 2] {
         [self.ours.iter().map(|ours| ours.at).collect(), self.theirs.clone()]
     }
 

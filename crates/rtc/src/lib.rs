@@ -48,7 +48,7 @@ use std::net::SocketAddr;
 pub use channels::{Channel, Reliability};
 pub use dtls::{Certificate, DtlsVersion};
 pub use feedback::PacketResult;
-pub use ice::{CandidateAddress, is_stun, may_be_tried};
+pub use ice::{is_stun, may_be_tried};
 pub use send::{Extras, Frame};
 pub use transport::{Closed, Config, Event, NegotiationError, Packet, Track, Transport};
 

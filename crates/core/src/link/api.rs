@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 
 use bytes::Bytes;
 use lllsi_proto::control::Message;
-use lllsi_rtc::{CandidateAddress, Closed, NegotiationError, PacketResult};
+use lllsi_rtc::{Closed, NegotiationError, PacketResult};
 
 use super::{PUNCH_TIMEOUT, SILENCE};
 use crate::assemble::Packet;
@@ -44,13 +44,10 @@ impl AddAssign for Ignored {
 /// The addresses between which a path was looked for.
 ///
 /// ```
-/// use lllsi_core::{CandidateAddress, Tried};
+/// use lllsi_core::Tried;
 /// let at = |text: &str| text.parse().unwrap();
 /// let tried = Tried {
-///     ours: vec![
-///         CandidateAddress { address: at("10.0.0.2:5000"), is_reflexive: false },
-///         CandidateAddress { address: at("203.0.113.9:41000"), is_reflexive: true },
-///     ],
+///     ours: vec![at("10.0.0.2:5000"), at("203.0.113.9:41000")],
 ///     theirs: Vec::new(),
 ///     is_seen: true,
 /// };
@@ -59,17 +56,17 @@ impl AddAssign for Ignored {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tried {
     /// Ours.
-    pub ours: Vec<CandidateAddress>,
+    pub ours: Vec<SocketAddr>,
     /// The other side's, as it told them.
-    pub theirs: Vec<CandidateAddress>,
+    pub theirs: Vec<SocketAddr>,
     /// Whether a server has told us how it sees us: then our datagrams get out at least.
     pub is_seen: bool,
 }
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |side: &[CandidateAddress]| {
-            let mut ips: Vec<_> = side.iter().map(|at| at.address.ip().to_string()).collect();
+        let list = |side: &[SocketAddr]| {
+            let mut ips: Vec<_> = side.iter().map(|at| at.ip().to_string()).collect();
             ips.dedup();
             let more = ips.len().saturating_sub(MOST_LISTED);
             ips.truncate(MOST_LISTED);

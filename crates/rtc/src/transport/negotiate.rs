@@ -9,7 +9,7 @@ use crate::batch::Batches;
 use crate::channels::{self, Channels};
 use crate::dtls::Dtls;
 use crate::feedback::TransportLog;
-use crate::ice::{CandidateAddress, Ice};
+use crate::ice::Ice;
 use crate::pacer::Pacer;
 use crate::receive::{self, Receiver};
 use crate::sdp::{
@@ -434,8 +434,8 @@ impl Transport {
         self.ice.is_seen()
     }
 
-    /// Our candidates and the peer's since the last restart.
-    pub fn candidates(&self) -> [Vec<CandidateAddress>; 2] {
+    /// The addresses of our candidates, and of the peer's since the last restart.
+    pub fn candidates(&self) -> [Vec<SocketAddr>; 2] {
         self.ice.candidates()
     }
 
