@@ -45,8 +45,8 @@ impl Rank {
     }
 }
 
-/// This machine's addresses, each with `port`, the best first: at most 16, and of bridges two. Those of loopback only if `loopback`
-/// says so or no others are there; link-local ones of IPv6 never, since they mean nothing without their interface.
+/// This machine's addresses, each with `port`, the best first: at most 16, of which two are of bridges. At most two loopback
+/// addresses follow, and only if `loopback` is set or there are no others; link-local ones of IPv6 never, since they mean nothing without their interface.
 pub fn local_addresses(port: u16, loopback: bool) -> Vec<SocketAddr> {
     look(port, loopback).unwrap_or_default()
 }

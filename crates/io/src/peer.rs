@@ -122,7 +122,7 @@ where
 /// The network as the machine knows it.
 pub(crate) struct Network {
     watch: Watch,
-    /// Nudged where the system tells of no change, and there is one.
+    /// Nudged by an application that knows of a change.
     look: Nudge,
     locals: Vec<SocketAddr>,
     port: u16,
@@ -133,7 +133,7 @@ pub(crate) struct Network {
 impl Network {
     fn new(server: &Rendezvous, endpoint: &Endpoint, look: Nudge) -> Self {
         let (port, loopback) = (endpoint.local().port(), server.is_loopback());
-        // Before it is looked: what changes meanwhile is told of.
+        // Opened before the addresses are listed, so that no change in between is missed.
         let watch = Watch::new();
         let locals = local_addresses(port, loopback);
         Self { watch, look, locals, port, loopback }
@@ -202,8 +202,8 @@ impl<M: Machine> Peer<M> {
         Actions(self.actions.clone())
     }
 
-    /// The network has changed, or may have: after the machine has slept for example. Where the system tells of it this is not
-    /// needed.
+    /// Lists the addresses again, and hands them to the machine even if they are the same: after the machine has slept, for example.
+    /// Changes that the system reports need no call.
     pub fn network_changed(&self) {
         self.look.nudge();
     }

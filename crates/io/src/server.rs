@@ -51,8 +51,8 @@ const STOP_GRACE: Duration = Duration::from_millis(150);
 pub struct Config {
     /// TCP address for http and https, and UDP address for STUN.
     pub listen: SocketAddr,
-    /// Whether the UDP port is left to a host in this process: then one port is all that a firewall has to let through. There is no
-    /// STUN then, and whoever can reach the server reaches the host without.
+    /// Whether the UDP port is left to a host in this process: then one port is all that a firewall has to let through. The
+    /// server then answers no STUN: a client that can reach it can reach the host.
     pub leaves_udp: bool,
     /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,

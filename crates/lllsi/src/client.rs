@@ -314,8 +314,8 @@ impl Client {
         })
     }
 
-    /// Looks at the network again: a new path is used where the old one is gone. Where the system tells of changes, as Linux does,
-    /// this happens by itself; elsewhere within two seconds. For an application that knows earlier.
+    /// Lists this machine's addresses again, and looks for a new path where the old one is gone. The client does so by itself: on
+    /// Linux when the kernel reports a change, elsewhere every two seconds. Call it to be sooner.
     pub fn network_changed(&self) {
         self.peer.network_changed();
     }

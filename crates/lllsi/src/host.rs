@@ -417,9 +417,8 @@ impl Host {
         self.invited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the network again: viewers are told where else this machine is reached now, and a connection to the server that is
-    /// gone with the old network is made anew. Where the system tells of changes, as Linux does, this happens by itself; elsewhere
-    /// within two seconds. For an application that knows earlier.
+    /// Lists this machine's addresses again, sends new ones to the viewers, and reconnects to the server if the old connection is dead.
+    /// The host does so by itself: on Linux when the kernel reports a change, elsewhere every two seconds. Call it to be sooner.
     pub fn network_changed(&self) {
         self.peer.network_changed();
     }

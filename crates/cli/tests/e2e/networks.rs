@@ -143,6 +143,6 @@ fn peers_behind_two_symmetric_nats_are_told_that_there_is_no_path() {
     viewer.event("admitted");
     viewer.fails("no_path", 12, "Try another network");
     let left = host.wait_for("its end", |e| e["state"] == "left");
-    // Both sides are told what was tried.
+    // The host reports the addresses that were tried, too.
     assert!(text(&left, "reason").contains("198.51.100.2"), "{left}");
 }

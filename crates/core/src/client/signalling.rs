@@ -21,7 +21,7 @@ impl Client {
             SignalEvent::Connected { servers } => {
                 self.server.connected(self.now, servers);
                 let place = self.config.entry.place();
-                // Whoever may still be heard over the link does not knock yet.
+                // A client that rejoins keeps its link until the server has let it in.
                 let blob = (!self.is_rejoining).then(|| Blob(self.first_message()));
                 self.unsent.clone_from(&blob);
                 self.server.send(&Request::Enter { version: WIRE_VERSION, place, blob });

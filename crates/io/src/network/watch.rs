@@ -9,7 +9,7 @@ const SETTLES_IN: Duration = Duration::from_millis(100);
 /// How often it is looked where the system does not tell.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Tells of changes.
+/// Waits for changes of addresses and routes.
 pub(crate) struct Watch {
     source: Option<Source>,
     /// When the next change is to be told of.
