@@ -13,7 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(Some(message)) = Message::parse(bytes) {
         assert_eq!(Message::parse(&message.to_bytes()), Ok(Some(message)));
     }
-    let _ = stun::answer(SocketAddr::from(([203, 0, 113, 1], 9)), bytes);
+    let source = SocketAddr::from(([203, 0, 113, 1], 9));
+    let _ = stun::answer(source, bytes);
+    let _ = stun::answer_with(source, bytes, Some(SocketAddr::from(([203, 0, 113, 2], 10))));
     let _ = stun::is_stun(bytes);
 
     let mut choices = Choices::new(bytes);

@@ -16,6 +16,7 @@
 pub mod client;
 pub mod cpace;
 pub mod host;
+pub mod nat;
 pub mod password;
 mod rate;
 pub mod rendezvous;
