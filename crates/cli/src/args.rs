@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -102,6 +102,10 @@ pub(crate) struct Serve {
     /// TCP address for http or https, and UDP address for STUN. Default: all addresses, port 36542.
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) listen: Option<SocketAddr>,
+    /// A second IP address of this machine, for STUN alone: with it `lllsi doctor` names the kind of a NAT. Its port is another
+    /// than that of --listen; default the next one.
+    #[arg(long, value_name = "ADDR", value_parser = second_address)]
+    pub(crate) stun_alt: Option<SocketAddr>,
     /// A directory for what outlives a restart: whose the names of rooms are, and the certificate that is made where none
     /// is given. Without it, names are free once their rooms are closed, and links with https end with this run.
     #[arg(long, value_name = "DIR")]
@@ -374,6 +378,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         })
 }
 
+/// `ADDR:PORT` or `ADDR`, whose port 0 stands for that after the server's.
+fn second_address(text: &str) -> Result<SocketAddr, String> {
+    let ip = || text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
+    text.parse().or_else(|_| ip()).map_err(|_: std::net::AddrParseError| {
+        "use ADDRESS or ADDRESS:PORT, such as 203.0.113.2".into()
+    })
+}
+
 /// `ADDR:PORT`, or a port of this machine alone.
 fn metrics_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
@@ -454,5 +466,8 @@ mod tests {
         assert_eq!(listen_address("127.0.0.1"), Ok("127.0.0.1:36542".parse().unwrap()));
         assert_eq!(listen_address("8080"), Ok("[::]:8080".parse().unwrap()));
         assert!(listen_address("somewhere").is_err());
+        assert_eq!(second_address("203.0.113.2"), Ok("203.0.113.2:0".parse().unwrap()));
+        assert_eq!(second_address("[2001:db8::2]:7"), Ok("[2001:db8::2]:7".parse().unwrap()));
+        assert!(second_address("8080").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 
-use lllsi::{ClientCloseReason, HostCloseReason, media};
+use lllsi::{ClientCloseReason, HostCloseReason, StunAltError, media};
 
 macro_rules! codes {
     ($($variant:ident $name:literal $exit:literal $next:literal,)*) => {
@@ -161,6 +161,7 @@ fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
             (Code::Listen, Some("Name an address of this machine, or a port alone."))
         }
         lllsi::IoError::Listen { .. } => (Code::Listen, None),
+        lllsi::IoError::StunAlt { reason, .. } => (Code::Listen, Some(another_address(reason))),
         lllsi::IoError::MediaPort { .. } => {
             (Code::Listen, Some("Stop the other program, or choose another --media-port."))
         }
@@ -178,6 +179,20 @@ fn io_failure(error: &lllsi::IoError, told: &dyn fmt::Display) -> Failure {
     match next {
         Some(next) => failure.next(next),
         None => failure,
+    }
+}
+
+/// What helps where a server cannot have its second address for STUN.
+fn another_address(reason: &StunAltError) -> &'static str {
+    match reason {
+        StunAltError::SamePort | StunAltError::NoPort => "Name another port: --stun-alt ADDR:PORT.",
+        StunAltError::Taken => {
+            "Stop the other program, or name another port: --stun-alt ADDR:PORT."
+        }
+        StunAltError::OtherFamily => {
+            "Name an address of the family of --listen, or leave --listen out."
+        }
+        _ => "Name a second IP address that this machine has: --stun-alt ADDR.",
     }
 }
 

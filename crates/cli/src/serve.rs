@@ -17,6 +17,7 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     let mut config = ServerConfig {
         tls: tls.map(|(certificate, key)| Tls { certificate, key }),
         state: args.state.clone(),
+        stun_alt: args.stun_alt,
         metrics: args.metrics,
         behind_proxy: args.behind_proxy,
         pages: args.pages.clone(),
@@ -32,6 +33,11 @@ pub(crate) fn run(args: &args::Serve, report: &Report, stop: &Stop) -> Result<()
     report.say(&format!(
         "Rendezvous server at {http} and {https}, and STUN at its UDP port. Ctrl-C ends it."
     ));
+    if let Some(at) = server.stun_alt() {
+        report.say(&format!(
+            "STUN at {at} too: `lllsi doctor --server` names the kind of a NAT with it."
+        ));
+    }
     if let Some(at) = server.metrics() {
         report.say(&format!("Figures at http://{at}/metrics."));
     }
@@ -64,6 +70,7 @@ pub(crate) fn ready(server: &Server) -> Value {
         "https": format!("https://{at}"),
         "certificate": server.certificate().map(|hash| hash.to_base64()),
         "stun": server.stun().map(|at| at.to_string()),
+        "stun_alt": server.stun_alt().map(|at| at.to_string()),
         "metrics": server.metrics().map(|at| at.to_string()),
     })
 }

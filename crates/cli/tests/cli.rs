@@ -66,6 +66,18 @@ fn a_server_answers_health_checks_and_ends_on_sigterm() {
 }
 
 #[test]
+fn a_second_address_for_stun_that_cannot_be_one_is_refused() {
+    for (second, next_step) in [
+        ("127.0.0.1", "a second IP address that this machine has"),
+        ("192.0.2.77", "a second IP address that this machine has"),
+        ("::1", "of the family of --listen"),
+    ] {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--stun-alt", second];
+        Program::start(&args).fails("listen", 14, next_step);
+    }
+}
+
+#[test]
 fn a_directory_for_state_has_one_server_and_a_host_without_one_is_told() {
     let state = tempfile::tempdir().expect("a temporary directory");
     let directory = state.path().to_str().expect("a name");

@@ -66,6 +66,15 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The second address for STUN cannot be used.
+    #[error("the second address for STUN cannot be {address}: {reason}")]
+    StunAlt {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        reason: StunAltError,
+    },
     /// A certificate or key could not be used.
     #[error("cannot use the TLS file {}: {detail}", path.display())]
     Tls {
@@ -113,6 +122,36 @@ pub enum Error {
     /// The system gave no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(String),
+}
+
+/// Why a server cannot have a second address for STUN.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StunAltError {
+    /// It stands for none, or for several.
+    #[error("it is not the address of one machine")]
+    NotOne,
+    /// The server listens there anyway.
+    #[error("its IP address is the one that the server listens at")]
+    SameIp,
+    /// The server listens there anyway.
+    #[error("its port is the one that the server listens at")]
+    SamePort,
+    /// There is no port after that of the server.
+    #[error("there is no port after the one that the server listens at")]
+    NoPort,
+    /// One is of IPv4 and one of IPv6.
+    #[error("the server does not listen at addresses of its family")]
+    OtherFamily,
+    /// Another machine may have it.
+    #[error("this machine does not have it")]
+    NotHere,
+    /// Another program has the port.
+    #[error("its port is in use")]
+    Taken,
+    /// The system refuses.
+    #[error("{0}")]
+    Socket(#[source] std::io::Error),
 }
 
 /// Lets this process have as many files and sockets open as the system allows it.

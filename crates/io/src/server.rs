@@ -14,6 +14,7 @@
 mod hub;
 mod keeper;
 mod pages;
+mod stun;
 mod web;
 
 use std::fs::File;
@@ -23,19 +24,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use lllsi_core::rendezvous::{self, Rendezvous};
-use lllsi_core::{Transmit, stun};
 use lllsi_proto::invite::CertificateHash;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::metrics::Figures;
-use crate::metrics::{Shell, count};
-use crate::socket::{Batch, Endpoint};
+use crate::metrics::Shell;
+use crate::socket::Endpoint;
 pub use crate::tls::Tls;
 use crate::{DEFAULT_PORT, Error, state, tls};
 use hub::Told;
 use keeper::Keeper;
+use stun::Stun;
 pub(crate) use web::Duplex;
 use web::Web;
 
@@ -54,6 +55,9 @@ pub struct Config {
     /// Whether the UDP port is left to a host in this process: then one port is all that a firewall has to let through. The
     /// server then answers no STUN: a client that can reach it can reach the host.
     pub leaves_udp: bool,
+    /// A second IP address of this machine, for STUN alone: with it a peer can find out how the NAT before it behaves (RFC 5780).
+    /// Its port differs from that of `listen`; 0 is the one after that. A server that leaves its UDP port does not use it.
+    pub stun_alt: Option<SocketAddr>,
     /// The certificate for https; else one is made that only its hash vouches for, [`Server::certificate`].
     pub tls: Option<Tls>,
     /// A directory for what outlives a restart: names of rooms, and the certificate that it has made. Without it, names
@@ -100,6 +104,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
             leaves_udp: false,
+            stun_alt: None,
             tls: None,
             state: None,
             metrics: None,
@@ -115,6 +120,7 @@ impl Default for Config {
 pub struct Server {
     http: SocketAddr,
     stun: Option<SocketAddr>,
+    stun_alt: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
     certificate: Option<CertificateHash>,
     told: mpsc::Sender<Told>,
@@ -129,8 +135,8 @@ impl Server {
     /// Binds and starts serving.
     ///
     /// # Errors
-    /// [`Error::Listen`] when the address is taken or not ours; [`Error::Tls`], [`Error::State`], [`Error::StateInUse`] and
-    /// [`Error::Damaged`] for files that cannot be used.
+    /// [`Error::Listen`] when the address is taken or not ours, and [`Error::StunAlt`] for that of STUN; [`Error::Tls`],
+    /// [`Error::State`], [`Error::StateInUse`] and [`Error::Damaged`] for files that cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Error::Thread { name: "server", source })?;
@@ -142,10 +148,11 @@ impl Server {
                 tls::self_signed(config.state.as_deref()).map(|(tls, hash)| (tls, Some(hash)))?
             }
         };
-        let (tcp, udp) = runtime.block_on(bind(config.listen, !config.leaves_udp))?;
+        let (tcp, udp) = runtime.block_on(bind(&config))?;
         let failed = |source| Error::Listen { address: config.listen, source };
         let http = tcp.local_addr().map_err(failed)?;
-        let stun = udp.as_ref().map(Endpoint::local);
+        let stun = udp.as_ref().map(Stun::first);
+        let stun_alt = udp.as_ref().and_then(Stun::second);
         let metrics = match config.metrics {
             Some(address) => Some(runtime.block_on(bind_metrics(address))?),
             None => None,
@@ -173,9 +180,18 @@ impl Server {
             .name("server".into())
             .spawn(move || runtime.block_on(serve(parts, stopped)))
             .map_err(|source| Error::Thread { name: "server", source })?;
-        let thread = Some(thread);
-        let metrics = metrics_at;
-        Ok(Self { http, stun, metrics, certificate, told, shell, stop, thread, _state: state })
+        Ok(Self {
+            http,
+            stun,
+            stun_alt,
+            metrics: metrics_at,
+            certificate,
+            told,
+            shell,
+            stop,
+            thread: Some(thread),
+            _state: state,
+        })
     }
 
     /// The certificate it has made for itself; `None` if it was given one.
@@ -191,6 +207,11 @@ impl Server {
     /// Where it answers STUN; `None` if it [leaves its port](Config::leaves_udp) to a host.
     pub fn stun(&self) -> Option<SocketAddr> {
         self.stun
+    }
+
+    /// The second address where it answers STUN, if it was given one.
+    pub fn stun_alt(&self) -> Option<SocketAddr> {
+        self.stun_alt
     }
 
     /// Where it serves figures; `None` if it does not.
@@ -235,23 +256,22 @@ fn machine(config: &Config, stun_port: u16) -> Result<Rendezvous, Error> {
     Ok(machine)
 }
 
-/// TCP and, if it is asked for, UDP at the same port. With port 0 the system picks one that is free for both.
-async fn bind(
-    listen: SocketAddr,
-    with_udp: bool,
-) -> Result<(TcpListener, Option<Endpoint>), Error> {
+/// TCP and, unless that is left to a host, UDP at the same port. With port 0 the system picks one that is free for both.
+async fn bind(config: &Config) -> Result<(TcpListener, Option<Stun>), Error> {
+    let listen = config.listen;
     let failed = |source| Error::Listen { address: listen, source };
     let mut attempts = 0;
     loop {
         let tcp = listener(listen).map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
-        if !with_udp {
+        if config.leaves_udp {
             return Ok((tcp, None));
         }
-        match Endpoint::bind_to(address) {
-            Ok(udp) => return Ok((tcp, Some(udp))),
+        let udp = Endpoint::bind_to(address).map_err(failed);
+        match udp.and_then(|udp| Stun::new(udp, config.stun_alt)) {
+            Ok(stun) => return Ok((tcp, Some(stun))),
             Err(_) if listen.port() == 0 && attempts < 10 => attempts += 1,
-            Err(source) => return Err(failed(source)),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -280,7 +300,7 @@ struct Parts {
     machine: Rendezvous,
     keeper: Keeper,
     tcp: TcpListener,
-    udp: Option<Endpoint>,
+    udp: Option<Stun>,
     metrics: Option<TcpListener>,
     web: Web,
     shell: Arc<Shell>,
@@ -297,7 +317,7 @@ async fn serve(parts: Parts, mut stopped: watch::Receiver<bool>) {
         fronts.spawn(web::serve_metrics(tcp, told.clone(), web.patience, Arc::clone(&shell)));
     }
     if let Some(udp) = udp {
-        fronts.spawn(answer_stun(udp, shell));
+        fronts.spawn(udp.serve(shell));
     }
     fronts.spawn(web::accept(tcp, web, told));
     let _ = stopped.wait_for(|stop| *stop).await;
@@ -307,33 +327,6 @@ async fn serve(parts: Parts, mut stopped: watch::Receiver<bool>) {
     let _ = last.send(Told::Stop).await;
     let _ = hub.await;
     tokio::time::sleep(STOP_GRACE).await;
-}
-
-/// Answers from the address that was asked: a NAT lets nothing else in.
-async fn answer_stun(mut socket: Endpoint, shell: Arc<Shell>) {
-    let mut batch = Batch::default();
-    loop {
-        let mut answers = Vec::new();
-        let received = match socket.readable().await {
-            Ok(()) => socket.receive(|source, destination, request| {
-                answers.extend(stun::answer(source, request).map(|contents| Transmit {
-                    source: Some(destination),
-                    destination: source,
-                    contents,
-                    segment_size: None,
-                }));
-            }),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = received {
-            tracing::debug!(%error, "receiving for STUN failed");
-        }
-        for answer in &answers {
-            count(&shell.stun);
-            batch.push(&mut socket, answer).await;
-        }
-        batch.flush(&mut socket).await;
-    }
 }
 
 #[cfg(test)]
