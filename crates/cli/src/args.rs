@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Join(Join),
     /// Run a rendezvous server: it introduces peers and cannot see their sessions.
     Serve(Serve),
+    /// See what this machine, its network and a server are fit for, and what to do where they are not.
+    Doctor(Doctor),
     /// Show the hashes of the browser's page, and write its files for a web server of your own.
     Page(Page),
     /// See what a rendezvous server can take, and what viewers cost a host.
@@ -88,6 +90,17 @@ pub(crate) struct BenchRendezvous {
     /// The server's process, if it is on this machine: its memory is told too.
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Rendezvous server: the way there is looked at, and the NAT of this network. No other server is asked, and without this
+    /// option none.
+    #[arg(long, value_name = "URL", value_parser = server_url)]
+    pub(crate) server: Option<String>,
+    /// The certificate of an https server that has made its own, as `lllsi serve` and the host print it.
+    #[arg(long, value_name = "HASH", requires = "server")]
+    pub(crate) server_certificate: Option<CertificateHash>,
 }
 
 #[derive(Debug, clap::Args)]

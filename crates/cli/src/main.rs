@@ -1,8 +1,9 @@
-//! `lllsi`: serve, host, join, demo. A thin layer over the `lllsi` library.
+//! `lllsi`: serve, host, join, demo, doctor. A thin layer over the `lllsi` library.
 
 mod args;
 mod bench;
 mod demo;
+mod doctor;
 mod failure;
 mod host;
 mod join;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     log::start(args.verbose);
     let report = Report::new(args.json);
     quiet_panics();
-    let at_once = matches!(args.command, Command::Bench { .. });
+    let at_once = matches!(args.command, Command::Bench { .. } | Command::Doctor(_));
     let result = Stop::install(at_once).and_then(|stop| match args.command {
         Command::Serve(args) => serve::run(&args, &report, &stop),
         Command::Host(args) => host::run(&args, &report, &stop),
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         },
         Command::Page(args) => page::run(&args, &report),
         Command::Demo(args) => demo::run(&args, &report, &stop),
+        Command::Doctor(args) => doctor::run(&args, &report),
     });
     match result.and_then(|()| report.written()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use util::{Program, alone, free_port, lllsi, number, spoilt, text};
+use util::{NO_DISPLAY, Program, alone, free_port, lllsi, number, spoilt, text};
 
 /// A host of a small test card with a server of its own, and its link.
 fn host(more: &[&str]) -> (Program, String) {
@@ -63,6 +63,20 @@ fn a_server_answers_health_checks_and_ends_on_sigterm() {
     stream.read_to_string(&mut answer).expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.ends_well();
+}
+
+#[test]
+#[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is this machine
+fn a_doctor_finds_a_server_of_this_machine_in_order() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--stun-alt", "127.0.0.2"];
+    let mut server = Program::start(&args);
+    let url = text(&server.event("ready"), "http");
+    let mut command = lllsi(&["doctor", "--server", &url]);
+    let mut doctor = Program::spawn("doctor", command.envs(NO_DISPLAY));
+    let nat = doctor.wait_for("its NAT", |event| event["topic"] == "nat");
+    assert_eq!((&nat["nat"]["kind"], &nat["nat"]["filtering"]), (&"none".into(), &"open".into()));
+    assert_eq!(doctor.event("diagnosis")["nat"]["ipv4"], "none");
+    assert_eq!(doctor.exit_code(), 0, "{doctor}");
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`doctor`] | what the network lets this machine do, in findings |
 //! | [`load`] | many connections at once, to see what a server can take |
 //! | [`peer`] | one thread that owns a machine, its socket and its connection to the server |
 //! | [`server`] | the rendezvous server: WebSocket, health, STUN |
 //!
 //! The only thing between a machine and the world is [`peer::spawn`]; `crates/sim` replaces it by a virtual network.
 
+pub mod doctor;
 pub mod load;
 pub mod peer;
 pub mod server;

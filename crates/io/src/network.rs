@@ -3,13 +3,14 @@
 mod watch;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use if_addrs::{IfOperStatus, Interface};
 
 pub(crate) use watch::Watch;
 
-/// Where datagrams to any machine go: nothing is sent there, routing is asked (RFC 5737 and RFC 3849).
+/// Where datagrams to any machine go, of IPv4 and of IPv6: nothing is sent there, routing is asked (RFC 5737 and RFC 3849).
 const ANYWHERE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
 
 /// `ARPHRD_ETHER` of linux/if_arp.h, Wi-Fi included. WireGuard, TUN, PPP, IPIP and the like are of other types.
@@ -17,7 +18,7 @@ const ETHERNET: &str = "1";
 
 /// What an address is good for, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Rank {
+pub(crate) enum Rank {
     /// Datagrams to anywhere leave from it, over a network and not through a tunnel.
     Default,
     /// Of another network.
@@ -53,18 +54,48 @@ pub fn local_addresses(port: u16, loopback: bool) -> Vec<SocketAddr> {
 
 /// [`local_addresses`], or `None` if they cannot be listed now.
 pub(crate) fn look(port: u16, loopback: bool) -> Option<Vec<SocketAddr>> {
-    let interfaces = if_addrs::get_if_addrs();
-    let interfaces = interfaces.inspect_err(|error| {
+    let ranked = ranked().inspect_err(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed");
     });
-    let interfaces = interfaces.ok()?;
-    let sources: Vec<_> = ANYWHERE.into_iter().filter_map(source_towards).collect();
-    let ranked = interfaces.iter().filter(|interface| is_up(interface)).map(|interface| {
-        let ip = interface.ip();
-        (rank(ip, kind(interface), sources.contains(&ip)), ip)
-    });
+    let ranked = ranked.ok()?.into_iter().map(|own| (own.rank, own.ip));
     let addresses = best(ranked.collect(), loopback);
     Some(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+}
+
+/// An address of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Own {
+    /// The interface that has it.
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
+    pub(crate) rank: Rank,
+}
+
+/// All addresses of interfaces that are up, in the system's order.
+fn ranked() -> io::Result<Vec<Own>> {
+    let sources: Vec<_> = ways().into_iter().flatten().collect();
+    let interfaces = if_addrs::get_if_addrs()?;
+    let own = interfaces.into_iter().filter(is_up).map(|interface| {
+        let ip = interface.ip();
+        let rank = rank(ip, kind(&interface), sources.contains(&ip));
+        Own { name: interface.name, ip, rank }
+    });
+    Ok(own.collect())
+}
+
+/// The addresses that peers may try, the best first, and those that they may not.
+pub(crate) fn survey() -> io::Result<[Vec<Own>; 2]> {
+    let mut all = ranked()?;
+    let best = best(all.iter().map(|own| (own.rank, own.ip)).collect(), false);
+    let place = |own: &Own| best.iter().position(|ip| *ip == own.ip);
+    all.sort_by_key(|own| place(own).unwrap_or(usize::MAX));
+    let (used, unused) = all.into_iter().partition(|own| place(own).is_some());
+    Ok([used, unused])
+}
+
+/// The addresses from which datagrams to anywhere leave, by IPv4 and by IPv6.
+pub(crate) fn ways() -> [Option<IpAddr>; 2] {
+    ANYWHERE.map(source_towards)
 }
 
 /// Whether this machine still has the address.
@@ -151,6 +182,15 @@ mod tests {
         assert!(lonely || without.iter().all(|a| !a.ip().is_loopback()), "{without:?}");
         assert!(with.iter().all(|address| is_local(address.ip())));
         assert!(!is_local("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_survey_tells_the_addresses_that_are_used_in_their_order() {
+        let [used, unused] = survey().unwrap();
+        let ips: Vec<_> = used.iter().map(|own| own.ip).collect();
+        let told: Vec<_> = local_addresses(5, false).iter().map(SocketAddr::ip).collect();
+        assert_eq!(ips, told);
+        assert!(unused.iter().all(|own| !ips.contains(&own.ip)), "{unused:?}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lllsi_core::{SignalCommand, SignalEvent};
-use lllsi_proto::MAX_SIGNAL_BYTES;
-use lllsi_proto::invite::CertificateHash;
+use lllsi_proto::invite::{CertificateHash, RoomToken};
+use lllsi_proto::rendezvous::{Reply, Request};
+use lllsi_proto::{MAX_SIGNAL_BYTES, WIRE_VERSION};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -28,6 +29,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// And within this where the connection is probed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Messages that are read of a server until it has said whether a room is open.
+const FIRST_MESSAGES: usize = 8;
 
 /// Where a rendezvous server is, and how it proves itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,27 +144,60 @@ struct Connection {
     local: IpAddr,
 }
 
-async fn connect(Rendezvous { url, certificate }: &Rendezvous) -> Result<Connection, String> {
-    let url = strip_fragment(url);
-    let uri: Uri = url.parse().map_err(|e| format!("{url} is no URL: {e}"))?;
-    let host = uri.host().ok_or_else(|| format!("{url} names no server"))?;
-    let tls = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let address = host.trim_start_matches('[').trim_end_matches(']');
+/// Where a server's URL leads.
+pub(crate) struct Target {
+    uri: Uri,
+    /// As it stands in the URL: an IPv6 address in brackets.
+    host: String,
+    pub(crate) port: u16,
+    tls: bool,
+}
+
+impl Target {
+    pub(crate) fn of(url: &str) -> Result<Self, String> {
+        let url = strip_fragment(url);
+        let uri: Uri = url.parse().map_err(|e| format!("{url} is no URL: {e}"))?;
+        let host = uri.host().ok_or_else(|| format!("{url} names no server"))?.to_owned();
+        let tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Self { uri, host, port, tls })
+    }
+
+    /// The name or address of the server.
+    pub(crate) fn name(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+async fn connect(server: &Rendezvous) -> Result<Connection, String> {
+    let target = Target::of(&server.url)?;
+    let Target { host, port, .. } = &target;
+    let servers = dial::resolve(target.name(), *port).await;
+    let servers = servers.map_err(|e| format!("{host}:{port}: {e}"))?;
+    connect_to(&target, servers, server.certificate).await
+}
+
+/// Connects to a server whose addresses are known.
+async fn connect_to(
+    target: &Target,
+    mut servers: Vec<SocketAddr>,
+    certificate: Option<CertificateHash>,
+) -> Result<Connection, String> {
+    let Target { uri, host, port, tls } = target;
     let failed = |e| format!("{host}:{port}: {e}");
-    let mut servers = dial::resolve(address, port).await.map_err(failed)?;
     let (tcp, connected) = dial::connect(&servers).await.map_err(failed)?;
     let _ = tcp.set_nodelay(true);
     let local = tcp.local_addr().map_err(failed)?.ip().to_canonical();
     servers.sort_by_key(|server| *server != connected);
-    let stream: Box<dyn Duplex> = if tls {
-        let name = ServerName::try_from(address.to_owned()).map_err(|e| format!("{host}: {e}"))?;
-        let stream = tls::connector(*certificate)?.connect(name, tcp).await;
+    let stream: Box<dyn Duplex> = if *tls {
+        let name = ServerName::try_from(target.name().to_owned());
+        let name = name.map_err(|e| format!("{host}: {e}"))?;
+        let stream = tls::connector(certificate)?.connect(name, tcp).await;
         Box::new(stream.map_err(|e| format!("no TLS with {host}:{port}: {}", explained(&e)))?)
     } else {
         Box::new(tcp)
     };
-    let scheme = if tls { "wss" } else { "ws" };
+    let scheme = if *tls { "wss" } else { "ws" };
     let path = uri.path().trim_end_matches('/');
     let request = format!("{scheme}://{host}:{port}{path}{SIGNALLING_PATH}");
     let config = WebSocketConfig::default()
@@ -172,6 +208,36 @@ async fn connect(Rendezvous { url, certificate }: &Rendezvous) -> Result<Connect
         .await
         .map_err(|e| format!("{host}:{port} is no LLLSI server: {e}"))?;
     Ok(Connection { socket, servers, local })
+}
+
+/// Opens a room at a server, and closes it again: does the server do what it is there for? Returns the port at which it answers
+/// STUN; 0 if it does not.
+pub(crate) async fn try_room(
+    target: &Target,
+    servers: Vec<SocketAddr>,
+    certificate: Option<CertificateHash>,
+    token: RoomToken,
+) -> Result<u16, String> {
+    let mut socket = connect_to(target, servers, certificate).await?.socket;
+    let open = Request::Open { version: WIRE_VERSION, token, max_clients: 1, name: None };
+    send(&mut socket, Message::text(open.to_json())).await?;
+    // Pings may come before.
+    for _ in 0..FIRST_MESSAGES {
+        let text = match socket.next().await {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return Err(error.to_string()),
+            None => break,
+        };
+        let _ = socket.close(None).await;
+        return match Reply::parse(&text) {
+            Ok(Reply::Opened { stun_port, .. }) => Ok(stun_port),
+            Ok(Reply::Refused { reason }) => Err(reason.to_string()),
+            Ok(_) => Err("the server says something else than whether the room is open".into()),
+            Err(error) => Err(error.to_string()),
+        };
+    }
+    Err("the server ends the connection before it has opened a room".into())
 }
 
 /// Why TLS failed, in words for a person where it is about certificates.

@@ -38,8 +38,11 @@
 //! | [`Host`]: capture and encode threads, net thread | `lllsi-media`, `lllsi-io` |
 //! | [`Client`]: net thread, decode thread | `lllsi-media`, `lllsi-io` |
 //! | [`Server`] | `lllsi-io` |
+//! | [`Doctor`]: what this machine and its network are fit for | `lllsi-io`, `lllsi-media` |
 //!
 //! The machines that speak the protocols are in `lllsi-core`, without any IO; [`media`] has the pieces for pictures.
+
+pub mod doctor;
 
 mod client;
 mod host;
@@ -51,6 +54,7 @@ mod stages;
 mod streams;
 
 pub use client::{Client, ClientBuilder, ClientEvent, ClientStats, Frame, Pass};
+pub use doctor::{Diagnosis, Doctor};
 pub use host::{Host, HostBuilder, HostEvent, HostStats, Source};
 pub use lllsi_core::client::CloseReason as ClientCloseReason;
 pub use lllsi_core::host::{

@@ -114,6 +114,15 @@ pub fn window(config: &Config) -> Result<Box<dyn Display>, Error> {
     Ok(Box::new(window::Window::open(config)?))
 }
 
+/// Whether [`window`] could open one, as far as that shows without doing so: connects to the display, with the system's libraries.
+/// The process can open no window after that.
+///
+/// # Errors
+/// [`Error::NoWindow`] with the reason, such as that there is no display.
+pub fn check_window() -> Result<(), Error> {
+    window::check()
+}
+
 /// Whether [`window`] has a display to try.
 pub fn has_display() -> bool {
     let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -16,6 +16,9 @@ use serde_json::Value;
 /// Generous: what takes longer has failed. Nothing waits this long when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The environment of a machine without a screen: an empty name is none.
+pub(crate) const NO_DISPLAY: [(&str, &str); 2] = [("DISPLAY", ""), ("WAYLAND_DISPLAY", "")];
+
 /// A host keeps a core busy with its encoder: one session at a time, or they disturb each other.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());

@@ -59,6 +59,18 @@ struct Shown {
     events: Vec<Event>,
 }
 
+/// Connects to the display as [`Window::open`] does, and shows nothing.
+pub(super) fn check() -> Result<(), Error> {
+    let events = event_loop().map_err(|error| no_window(&error))?;
+    let context = Context::new(events.owned_display_handle());
+    context.map(drop).map_err(|error| no_window(&error))
+}
+
+fn no_window(reason: &dyn std::fmt::Display) -> Error {
+    let reason = without_place(&reason.to_string()).trim_end_matches('.').to_owned();
+    Error::NoWindow { reason }
+}
+
 /// Rung by wakers; at most one ring is under way.
 struct Bell {
     proxy: EventLoopProxy<()>,
@@ -76,9 +88,6 @@ impl Wake for Bell {
 
 impl Window {
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
-        let no_window = |reason: &dyn std::fmt::Display| Error::NoWindow {
-            reason: without_place(&reason.to_string()).trim_end_matches('.').to_owned(),
-        };
         let mut events = event_loop().map_err(|error| no_window(&error))?;
         let bell = Arc::new(Bell { proxy: events.create_proxy(), rung: AtomicBool::new(false) });
         let mut shown = Shown {
