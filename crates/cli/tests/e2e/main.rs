@@ -3,6 +3,7 @@
 
 mod addresses;
 mod browser;
+mod doctor;
 mod hostile;
 mod hostile_peers;
 mod interop;

@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use crate::mean;
 use crate::spaces::{etc, write_hosts};
-use crate::util::{Program, alone, lllsi, run, text};
+use crate::util::{NO_DISPLAY, Program, alone, lllsi, run, text};
 
 /// The outer addresses of the two homes in `crates/lab/nat.sh`, and the server's.
 const OUTER_A: &str = "192.0.2.2:";
 const OUTER_B: &str = "198.51.100.2:";
-const SERVER: &str = "203.0.113.1:36542";
+pub(crate) const SERVER: &str = "203.0.113.1:36542";
 
 /// Two homes and a server between them, see `crates/lab/nat.sh`. Removed when dropped.
-struct Lab(String);
+pub(crate) struct Lab(String);
 
 impl Lab {
-    fn new(nat_a: &str, nat_b: &str) -> Self {
+    pub(crate) fn new(nat_a: &str, nat_b: &str) -> Self {
         let lab = Self(format!("lllsi{}-{nat_a}-{nat_b}", std::process::id()));
         run(Self::script().args(["up", &lab.0, nat_a, nat_b]));
         lab
@@ -27,7 +27,7 @@ impl Lab {
         Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/nat.sh"))
     }
 
-    fn ip(&self, place: &str, words: &str) {
+    pub(crate) fn ip(&self, place: &str, words: &str) {
         let space = format!("{}-{place}", self.0);
         run(Command::new("ip").args(["-n", &space]).args(words.split_whitespace()));
     }
@@ -53,14 +53,16 @@ impl Lab {
         self.ip("inet", "-6 route add 2001:db8:2::/64 via 2001:db8:1::2");
     }
 
-    fn start(&self, place: &str, args: &[&str]) -> Program {
+    pub(crate) fn start(&self, place: &str, args: &[&str]) -> Program {
         let inner = lllsi(args);
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &format!("{}-{place}", self.0)])
             .arg(inner.get_program())
             .args(inner.get_args())
-            .env_remove("LLLSI_LINK");
+            .env_remove("LLLSI_LINK")
+            // A home has none.
+            .envs(NO_DISPLAY);
         Program::spawn(&format!("{place}: {}", args.join(" ")), &mut command)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::util::{Program, lllsi, run};
+use crate::util::{NO_DISPLAY, Program, lllsi, run};
 
 /// Machines, until they are dropped.
 pub(crate) struct Spaces {
@@ -99,6 +99,7 @@ impl Spaces {
             .arg(inner.get_program())
             .args(inner.get_args())
             .env_remove("LLLSI_LINK")
+            .envs(NO_DISPLAY)
             .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
         Program::spawn(&format!("{name}: {}", args.join(" ")), &mut command)
     }
