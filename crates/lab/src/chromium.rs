@@ -15,18 +15,23 @@ use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
 
 use crate::network::{Network, Side};
+use crate::space::Space;
 
 /// Generous: what takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often to look whether something has come true.
 const TURN: Duration = Duration::from_millis(50);
+/// Addresses are told as they are.
+const PLAIN_ADDRESSES: &str = "--disable-features=WebRtcHideLocalIpsWithMdns";
 
 /// A running Chromium with a profile of its own. Killed when dropped.
 pub struct Chromium {
     child: Child,
     profile: TempDir,
     /// The machine that it runs on.
-    machine: Option<(Arc<Network>, Side)>,
+    space: Option<Space>,
+    /// What that machine lives with.
+    _network: Option<Arc<Network>>,
 }
 
 /// One of its tabs. Closed with the browser.
@@ -48,6 +53,18 @@ impl Chromium {
         // A machine that is reached by its name in a network.
         command.arg("--host-resolver-rules=MAP lan.example 127.0.0.1");
         Self::launch(command, None)
+    }
+
+    /// Starts it on a machine that outlives it, without a window.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    #[must_use]
+    pub fn inside(space: &Space) -> Self {
+        let mut command = space.command("chromium");
+        command.args(["--headless=new", PLAIN_ADDRESSES]);
+        Self::launch(command, Some(space.clone()))
     }
 
     /// Starts it on one of two machines, with a window over the whole of a display, or out of sight.
@@ -72,15 +89,17 @@ impl Chromium {
             }
             None => command.args(["--window-position=9000,9000", "--window-size=300,200"]),
         };
-        // Screens are picked without a question, and addresses told as they are.
+        // Screens are picked without a question.
         command.args(["--auto-select-desktop-capture-source=Entire screen", "--no-pings"]);
-        command.args(["--disable-features=WebRtcHideLocalIpsWithMdns", "--noerrdialogs"]);
+        command.args([PLAIN_ADDRESSES, "--noerrdialogs"]);
         command.args(["--disable-backgrounding-occluded-windows", "--disable-infobars"]);
         command.args(["--disable-renderer-backgrounding", "--disable-background-timer-throttling"]);
-        Self::launch(command, Some((Arc::clone(network), side)))
+        let mut chromium = Self::launch(command, Some(network.space(side).clone()));
+        chromium._network = Some(Arc::clone(network));
+        chromium
     }
 
-    fn launch(mut command: Command, machine: Option<(Arc<Network>, Side)>) -> Self {
+    fn launch(mut command: Command, space: Option<Space>) -> Self {
         let profile = tempfile::tempdir().expect("a temporary directory");
         let child = command
             .args(["--no-sandbox", "--no-first-run", "--disable-gpu"])
@@ -94,7 +113,7 @@ impl Chromium {
             .unwrap_or_else(|error| {
                 panic!("Chromium does not start: {error}; `.ci/e2e` installs what is needed")
             });
-        Self { child, profile, machine }
+        Self { child, profile, space, _network: None }
     }
 
     /// Opens a page in a tab of its own; does not wait until it is loaded.
@@ -140,8 +159,8 @@ impl Chromium {
     }
 
     fn connect(&self, port: u16, path: &str) -> WebSocket<TcpStream> {
-        let stream = match &self.machine {
-            Some((network, side)) => network.connect(*side, port),
+        let stream = match &self.space {
+            Some(space) => space.connect(port),
             None => TcpStream::connect(("127.0.0.1", port)),
         };
         let stream = stream.expect("the browser listens");

@@ -44,6 +44,8 @@ pub mod desktop;
 pub mod download;
 #[cfg(target_os = "linux")]
 mod effort;
+#[cfg(target_os = "linux")]
+mod forward;
 pub mod meddler;
 #[cfg(target_os = "linux")]
 pub mod network;
@@ -61,6 +63,8 @@ pub mod program;
 pub mod screen;
 #[cfg(target_os = "linux")]
 pub mod session;
+#[cfg(target_os = "linux")]
+pub mod space;
 #[cfg(target_os = "linux")]
 pub mod summary;
 #[cfg(target_os = "linux")]
@@ -89,6 +93,8 @@ pub use process::{Usage, thread_time_of};
 #[cfg(target_os = "linux")]
 pub use program::Program;
 #[cfg(target_os = "linux")]
-pub use summary::Summary;
+pub use space::Space;
+#[cfg(target_os = "linux")]
+pub use summary::{Spread, Summary};
 #[cfg(target_os = "linux")]
 pub use xserver::XServer;

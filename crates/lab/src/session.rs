@@ -52,10 +52,15 @@ pub fn host(
 /// `lllsi join` on one of the machines, which ends by itself after `limit`. Its arguments and display are to be added.
 #[must_use]
 pub fn join(network: &Network, side: Side, lllsi: &Path, link: &str, limit: Duration) -> Command {
-    let mut command = network.command(side, lllsi);
-    command.args(["--json", "join", "--seconds", &limit.as_secs().to_string()]);
-    command.env("LLLSI_LINK", link);
-    command
+    joining(network.command(side, lllsi), link, limit)
+}
+
+/// The same with a command that runs `lllsi`, wherever that is.
+#[must_use]
+pub fn joining(mut lllsi: Command, link: &str, limit: Duration) -> Command {
+    lllsi.args(["--json", "join", "--seconds", &limit.as_secs().to_string()]);
+    lllsi.env("LLLSI_LINK", link);
+    lllsi
 }
 
 /// The page on one of the machines, once it shows pictures over the whole of a display.

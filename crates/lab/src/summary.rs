@@ -29,9 +29,45 @@ impl Summary {
     }
 }
 
+/// Least, middle and most of some figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The least.
+    pub least: f64,
+    /// Half of them are no larger.
+    pub median: f64,
+    /// The most.
+    pub most: f64,
+}
+
+impl Spread {
+    /// Of these figures. None of none.
+    #[must_use]
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut figures: Vec<_> = figures.into_iter().collect();
+        figures.sort_by(f64::total_cmp);
+        let (least, most) = (*figures.first()?, *figures.last()?);
+        Some(Self { least, median: figures[figures.len() / 2], most })
+    }
+}
+
+/// The middle of some figures. Not a number if there are none.
+#[must_use]
+pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    Spread::of(figures).map_or(f64::NAN, |spread| spread.median)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_is_of_the_figures_in_any_order() {
+        let spread = Spread { least: 1.0, median: 3.0, most: 9.0 };
+        assert_eq!(Spread::of([9.0, 1.0, 3.0]), Some(spread));
+        assert_eq!(Spread::of([]), None);
+        assert!(median([]).is_nan());
+    }
 
     #[test]
     fn percentiles_are_samples() {

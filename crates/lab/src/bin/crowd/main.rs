@@ -48,11 +48,13 @@ const FIGURES: [Figure; 8] = [
 
 #[cfg(target_os = "linux")]
 fn of_good(round: &scene::Round, figure: fn(&scene::Served) -> f64) -> f64 {
-    scene::median(round.good.iter().map(figure).collect())
+    lllsi_lab::summary::median(round.good.iter().map(figure))
 }
 
 #[cfg(target_os = "linux")]
 fn crowd(options: &options::Options) {
+    use lllsi_lab::summary::{Spread, median};
+
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for run in 1..=options.runs {
         for (is_beside, rounds) in [(false, &mut alone), (true, &mut beside)] {
@@ -64,27 +66,20 @@ fn crowd(options: &options::Options) {
     }
     println!("{:42} {:>18} {:>8} {:>18}", "", "alone, spread", "beside", "spread");
     let row = |name: &str, figure: &dyn Fn(&scene::Round) -> f64| {
-        let sorted = |rounds: &[scene::Round]| {
-            let mut values: Vec<_> = rounds.iter().map(figure).collect();
-            values.sort_by(f64::total_cmp);
-            values
+        let spread = |rounds: &[scene::Round]| {
+            Spread::of(rounds.iter().map(figure)).expect("there is a round at least")
         };
-        let (alone, beside) = (sorted(&alone), sorted(&beside));
-        let spread = |values: &[f64]| format!("{:.1} – {:.1}", values[0], values[values.len() - 1]);
-        let middle = beside[beside.len() / 2];
-        println!("{name:42} {:>18} {middle:>8.1} {:>18}", spread(&alone), spread(&beside));
+        let (alone, beside) = (spread(&alone), spread(&beside));
+        let range = |spread: Spread| format!("{:.1} – {:.1}", spread.least, spread.most);
+        let middle = beside.median;
+        println!("{name:42} {:>18} {middle:>8.1} {:>18}", range(alone), range(beside));
     };
     FIGURES.iter().for_each(|(name, figure)| row(name, figure));
     row("host, % of a core", &|round| round.cpu);
     for (at, name) in ["at 500 kbit/s", "10 % lost", "lying"].into_iter().enumerate() {
         let fps = |round: &scene::Round| round.others.map_or(f64::NAN, |others| others[at].fps);
-        let fps = beside.iter().map(fps).collect();
-        println!(
-            "{:42} {:>18} {:>8.1}",
-            format!("{name}, pictures a second"),
-            "",
-            scene::median(fps)
-        );
+        let fps = median(beside.iter().map(fps));
+        println!("{:42} {:>18} {fps:>8.1}", format!("{name}, pictures a second"), "");
     }
 }
 

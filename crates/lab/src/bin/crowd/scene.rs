@@ -7,6 +7,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use lllsi_core::client::Event;
+use lllsi_lab::summary::median;
 use lllsi_lab::{
     CODE_AT, Network, Painter, Peer, Probe, Program, Side, Summary, Usage, XServer, session,
 };
@@ -143,12 +144,6 @@ impl Served {
             mbps: mean(of(|event| &event["bitrate_bps"])) / 1e6,
         }
     }
-}
-
-/// The middle of these.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A viewer whose reports say that nothing arrives, and late.

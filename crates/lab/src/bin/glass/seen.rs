@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lllsi_lab::Sample;
 use lllsi_lab::clock_code::between;
+use lllsi_lab::summary::median;
 use serde_json::{Value, json};
 
 use crate::lines::{STEPS, System};
@@ -71,7 +72,7 @@ impl Told {
 
     fn median(all: &[Self]) -> Option<Self> {
         let first = all.first()?;
-        let of = |figure: fn(&Self) -> f64| middle(all.iter().map(figure).collect());
+        let of = |figure: fn(&Self) -> f64| median(all.iter().map(figure));
         Some(Self {
             redundancy: of(|told| told.redundancy),
             path_mbps: of(|told| told.path_mbps),
@@ -88,11 +89,6 @@ impl fmt::Display for Told {
         write!(f, ", {:.0} % redundant, path {path_mbps:.2} Mbit/s", redundancy * 100.0)?;
         keyframes_asked.map_or(Ok(()), |asked| write!(f, ", {asked} keyframes asked"))
     }
-}
-
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 impl Seen {
@@ -139,7 +135,7 @@ impl Seen {
 
     /// Of several runs, figure by figure.
     pub(crate) fn median(runs: &[Self]) -> Self {
-        let of = |figure: fn(&Self) -> f64| middle(runs.iter().map(figure).collect());
+        let of = |figure: fn(&Self) -> f64| median(runs.iter().map(figure));
         // Never is later than any time.
         let time = |of: &dyn Fn(&Self) -> Option<Duration>| {
             let never = Duration::MAX;
@@ -160,8 +156,8 @@ impl Seen {
             mbps: of(|run| run.mbps),
             most_mbps: of(|run| run.most_mbps),
             shares: runs[0].shares.map(|_| {
-                [0, 1].map(|kind| {
-                    middle(runs.iter().filter_map(|run| Some(run.shares?[kind])).collect())
+                [0, 1].map(|kind: usize| {
+                    median(runs.iter().filter_map(|run| Some(run.shares?[kind])))
                 })
             }),
             told: Told::median(&runs.iter().filter_map(|run| run.told).collect::<Vec<_>>()),
