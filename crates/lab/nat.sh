@@ -1,13 +1,14 @@
 #!/bin/sh
-# Two home networks behind routers, and a server on the internet between them, in network namespaces. Needs root.
+# Home networks behind routers, and a server on the internet between them, in network namespaces. Needs root.
 #
-#   crates/lab/nat.sh up NAME KIND KIND    build NAME-inet, NAME-{a,b}-router, NAME-{a,b}-home; NATs of these kinds for a and b;
-#                                          with a double one NAME-{a,b}-outer too
-#   crates/lab/nat.sh down NAME            kill what runs in it, and remove it
+#   crates/lab/nat.sh up NAME KIND KIND…    build NAME-inet, NAME-{a,b,…}-router, NAME-{a,b,…}-home; NATs of these kinds for a, b
+#                                           and so on; with a double one NAME-{a,b,…}-outer too
+#   crates/lab/nat.sh down NAME             kill what runs in it, and remove it
 #
 #       home a ────── router a ────────── inet ────────── router b ────── home b
 #       10.0.1.2 .1 ──────── 192.0.2.2 .1 ──── 198.51.100.1 .2 ──────── .1 10.0.2.2
 #                                      203.0.113.1, for the server
+#       home c, the third: 10.0.3.2, its router 198.18.3.2; and so on up to z
 #
 # Kinds, in the words of RFC 4787 (mapping / filtering):
 #   none           a router without NAT
@@ -135,16 +136,30 @@ up() {
     ip netns add "$name-inet"
     forwards inet
     address inet lo 203.0.113.1
-    side a 192.0.2.1 192.0.2.2 10.0.1.1 10.0.1.2 10.0.1.0/24 "$1"
-    side b 198.51.100.1 198.51.100.2 10.0.2.1 10.0.2.2 10.0.2.0/24 "$2"
+    letters=abcdefghijklmnopqrstuvwxyz number=0
+    for kind; do
+        rest=${letters#?} number=$((number + 1))
+        letter=${letters%"$rest"} letters=$rest
+        case $number in
+        1) wide=192.0.2 ;;
+        2) wide=198.51.100 ;;
+        *) wide=198.18.$number ;;
+        esac
+        narrow=10.0.$number
+        side "$letter" "$wide.1" "$wide.2" "$narrow.1" "$narrow.2" "$narrow.0/24" "$kind"
+    done
 }
 
 down() {
-    for netns in inet a-outer a-router a-home b-outer b-router b-home; do
-        for pid in $(ip netns pids "$name-$netns" 2>/dev/null); do
+    ip netns list | cut -d ' ' -f 1 | while read -r netns; do
+        case $netns in
+        "$name-inet" | "$name"-[a-z]-outer | "$name"-[a-z]-router | "$name"-[a-z]-home) ;;
+        *) continue ;;
+        esac
+        for pid in $(ip netns pids "$netns" 2>/dev/null); do
             kill -9 "$pid" 2>/dev/null || true
         done
-        ip netns delete "$name-$netns" 2>/dev/null || true
+        ip netns delete "$netns" 2>/dev/null || true
     done
 }
 
@@ -153,9 +168,10 @@ down() {
 for tool in ip nft; do
     command -v "$tool" >/dev/null || { echo "lab/nat.sh: $tool is missing (packages iproute2, nftables)" >&2; exit 1; }
 done
-name=${2-}
-case $# in
-2) [ "$1" = down ] || usage; down ;;
-4) [ "$1" = up ] || usage; up "$3" "$4" ;;
+what=$1 name=${2-}
+case $what:$# in
+down:2) down ;;
+# As many kinds as there are letters.
+up:[4-9] | up:1? | up:2[0-8]) shift 2; up "$@" ;;
 *) usage ;;
 esac
