@@ -8,6 +8,8 @@
 //! paint: capture, encoding, network, decoding, and showing. It needs nothing from the programs between them, so it
 //! serves to check what LLLSI says about its own latency, and to compare it with other programs.
 //!
+//! [`Homes`] are networks behind NATs, for `pairs`: how soon two peers meet, and what a rush of viewers does to those that watch.
+//!
 //! [`Desktop`] plays the person at a display, [`Chromium`] a viewer's browser, [`Meddler`] a hostile server, [`Download`] another
 //! user of the line. [`screen`] grabs what displays show and tells how alike they are; [`Usage`] tells what processes use.
 //!
@@ -46,6 +48,8 @@ pub mod download;
 mod effort;
 #[cfg(target_os = "linux")]
 mod forward;
+#[cfg(target_os = "linux")]
+pub mod homes;
 pub mod meddler;
 #[cfg(target_os = "linux")]
 pub mod network;
@@ -57,6 +61,8 @@ pub mod peer;
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod process;
+#[cfg(target_os = "linux")]
+pub mod processor;
 #[cfg(target_os = "linux")]
 pub mod program;
 #[cfg(target_os = "linux")]
@@ -79,6 +85,8 @@ pub use desktop::{Desktop, Key, Place};
 pub use download::Download;
 #[cfg(target_os = "linux")]
 pub use effort::thread_time;
+#[cfg(target_os = "linux")]
+pub use homes::{Home, Homes};
 pub use meddler::Meddler;
 #[cfg(target_os = "linux")]
 pub use network::{Network, Side};
