@@ -49,6 +49,8 @@ const RTO_MAX_MS: u64 = 4000;
 const DEFAULT_REMOTE_MAX_MESSAGE: u32 = 64 * 1024;
 /// Bytes of answers that a peer may draw before it has paid for them, two for each it sends.
 const MAX_CREDIT: i64 = 64 * 1024;
+/// A packet may have at least this many bytes.
+const LEAST_PACKET_BYTES: u16 = 500;
 /// Pause between answers when the credit is used up.
 const ANSWER_PAUSE: Duration = Duration::from_millis(20);
 /// Chunks in flight up to which the association is asked for packets at any time.
@@ -118,7 +120,7 @@ impl Channels {
             return Err(StartError::MessageBytes(config.max_message_bytes));
         }
         let packet = config.max_packet_bytes;
-        if !(500..=MAX_PACKET_BYTES as u16).contains(&packet) {
+        if !(LEAST_PACKET_BYTES..=MAX_PACKET_BYTES as u16).contains(&packet) {
             return Err(StartError::PacketBytes(packet));
         }
         let mut table = Table::default();
@@ -130,12 +132,7 @@ impl Channels {
             }
         }
         let transport = Arc::new(transport_config(&config));
-        let mut endpoint_config = EndpointConfig::default();
-        let payload = usize::from(packet) - HEADER_BYTES - DATA_HEADER_BYTES;
-        endpoint_config.max_payload_size((payload & !3) as u32);
-        let mut server = ServerConfig::default();
-        server.transport = transport.clone();
-        let endpoint = Endpoint::new(Arc::new(endpoint_config), Some(Arc::new(server)));
+        let endpoint = endpoint(packet, &transport);
         Ok(Self {
             token: generate_snap_token(&transport).unwrap_or_default(),
             config,
@@ -156,6 +153,13 @@ impl Channels {
             pause: None,
             gathered: None,
         })
+    }
+
+    /// Packets have this many bytes at most, from 500 on: before the association [starts](Self::start).
+    pub fn set_packet_bytes(&mut self, bytes: u16) {
+        debug_assert!(self.phase == Phase::New && bytes >= LEAST_PACKET_BYTES);
+        self.config.max_packet_bytes = bytes;
+        self.endpoint = endpoint(bytes, &self.transport);
     }
 
     /// This end's SNAP token (draft-hancke-tsvwg-snap): an INIT chunk for `a=sctp-init`.
@@ -502,6 +506,15 @@ impl Channels {
             self.credit = (self.credit - answer as i64).max(-MAX_CREDIT);
         }
     }
+}
+
+fn endpoint(packet: u16, transport: &Arc<TransportConfig>) -> Endpoint {
+    let mut config = EndpointConfig::default();
+    let payload = usize::from(packet) - HEADER_BYTES - DATA_HEADER_BYTES;
+    config.max_payload_size((payload & !3) as u32);
+    let mut server = ServerConfig::default();
+    server.transport = transport.clone();
+    Endpoint::new(Arc::new(config), Some(Arc::new(server)))
 }
 
 fn receive_buffer(config: &Config) -> usize {

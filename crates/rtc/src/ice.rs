@@ -1,6 +1,8 @@
 //! ICE (RFC 8445) with trickling (RFC 8838) by the `is` crate, and what that crate leaves to its owner: pace, bounds on
 //! sources, datagrams that the kernel would refuse, and consent (RFC 7675).
 
+mod routes;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, Sha1HmacProvide
 
 use crate::Route;
 use crate::sdp::Credentials;
+use routes::Routes;
 
 /// The shortest time between two checks (Ta; RFC 8445, 14.2, allows no less).
 const PACE: Duration = Duration::from_millis(5);
@@ -72,12 +75,14 @@ pub(crate) struct Ice {
     theirs: Vec<SocketAddr>,
     /// A server has told how it sees us.
     is_seen: bool,
-    /// Host candidates so far, those that are gone included: the agent keeps them.
-    hosts: usize,
+    /// Addresses of host candidates so far, those that are gone included: the agent keeps them.
+    hosts: Vec<SocketAddr>,
     sources: VecDeque<SocketAddr>,
     mapped: Vec<SocketAddr>,
     answered: VecDeque<TransId>,
     responses: u64,
+    routes: Routes,
+    selected: Option<Route>,
     /// When consent expires; `None` before a pair is selected.
     consent_until: Option<Instant>,
     handled_at: Option<Instant>,
@@ -102,11 +107,13 @@ impl Ice {
             ours: Vec::new(),
             theirs: Vec::new(),
             is_seen: false,
-            hosts: 0,
+            hosts: Vec::new(),
             sources: VecDeque::new(),
             mapped: Vec::new(),
             answered: VecDeque::new(),
             responses: 0,
+            routes: Routes::default(),
+            selected: None,
             consent_until: None,
             handled_at: None,
             aligned_to: None,
@@ -128,6 +135,7 @@ impl Ice {
         self.credentials = credentials;
         self.sources.retain(|source| route.is_some_and(|route| route.remote == *source));
         (self.responses, self.reflexive) = (0, 0);
+        self.routes.clear();
         self.theirs.clear();
     }
 
@@ -154,10 +162,13 @@ impl Ice {
 
     fn add_host(&mut self, address: SocketAddr) -> Option<String> {
         let is_known = self.agent.local_candidates().any(|known| known.addr() == address);
-        if is_known || self.hosts == MAX_HOSTS {
+        let was_known = self.hosts.contains(&address);
+        if is_known || (!was_known && self.hosts.len() == MAX_HOSTS) {
             return None;
         }
-        self.hosts += 1;
+        if !was_known {
+            self.hosts.push(address);
+        }
         let candidate = Candidate::host(address, Protocol::Udp);
         let candidate = candidate.inspect_err(|error| {
             tracing::debug!(%address, %error, "local address not usable");
@@ -197,6 +208,15 @@ impl Ice {
         self.theirs.push(candidate.addr());
         self.agent.add_remote_candidate(candidate);
         Ok(())
+    }
+
+    /// Whether the peer has named this address, and it may still be tried: to be told again changes nothing.
+    pub(crate) fn is_told(&self, line: &str) -> bool {
+        let at = Candidate::from_sdp_string(line).map(|candidate| candidate.addr());
+        at.is_ok_and(|at| {
+            self.theirs.contains(&at)
+                && self.agent.remote_candidates().any(|theirs| theirs.addr() == at)
+        })
     }
 
     /// Whether a server has told how it sees us.
@@ -253,6 +273,12 @@ impl Ice {
             return false;
         }
         let Ok(message) = StunMessage::parse(datagram) else { return false };
+        let route = Route { local: destination, remote: source };
+        if self.routes.has_left(route) {
+            // Nothing may bring it back.
+            return self.agent.accepts_message(&message);
+        }
+        let is_nomination = message.use_candidate();
         let is_answer = message.is_successful_binding_response();
         let answer = is_answer.then(|| (message.trans_id(), message.mapped_address()));
         if answer.is_some_and(|(id, mapped)| !self.may_take_answer(id, mapped)) {
@@ -267,13 +293,34 @@ impl Ice {
         }
         if let Some((id, mapped)) = answer {
             self.note_answer(id, mapped);
+            self.routes.answered(now, id);
+        } else if is_nomination {
+            self.routes.nominated(route);
         }
+        self.prefer_shorter(now);
         let responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
         if responses > self.responses {
             self.consent_until = Some(now + CONSENT);
         }
         self.responses = responses;
         true
+    }
+
+    /// Leaves the selected route if another one is clearly shorter.
+    fn prefer_shorter(&mut self, now: Instant) {
+        let Some(long) = self.selected else { return };
+        let Some(short) = self.routes.take_shorter(long, self.is_offerer) else { return };
+        tracing::debug!(?long, ?short, "a shorter route takes over");
+        if short.remote == long.remote {
+            let candidates = self.agent.local_candidates();
+            let gone: Vec<_> = candidates.filter(|ours| ours.local() == long.local).collect();
+            for candidate in &gone {
+                self.agent.invalidate_candidate(candidate);
+            }
+        } else {
+            self.abandon(long.remote);
+        }
+        self.handle_timeout(now);
     }
 
     /// Each check is answered once, and from a bounded number of our addresses as the peer sees them.
@@ -330,8 +377,16 @@ impl Ice {
             let transmit = self.agent.poll_transmit()?;
             let route = Route { local: transmit.source, remote: transmit.destination };
             if is_routable(route) {
+                self.note_check(route, &transmit.contents);
                 return Some((route, transmit.contents.into()));
             }
+        }
+    }
+
+    fn note_check(&mut self, route: Route, datagram: &[u8]) {
+        let check = StunMessage::parse(datagram).ok().filter(StunMessage::is_binding_request);
+        if let (Some(check), Some(now)) = (check, self.handled_at) {
+            self.routes.sent(now, check.trans_id(), route);
         }
     }
 
@@ -342,6 +397,7 @@ impl Ice {
             {
                 let route = Route { local: source, remote: destination };
                 self.agent.set_max_stun_rto(CONSENT_CHECK);
+                self.selected = Some(route);
                 self.consent_until = Some(now + CONSENT);
                 self.responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
                 return Some(IceEvent::Selected(route));
@@ -602,7 +658,9 @@ mod tests {
         for port in 0..2 * MAX_HOSTS as u16 {
             ice.set_hosts(&[address(3, 1 + port)]);
         }
-        assert!(ice.hosts <= MAX_HOSTS);
+        assert!(ice.hosts.len() <= MAX_HOSTS);
+        // Those that were there before may come back as often as they like.
+        assert_eq!(ice.set_hosts(&[address(1, 5000)]).len(), 1);
     }
 
     #[test]

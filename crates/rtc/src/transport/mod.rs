@@ -26,6 +26,7 @@ use crate::srtp::{self, Opener, Sealer};
 use crate::{Certificate, DtlsVersion, Route, Transmit};
 
 pub use negotiate::NegotiationError;
+use negotiate::SMALL_SCTP_BYTES;
 
 /// Assumed until a check was answered.
 const FIRST_RTT: Duration = Duration::from_millis(100);
@@ -597,6 +598,9 @@ impl Transport {
             remote.lines.iter().find_map(|line| line.application().filter(|_| !line.is_rejected))
         });
         let Some(application) = application else { return };
+        if self.is_small {
+            self.channels.set_packet_bytes(SMALL_SCTP_BYTES);
+        }
         let init = application.sctp_init.as_deref().filter(|_| self.offers_init());
         if let Err(error) = self.channels.start(now, is_client, init, application.max_message_size)
         {

@@ -20,8 +20,10 @@ use crate::send::{self, Sender};
 
 /// The greatest message of a data channel that is taken.
 const MAX_MESSAGE_BYTES: u32 = 256 * 1024;
-/// Bytes of an SCTP packet: with DTLS, UDP and IPv6 around it the packet stays within 1280 bytes.
-const MAX_SCTP_BYTES: u16 = 1180;
+/// Bytes of an SCTP packet, which cannot change later: with DTLS around it, it is no larger than what the handshake sends.
+const MAX_SCTP_BYTES: u16 = 1112;
+/// The same after a handshake of small datagrams.
+pub(super) const SMALL_SCTP_BYTES: u16 = 508;
 /// Incoming streams known at a time, over the life of a transport.
 const MAX_RECEIVERS: usize = 2 * sdp::MAX_LINES;
 /// Our addresses that servers have told, for each restart.
@@ -437,6 +439,11 @@ impl Transport {
     /// The addresses of our candidates, and of the peer's since the last restart.
     pub fn candidates(&self) -> [Vec<SocketAddr>; 2] {
         self.ice.candidates()
+    }
+
+    /// Whether the peer has named this candidate before, and it is still tried.
+    pub fn is_told(&self, line: &str) -> bool {
+        line.len() <= sdp::MAX_CANDIDATE_BYTES && self.ice.is_told(line)
     }
 
     /// Adds a candidate of the peer.

@@ -230,7 +230,28 @@ fn a_handshake_that_is_too_large_for_the_path_begins_anew() {
             }
         };
         assert!(pair.run(fits, |ends| ends.iter().all(End::is_connected)), "{to_host_too}");
+        carries_messages(&mut pair, fits);
     }
+}
+
+#[test]
+fn a_path_that_carries_the_handshake_carries_messages() {
+    let mut pair = Pair::new(Duration::from_millis(10), DtlsVersion::V12);
+    let fits = |_, datagram: &[u8]| match datagram.len() {
+        ..=1150 => Fate::Arrives,
+        _ => Fate::Lost,
+    };
+    assert!(pair.run(fits, |ends| ends.iter().all(End::is_connected)));
+    carries_messages(&mut pair, fits);
+}
+
+/// Messages of many packets come through both ways.
+fn carries_messages(pair: &mut Pair, fate: impl FnMut(usize, &[u8]) -> Fate) {
+    let now = pair.now;
+    for end in &mut pair.ends {
+        assert!(end.transport.send(now, CHAT, true, &[7; 20_000]));
+    }
+    assert!(pair.run(fate, |ends| ends.iter().all(|end| end.messages().len() == 1)));
 }
 
 #[test]
