@@ -9,7 +9,7 @@ import { Failure } from "./failure.js";
 /** @import { Invite } from "./shapes.js" */
 
 /** The version of all formats. */
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 const MAX_LENGTH = 2048;
 
 /**

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { fromBase64, toBase64, utf8 } from "./bytes.js";
+import { concat, fromBase64, toBase64, utf8 } from "./bytes.js";
 import { basisOf } from "./entry.js";
 import { KIND, envelope, openAnswer, openSealed } from "./envelope.js";
 import { Failure, parted, tampered } from "./failure.js";
@@ -62,11 +62,22 @@ function text(value) {
 }
 
 /**
+ * What a hello says of a number that is shown later.
+ * @param {Bytes} opening
+ * @returns {Promise<Bytes>}
+ */
+export async function commit(opening) {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", concat(utf8("LLLSI short code commitment"), opening)));
+}
+
+/**
+ * Six digits that the host sees too, in two groups.
  * @param {Bytes} hash of the handshake
+ * @param {Bytes[]} secrets both nonces and the opening
  * @returns {Promise<string>}
  */
-export async function shortCode(hash) {
-  const bytes = await hkdf(hash, new Uint8Array(0), utf8("LLLSI short code"), 8);
+export async function shortCode(hash, ...secrets) {
+  const bytes = await hkdf(hash, concat(...secrets), utf8("LLLSI short code"), 8);
   const digits = String(new DataView(bytes.buffer).getBigUint64(0) % 1_000_000n).padStart(6, "0");
   return `${digits.slice(0, 3)} ${digits.slice(3)}`;
 }
@@ -94,14 +105,8 @@ export class SealedChannel {
     this.#session = session;
     this.hostNonce = hostNonce;
     this.admission = first;
-  }
-
-  /**
-   * Six digits that the host sees too, in two groups.
-   * @returns {Promise<string>}
-   */
-  async shortCode() {
-    return shortCode(this.#session.hash);
+    /** For who has to wait. */
+    this.digits = "";
   }
 
   /** Of the whole handshake: the two ends of one channel have the same. */
@@ -121,7 +126,9 @@ export class SealedChannel {
   static async open(server, entry, { name, offer, nonce }, prove) {
     const { hostKey, psk, prologue, wrap, refused } = await basisOf(server, entry);
     const noise = await Initiator.begin(prologue, hostKey, psk, await ephemeral());
-    const hello = utf8(JSON.stringify({ name, offer, nonce: toBase64(nonce) }));
+    const opening = crypto.getRandomValues(new Uint8Array(32));
+    const commitment = toBase64(await commit(opening));
+    const hello = utf8(JSON.stringify({ name, offer, nonce: toBase64(nonce), commitment }));
     const message = await noise.write(hello);
     prove(true);
     server.relay(wrap(message));
@@ -132,7 +139,12 @@ export class SealedChannel {
     const welcome = json(payload);
     const hostNonce = fromBase64(welcome?.nonce);
     if (hostNonce?.length !== 32) throw new Failure("protocol", "no nonce");
-    return new SealedChannel(server, entry, hostKey, session, hostNonce, admission(welcome.admission));
+    const channel = new SealedChannel(server, entry, hostKey, session, hostNonce, admission(welcome.admission));
+    if (channel.admission.state === "waiting") {
+      channel.send({ type: "reveal", opening: toBase64(opening) });
+      channel.digits = await shortCode(session.hash, nonce, hostNonce, opening);
+    }
+    return channel;
   }
 
   /**

@@ -177,7 +177,7 @@ export class Session extends Teller {
    */
   async #listen(link, channel, binding) {
     let { admission } = channel;
-    if (admission.state === "waiting") this.#tell("waiting", await channel.shortCode());
+    if (admission.state === "waiting") this.#tell("waiting", channel.digits);
     const alive = setInterval(() => channel.send({ type: "alive" }), ALIVE_MS);
     try {
       while (admission.state === "waiting") {

@@ -203,6 +203,11 @@ fn no_path(tried: &lllsi::Tried, told: &dyn fmt::Display) -> Failure {
         failure.next("The other side has told no address: check its network.")
     } else if !tried.is_seen {
         failure.next("A firewall may stop UDP: let it through here, and at the host's port.")
+    } else if tried.nats.iter().flatten().any(|nat| nat.is_symmetric()) {
+        failure.next(
+            "These NATs cannot be crossed: use another network on the side whose NAT gives each peer another port, or let \
+            the host's --media-port through at its router, or IPv6 on both sides.",
+        )
     } else {
         failure
     }
@@ -345,8 +350,15 @@ mod tests {
     #[test]
     fn the_page_uses_the_programs_codes() {
         // What only a browser can meet.
-        let own =
-            ["insecure", "unsupported", "other_server", "server", "wrong_ticket", "local_network"];
+        let own = [
+            "insecure",
+            "unsupported",
+            "other_server",
+            "server",
+            "wrong_ticket",
+            "local_network",
+            "packet_size",
+        ];
         let names: HashSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
         for (code, _, next) in page() {
             assert!(names.contains(code.as_str()) || own.contains(&code.as_str()), "{code}");

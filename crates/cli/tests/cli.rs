@@ -321,7 +321,7 @@ fn a_wrong_room_a_wrong_secret_and_a_damaged_link_are_told_apart() {
 #[test]
 fn a_link_of_another_version_is_told() {
     let key = "A".repeat(43);
-    let link = format!("http://127.0.0.1:1/#v2.{key}.{key}.{key}");
+    let link = format!("http://127.0.0.1:1/#v1.{key}.{key}.{key}");
     join(&link, &[]).fails("version", 8, "Install the newest");
 }
 
@@ -330,7 +330,7 @@ fn errors_show_no_secret() {
     let _alone = alone();
     let (_host, link) = host(&[]);
     let secret = link.rsplit('.').next().expect("the last part is the secret");
-    for link in [spoilt(&link, 1), link.replace("#v1.", "#v9."), format!("{link}.more")] {
+    for link in [spoilt(&link, 1), link.replace("#v2.", "#v9."), format!("{link}.more")] {
         let mut viewer = join(&link, &[]);
         viewer.exit_code();
         assert!(!viewer.to_string().contains(secret), "{viewer}");
@@ -343,7 +343,7 @@ fn a_server_that_is_not_there_is_named() {
     let mut host = Program::start(&["host", "--source", "test", "--server", &nowhere]);
     host.fails("server_unreachable", 4, "Check its address");
     let key = "A".repeat(43);
-    let link = format!("{nowhere}/#v1.{key}.{key}.{key}");
+    let link = format!("{nowhere}/#v2.{key}.{key}.{key}");
     join(&link, &[]).fails("server_unreachable", 4, "Check its address");
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::Transmit;
+use crate::nat::{NatKind, NatProbe, Outcome, Probe};
 use crate::seal::derive;
 use crate::stun::{Question, Reflexive};
 
@@ -16,12 +17,22 @@ pub(crate) struct Gather {
     asked: u64,
     /// One for each family in which the server has addresses: a NAT of one knows nothing of the other.
     questions: Vec<Question>,
+    /// Finds out of what kind the NAT before us is, where that is of use.
+    probe: Option<NatProbe>,
+    is_kind_told: bool,
 }
 
 impl Gather {
     /// With this machine's addresses, the best first. `seed` makes the questions to servers unpredictable.
     pub(crate) fn new(locals: Vec<SocketAddr>, seed: &[u8; 32]) -> Self {
-        Self { locals, seed: *seed, asked: 0, questions: Vec::new() }
+        Self {
+            locals,
+            seed: *seed,
+            asked: 0,
+            questions: Vec::new(),
+            probe: None,
+            is_kind_told: false,
+        }
     }
 
     pub(crate) fn locals(&self) -> &[SocketAddr] {
@@ -32,14 +43,19 @@ impl Gather {
     pub(crate) fn set_locals(&mut self, now: Instant, locals: Vec<SocketAddr>) {
         self.questions.iter_mut().for_each(|question| question.keep(&locals));
         self.locals = locals;
+        self.probe = None;
         self.refresh(now);
     }
 
-    /// Asks the STUN server at these addresses, instead of any before.
+    /// Asks the STUN server at these addresses, instead of any others before.
     pub(crate) fn ask(&mut self, now: Instant, servers: &[SocketAddr]) {
-        let (v6, v4): (Vec<_>, Vec<_>) = servers.iter().partition(|server| server.is_ipv6());
-        self.questions.clear();
-        for servers in [v4, v6].into_iter().filter(|servers| !servers.is_empty()) {
+        let (v6, v4): (Vec<SocketAddr>, Vec<_>) = servers.iter().partition(|at| at.is_ipv6());
+        let families = [v4, v6];
+        self.questions.retain(|question| families.iter().any(|servers| question.asks(servers)));
+        for servers in families {
+            if servers.is_empty() || self.questions.iter().any(|known| known.asks(&servers)) {
+                continue;
+            }
             self.asked += 1;
             let id = derive(&self.seed, b"STUN", self.asked);
             let id = *id.first_chunk().expect("32 bytes hold 12");
@@ -50,6 +66,30 @@ impl Gather {
     /// Asks nobody, and forgets what was found.
     pub(crate) fn stop(&mut self) {
         self.questions.clear();
+        self.probe = None;
+    }
+
+    /// No path is found. Of what kind our NAT is will tell why, if a server with a second address has answered.
+    pub(crate) fn find_kind(&mut self, now: Instant) {
+        let server = self.questions.iter().find_map(Question::answered_by);
+        if let (None, Some(server)) = (&self.probe, server) {
+            self.probe = Some(NatProbe::new(now, server, &derive(&self.seed, b"NAT", self.asked)));
+            self.is_kind_told = false;
+        }
+    }
+
+    /// Of what kind it is, as far as that is known.
+    pub(crate) fn kind(&self) -> Option<NatKind> {
+        match self.probe.as_ref()?.outcome()? {
+            Outcome::Found(nat) if nat.kind != NatKind::Unknown => Some(nat.kind),
+            _ => None,
+        }
+    }
+
+    /// [`Self::kind`], the first time that it is known.
+    pub(crate) fn take_kind(&mut self) -> Option<NatKind> {
+        let kind = self.kind()?;
+        (!std::mem::replace(&mut self.is_kind_told, true)).then_some(kind)
     }
 
     /// A path died, or a new one is looked for: how the server sees us may have changed.
@@ -75,18 +115,26 @@ impl Gather {
         local: SocketAddr,
         data: &[u8],
     ) -> Option<Reflexive> {
+        if let Some(probe) = &mut self.probe {
+            probe.handle_datagram(now, source, local, data);
+        }
         self.questions.iter_mut().find_map(|question| question.handle(now, source, local, data))
     }
 
     /// What is to be sent now.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let (destination, contents) = self.questions.iter_mut().find_map(|q| q.poll(now))?;
+        let asked = self.questions.iter_mut().find_map(|question| question.poll(now));
+        let Some((destination, contents)) = asked else {
+            return self.probe.as_mut()?.poll_transmit(now);
+        };
         // The source is left to the system: routing picks it.
         Some(Transmit { source: None, destination, contents, segment_size: None })
     }
 
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        self.questions.iter().map(Question::timeout).min()
+        let probe = self.probe.as_ref().filter(|probe| probe.outcome().is_none());
+        let probe = probe.map(Probe::timeout);
+        self.questions.iter().map(Question::timeout).chain(probe).min()
     }
 }
 
@@ -116,6 +164,10 @@ mod tests {
         assert_eq!(gather.reflexive().count(), 2);
         gather.set_locals(now, locals.clone());
         assert_eq!(gather.reflexive().count(), 2);
+        gather.ask(now, &[servers[1], servers[0]]);
+        assert_eq!(gather.reflexive().count(), 2, "what is known of these servers stays");
+        gather.ask(now, &servers[1..]);
+        assert_eq!(gather.reflexive().count(), 1);
         gather.set_locals(now, vec!["10.0.0.3:5000".parse().unwrap()]);
         assert_eq!(gather.reflexive().count(), 0, "of an address that is gone");
         gather.stop();

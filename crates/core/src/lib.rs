@@ -97,6 +97,11 @@ pub enum Input<'a, A> {
 /// What happens to the connection to the rendezvous server.
 #[derive(Debug, Clone)]
 pub enum SignalEvent {
+    /// The addresses of the server's name are known, with the port of its URL, and it is being connected to.
+    Resolved {
+        /// The addresses, of both families.
+        servers: Vec<SocketAddr>,
+    },
     /// It is established.
     Connected {
         /// The addresses of the server's name, the one that it is connected to first. STUN is asked there too, in both

@@ -84,6 +84,40 @@ pub enum NatKind {
 }
 
 impl NatKind {
+    /// All of them.
+    const ALL: [Self; 7] = [
+        Self::None,
+        Self::FullCone,
+        Self::Address,
+        Self::Port,
+        Self::Symmetric,
+        Self::SymmetricSequential,
+        Self::Unknown,
+    ];
+
+    /// The kind that [`Self::name`] calls so.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether each peer sees another port, so that none can be told where to send.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::Symmetric | Self::SymmetricSequential)
+    }
+
+    /// Where a peer is, in a few words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::None => "without a NAT",
+            Self::FullCone => "behind a NAT that lets everybody in",
+            Self::Address | Self::Port => "behind a NAT that lets in whom it has sent to",
+            Self::Symmetric | Self::SymmetricSequential => {
+                "behind a NAT that gives each peer another port"
+            }
+            Self::Unknown => "behind a NAT",
+        }
+    }
+
     /// The name for programs.
     ///
     /// ```

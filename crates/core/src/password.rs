@@ -183,11 +183,11 @@ mod tests {
         let (to_client, host) =
             answer(&name, &password, &session, &to_host, &host_key, from(0xc0)).unwrap();
         let client = asking.finish(&to_client, &host_key).unwrap();
-        let share = "186889d8414292e5e4deac83ae3e7852fa3f6ed161d25252456599881d110422";
+        let share = "8220a36f29ee268c997334516a7761238042cbb58d964dc129ae9b2071504016";
         assert_eq!(to_host[..], hex(share));
-        let share = "84a349e9f98b29e4a0987e46628ffe1046dcb85d23837b244c1029cd0d910d69";
+        let share = "bc550f26aa5b89bfe56a2bc75e5741f4f728cedde06196dfc92011002934e044";
         assert_eq!(to_client[..], hex(share));
-        let key = "2e88ff67113dcf5b7ad6d21f7c480a79b498d283d2006350f5abe87ed82bbee3";
+        let key = "61a0316f94ee259ac9285d507ca32db7aaa854dd1e165f3650144d5b6f3faa6e";
         assert_eq!(client.key()[..], hex(key));
         assert_eq!(client.key(), host.key());
     }

@@ -8,6 +8,8 @@
 //! Sources: the Noise Protocol Framework, revision 34; RFC 5869 (HKDF) and RFC 2104 (HMAC) for the [`Binding`], which
 //! ties the DTLS transport to this handshake as RFC 8844 asks.
 
+mod short_code;
+
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use lllsi_proto::invite::{HostKey, Nonce, RoomId, RoomToken, Secret};
@@ -17,6 +19,8 @@ use lllsi_proto::{MAX_SIGNAL_BYTES, WIRE_VERSION};
 use sha2::Sha256;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::{Builder, HandshakeState, TransportState};
+
+pub use short_code::{ShortCode, commit};
 
 const PATTERN: &str = "Noise_NKpsk0_25519_AESGCM_SHA256";
 const TAG_BYTES: usize = 16;
@@ -213,15 +217,6 @@ impl Channel {
         Ok(plaintext)
     }
 
-    /// What both people see: if they read the same, these are the two ends of one channel.
-    pub fn short_code(&self) -> ShortCode {
-        let mut bytes = [0; 8];
-        Hkdf::<Sha256>::new(Some(&self.handshake_hash), &[])
-            .expand(b"LLLSI short code", &mut bytes)
-            .expect("8 bytes are within HKDF's limit");
-        ShortCode((u64::from_be_bytes(bytes) % 1_000_000) as u32)
-    }
-
     /// Prepares the proof that a transport belongs to this channel.
     pub fn binding(&self, client: &Nonce, host: &Nonce) -> Binding {
         let mut secret = [0; 64];
@@ -238,20 +233,6 @@ impl Channel {
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Channel(..)")
-    }
-}
-
-/// A short authentication string, six digits: who knocks tells it to the host by another way, such as a call, and the
-/// host knows which of those who wait it is. A guess is right once in a million; each costs a knock that the host sees.
-///
-/// Neither side can choose it: it hangs on fresh keys of both, and the host's comes last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ShortCode(u32);
-
-impl std::fmt::Display for ShortCode {
-    /// In two groups of three, such as `048 213`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:03} {:03}", self.0 / 1000, self.0 % 1000)
     }
 }
 
@@ -343,9 +324,9 @@ impl Binding {
 mod tests {
     use super::*;
     use crate::hex;
-    use lllsi_proto::invite::TicketId;
+    use lllsi_proto::invite::{Opening, TicketId};
 
-    fn identity(seed: u8) -> HostIdentity {
+    pub(super) fn identity(seed: u8) -> HostIdentity {
         HostIdentity::from_random(std::array::from_fn(|i| seed.wrapping_add(i as u8)))
     }
 
@@ -353,7 +334,7 @@ mod tests {
         PreShared::link(&host.room(), &host.secret)
     }
 
-    fn channels(host: &HostIdentity) -> (Channel, Channel) {
+    pub(super) fn channels(host: &HostIdentity) -> (Channel, Channel) {
         let (initiator, hello) = Initiator::begin(&host.public_key(), &link(host), b"hello");
         let (responder, payload) = Responder::accept(host, &link(host), &hello).unwrap();
         assert_eq!(payload, b"hello");
@@ -361,15 +342,6 @@ mod tests {
         let (client_end, payload) = initiator.finish(&welcome).unwrap();
         assert_eq!(payload, b"welcome");
         (client_end, host_end)
-    }
-
-    #[test]
-    fn both_ends_show_the_same_short_code_and_others_another() {
-        let [(client, host), (other, _)] = [channels(&identity(1)), channels(&identity(1))];
-        assert_eq!(client.short_code(), host.short_code());
-        // One in a million runs may fail here.
-        assert_ne!(client.short_code(), other.short_code());
-        assert_eq!(ShortCode(48_213).to_string(), "048 213");
     }
 
     #[test]
@@ -493,27 +465,31 @@ mod tests {
         assert_eq!(
             hello,
             hex("675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f
-            5e206f5d3d0233586890122ac8e44cc7086b290bdd")
+            5e206f5d3d8ac074c52dff564f141d85a89bb2630d")
         );
         assert_eq!(read(&mut responder, &hello).unwrap(), b"hello");
         let welcome = write(&mut responder, b"welcome");
         assert_eq!(
             welcome,
             hex("493e82fc74464a59268817623d2053c5eb8e2cc4a988b4fee179ec6b010d531d
-            cf9efb007ef44be05058c892d20d15a71fd04a76c0ed2a")
+            cf9efb007ef44bd0044f6c67c4c4bcf2fe1715e7cdd5d5")
         );
         assert_eq!(read(&mut initiator, &welcome).unwrap(), b"welcome");
         let (mut client, mut host) = (Channel::new(initiator), Channel::new(responder));
-        let hash = "c4feea5749e5ca99ecf5df14577141adca908daba6a11d7384451e5cd6132bbd";
+        let hash = "68e4de704bba73baaa2ea22425f0de5d4b186d94f201e5f454633f26c7e0b88c";
         assert_eq!(client.handshake_hash[..], hex(hash));
-        assert_eq!(client.short_code().to_string(), "491 616");
+        let [ours, theirs] = [1, 2].map(|n| Nonce::from_bytes([n; 32]));
+        let opening = Opening::from_bytes([3; 32]);
+        let commitment = "6059a084a131be1e1ac62ab17cf904276bab5292d22c7af35ea2852ad71bb3aa";
+        assert_eq!(commit(&opening).as_bytes()[..], hex(commitment));
+        assert_eq!(client.short_code(&ours, &theirs, &opening).to_string(), "579 762");
         assert_eq!(client.seal(b"one"), hex("2089438654520be580ab86e297bc5ad3e743cd"));
         assert_eq!(host.seal(b"two"), hex("662a09886cfa47890f1d10e49102daf079dfdf"));
 
-        let binding = client.binding(&Nonce::from_bytes([1; 32]), &Nonce::from_bytes([2; 32]));
+        let binding = client.binding(&ours, &theirs);
         let proof = |role| binding.confirm(role, &[0xaa; 32], &[0xbb; 32]);
-        let ours = "6ee4362abac31f8dba36203cd4a7b203ba6b19b5ab823612ed79842011667620";
-        let theirs = "dfc2937aed46c1909ea3ee91cb997e9e8702d53cfc8c1dc408865ac45b4f2b0d";
+        let ours = "701e34baf9cd0621e3d83f1ff25d29c82f2379c888a55527c416ac7cd66c2bd3";
+        let theirs = "f5efc3014c592d1f89f0e615da20d3688123263702bf92e14d0de54140637483";
         assert_eq!(proof(Role::Client)[..], hex(ours));
         assert_eq!(proof(Role::Host)[..], hex(theirs));
     }

@@ -284,6 +284,11 @@ impl Question {
         Self { servers, turn: 0, id, next_at: now, rto: FIRST_RTO, reflexive: None }
     }
 
+    /// Whether these are its servers, in whatever order.
+    pub(crate) fn asks(&self, servers: &[SocketAddr]) -> bool {
+        self.servers.len() == servers.len() && servers.iter().all(|at| self.servers.contains(at))
+    }
+
     /// Asks again now: the network may have changed.
     pub(crate) fn refresh(&mut self, now: Instant) {
         (self.next_at, self.rto) = (now, FIRST_RTO);
@@ -341,6 +346,11 @@ impl Question {
 
     pub(crate) fn reflexive(&self) -> Option<Reflexive> {
         self.reflexive
+    }
+
+    /// The server's address that has answered last.
+    pub(crate) fn answered_by(&self) -> Option<SocketAddr> {
+        self.servers.get(self.turn).copied().filter(|_| self.reflexive.is_some())
     }
 }
 

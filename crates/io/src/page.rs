@@ -37,7 +37,6 @@ files! {
     "bytes.js"
     "clock.js"
     "control.js"
-    "cpace.js"
     "entry.js"
     "envelope.js"
     "events.js"
@@ -47,17 +46,18 @@ files! {
     "link.js"
     "noise.js"
     "page.js"
-    "password.js"
     "room.js"
     "sealed.js"
     "server.js"
     "session.js",
-    // For streams besides the video, and to tell what went wrong.
+    // For passwords, streams besides the video, and to tell what went wrong.
     later:
     "cbor.js"
+    "cpace.js"
     "fragments.js"
     "log.js"
     "map.js"
+    "password.js"
     "permissions.js"
     "publisher.js"
     "queue.js"

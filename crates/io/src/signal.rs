@@ -112,7 +112,7 @@ async fn run(
     events: mpsc::Sender<SignalEvent>,
 ) {
     let attempt = tokio::select! {
-        attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&server)) => attempt,
+        attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&server, &events)) => attempt,
         // Nothing is sent before it is connected: it is not wanted any more.
         _ = orders.recv() => return,
     };
@@ -169,11 +169,15 @@ impl Target {
     }
 }
 
-async fn connect(server: &Rendezvous) -> Result<Connection, String> {
+async fn connect(
+    server: &Rendezvous,
+    events: &mpsc::Sender<SignalEvent>,
+) -> Result<Connection, String> {
     let target = Target::of(&server.url)?;
     let Target { host, port, .. } = &target;
     let servers = dial::resolve(target.name(), *port).await;
     let servers = servers.map_err(|e| format!("{host}:{port}: {e}"))?;
+    let _ = events.send(SignalEvent::Resolved { servers: servers.clone() }).await;
     connect_to(&target, servers, server.certificate).await
 }
 
@@ -337,15 +341,21 @@ mod tests {
         signalling.command(SignalCommand::Connect);
         let (stream, _) = listener.accept().await.expect("it connects");
         let server = accept_async(stream).await.expect("it speaks WebSocket");
-        let event = signalling.event().await;
-        assert!(matches!(event, Some(SignalEvent::Connected { .. })), "{event:?}");
+        let events = [signalling.event().await, signalling.event().await];
+        let [Some(SignalEvent::Resolved { .. }), Some(SignalEvent::Connected { .. })] = events
+        else {
+            panic!("{events:?}")
+        };
         (signalling, server)
     }
 
     async fn disconnected(signalling: &mut Signalling) -> String {
-        match signalling.event().await {
-            Some(SignalEvent::Disconnected { reason }) => reason,
-            event => panic!("{event:?}"),
+        loop {
+            match signalling.event().await {
+                Some(SignalEvent::Resolved { .. }) => {}
+                Some(SignalEvent::Disconnected { reason }) => return reason,
+                event => panic!("{event:?}"),
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The invite link, and the identifiers and secrets it is made of.
 //!
 //! ```text
-//! https://server.example/#v1.<room id>.<host public key>.<secret>[.<certificate hash>]
+//! https://server.example/#v2.<room id>.<host public key>.<secret>[.<certificate hash>]
 //! ```
 //!
 //! What follows `#` never reaches the server: programs cut it off before they connect, and browsers do not send it.
@@ -125,6 +125,14 @@ bytes!(
     /// A random value each side contributes to the transport binding, see [`crate::sealed`].
     Nonce, 32, "nonce", secret: true
 );
+bytes!(
+    /// A random number of the client, on which the digits in the lobby hang. See [`crate::sealed::Hello`].
+    Opening, 32, "opening", secret: true
+);
+bytes!(
+    /// A hash that fixes an [`Opening`] before it is shown.
+    Commitment, 32, "commitment", secret: false
+);
 
 bytes!(
     /// Names what a host has given to a client that it let in, see [`Ticket`](crate::sealed::Ticket).
@@ -214,7 +222,7 @@ impl FromStr for Invite {
         let version = part("version")?;
         let version =
             version.strip_prefix('v').and_then(|v| v.parse::<u8>().ok()).ok_or_else(|| {
-                Error::invalid("invite link", "the part behind `#` must begin with `v1.`")
+                Error::invalid("invite link", "the part behind `#` must begin with `v2.`")
             })?;
         if version != WIRE_VERSION {
             return Err(Error::Version { theirs: version });
@@ -276,8 +284,8 @@ mod tests {
         };
         says("hello", "no `#`");
         says(&link.replace("http:", "ftp:"), "must begin with https://");
-        says(&link.replace("#v1.", "#v2."), "wire version 2");
-        says(&link.replace("#v1.", "#1."), "begin with `v1.`");
+        says(&link.replace("#v2.", "#v1."), "wire version 1");
+        says(&link.replace("#v2.", "#2."), "begin with `v2.`");
         says(&link[..link.len() - 2], "link secret");
         says(link.rsplit_once('.').unwrap().0, "the secret is missing");
         says(&format!("{link}.x"), "certificate hash");

@@ -23,7 +23,7 @@ pub mod sealed;
 mod fields;
 
 /// The version of all formats in this crate. Peers of different versions part with a clear error.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 
 /// The largest message to or from the rendezvous server, in bytes.
 pub const MAX_SIGNAL_BYTES: usize = 64 * 1024;

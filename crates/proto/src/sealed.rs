@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fields::Fields;
-use crate::invite::{HostKey, Nonce, RoomId, Secret, TicketId};
+use crate::invite::{Commitment, HostKey, Nonce, Opening, RoomId, Secret, TicketId};
 use crate::{Error, WIRE_VERSION};
 
 /// The largest sealed plaintext, in bytes: what fits a signalling message as base64 with its envelope.
@@ -138,6 +138,11 @@ pub struct Hello {
     pub offer: String,
     /// Its half of the transport binding.
     pub nonce: Nonce,
+    /// To the number that it reveals where it has to wait in the lobby.
+    pub commitment: Commitment,
+    /// Its addresses that are not in the offer, as SDP candidate lines.
+    #[serde(default)]
+    pub candidates: Vec<String>,
     /// Whether it reads the frame information that stands before the first payload of a frame.
     #[serde(default)]
     pub frame_info: bool,
@@ -233,6 +238,11 @@ pub enum ToClient {
         /// `candidate:…`
         candidate: String,
     },
+    /// No path has been found yet, and of what kind the host's NAT is.
+    Network {
+        /// The kind's name, such as `symmetric`.
+        nat: String,
+    },
     /// The answer to [`ToHost::Restart`].
     Restarted {
         /// The SDP answer.
@@ -256,6 +266,16 @@ pub enum ToHost {
     Candidate {
         /// `candidate:…`
         candidate: String,
+    },
+    /// No path has been found yet, and of what kind the client's NAT is.
+    Network {
+        /// The kind's name, such as `symmetric`.
+        nat: String,
+    },
+    /// The client waits in the lobby: the number of which its hello has the hash.
+    Reveal {
+        /// The number.
+        opening: Opening,
     },
     /// The client's path died: an SDP offer with new ICE credentials.
     Restart {

@@ -1,5 +1,6 @@
 //! Virtual time, and everything that happens in it.
 
+mod acts;
 mod datagrams;
 mod hostile;
 mod pictures;
@@ -15,12 +16,11 @@ use lllsi_core::host::{self, Host, MAX_LAYERS};
 use lllsi_core::rendezvous::{self, ConnectionId, Rendezvous};
 use lllsi_core::seal::HostIdentity;
 use lllsi_core::{Certificate, Input, Machine as _, Output, SignalCommand, SignalEvent, Transmit};
-use lllsi_proto::control::Report;
 use lllsi_proto::invite::Invite;
 use lllsi_proto::rendezvous::ClientId;
 
 use crate::cubic::Cubic;
-use crate::line::{Line, LineState};
+use crate::line::LineState;
 use crate::nat::{Nat, NatKind};
 use crate::net::{Conditions, Rng};
 use crate::view::{ClientView, HostView};
@@ -48,6 +48,10 @@ pub struct Setup {
     pub host_nat: Option<NatKind>,
     /// The clients' NATs, one each.
     pub client_nat: Option<NatKind>,
+    /// The host's access at a second address, which it names first, if it has one.
+    pub host_detour: Option<Conditions>,
+    /// The same of clients.
+    pub client_detour: Option<Conditions>,
     /// Whether clients wait for admission.
     pub lobby: bool,
     /// Viewers at once.
@@ -75,6 +79,8 @@ impl Default for Setup {
             conditions: Conditions::default(),
             host_nat: None,
             client_nat: None,
+            host_detour: None,
+            client_detour: None,
             lobby: false,
             max_viewers: 8,
             terms: host::Terms::default(),
@@ -105,6 +111,8 @@ enum Machine {
 struct Node {
     machine: Machine,
     address: SocketAddr,
+    /// Another address, and the access there.
+    detour: Option<(SocketAddr, Conditions)>,
     nat: Option<Nat>,
     conditions: Conditions,
     /// Its line to the network and from it, if that has limits.
@@ -197,9 +205,10 @@ impl World {
             setup,
         };
         let (address, nat) = world.place(world.setup.host_nat);
+        let detour = world.detour(world.setup.host_detour);
         let config = host::Config {
             identity: world.identity.clone(),
-            locals: vec![address],
+            locals: detour.into_iter().map(|(at, _)| at).chain([address]).collect(),
             certificate: world.certificate.clone(),
             random_seed: world.rng.bytes(),
             lobby: world.setup.lobby,
@@ -211,7 +220,7 @@ impl World {
             layers: MAX_LAYERS,
         };
         let host = Box::new(Host::new(begin, config));
-        world.add(Machine::Host(host, HostView::default()), address, nat);
+        world.add(Machine::Host(host, HostView::default()), address, detour, nat);
         world.after(FRAME_EVERY, Happening::Frame);
         let open = |w: &Self| w.host().told(|e| matches!(e, host::Event::RoomOpen));
         assert!(world.run_until(Duration::from_secs(5), open), "the host could not open its room");
@@ -227,15 +236,38 @@ impl World {
         (SocketAddr::new(ip, 5000), nat.map(|kind| Nat::new(kind, outer)))
     }
 
-    fn add(&mut self, machine: Machine, address: SocketAddr, nat: Option<Nat>) -> NodeId {
+    /// A second address of the peer that is added next.
+    fn detour(&mut self, conditions: Option<Conditions>) -> Option<(SocketAddr, Conditions)> {
+        let number = self.nodes.len() as u8 + 1;
+        let ip: IpAddr = Ipv4Addr::new(100, 64, 0, number).into();
+        self.by_ip.insert(ip, NodeId(self.nodes.len()));
+        conditions.map(|conditions| (SocketAddr::new(ip, 5000), conditions))
+    }
+
+    fn add(
+        &mut self,
+        machine: Machine,
+        address: SocketAddr,
+        detour: Option<(SocketAddr, Conditions)>,
+        nat: Option<Nat>,
+    ) -> NodeId {
         let id = NodeId(self.nodes.len());
         let conditions = self.setup.conditions;
         let (connection, wake) = (None, self.now);
         let (lines, alive) = (None, true);
         let has_moved = false;
-        let node =
-            Node { machine, address, nat, conditions, lines, connection, has_moved, wake, alive };
-        self.nodes.push(node);
+        self.nodes.push(Node {
+            machine,
+            address,
+            detour,
+            nat,
+            conditions,
+            lines,
+            connection,
+            has_moved,
+            wake,
+            alive,
+        });
         self.drain(id);
         id
     }
@@ -259,8 +291,9 @@ impl World {
     /// A client joins by some link, password or ticket.
     pub fn join_with(&mut self, name: &str, entry: Entry) -> NodeId {
         let (address, nat) = self.place(self.setup.client_nat);
+        let detour = self.detour(self.setup.client_detour);
         let mut locals = self.setup.claims.clone();
-        locals.push(address);
+        locals.extend(detour.into_iter().map(|(at, _)| at).chain([address]));
         let config = client::Config {
             entry,
             name: name.into(),
@@ -270,7 +303,7 @@ impl World {
             patience: self.setup.patience,
         };
         let client = Box::new(Client::new(self.now, config));
-        self.add(Machine::Client(client, ClientView::default()), address, nat)
+        self.add(Machine::Client(client, ClientView::default()), address, detour, nat)
     }
 
     // --- What a test may look at ---
@@ -320,143 +353,6 @@ impl World {
     /// What the host has sent to a client's address, and when, since the world began.
     pub fn sent_to(&self, id: NodeId) -> &[(Duration, usize)] {
         self.host_sent.get(&self.nodes[id.0].address.ip()).map_or(&[], |sent| &sent[..])
-    }
-
-    // --- What a test may do ---
-
-    /// Tells the host something.
-    pub fn tell_host(&mut self, action: host::Action) {
-        self.tell_host_all([action]);
-    }
-
-    /// Tells the host several things before it is asked what is to be sent.
-    pub fn tell_host_all(&mut self, actions: impl IntoIterator<Item = host::Action>) {
-        if let Machine::Host(host, _) = &mut self.nodes[0].machine {
-            let input = |action| host.handle_input(self.now, Input::Action(action));
-            actions.into_iter().for_each(input);
-        }
-        self.drain(NodeId(0));
-    }
-
-    /// Tells a client something.
-    pub fn tell_client(&mut self, id: NodeId, action: client::Action) {
-        if let Machine::Client(client, _) = &mut self.nodes[id.0].machine {
-            client.handle_input(self.now, Input::Action(action));
-        }
-        self.drain(id);
-    }
-
-    /// The host vanishes without a word.
-    pub fn kill_host(&mut self) {
-        self.kill(NodeId(0));
-    }
-
-    /// A peer vanishes without a word.
-    pub fn kill(&mut self, id: NodeId) {
-        self.nodes[id.0].alive = false;
-        if let Some(connection) = self.nodes[id.0].connection.take() {
-            self.connections.remove(&connection);
-            self.tell_server(rendezvous::Input::Disconnected(connection));
-        }
-    }
-
-    /// The server vanishes; every connection to it breaks.
-    pub fn kill_server(&mut self) {
-        self.server = None;
-        for (connection, node) in std::mem::take(&mut self.connections) {
-            let event = SignalEvent::Disconnected { reason: "the server vanished".into() };
-            self.after(Duration::ZERO, Happening::Signal { node, connection, event });
-        }
-    }
-
-    /// A new server, with nothing in memory.
-    pub fn start_server(&mut self) {
-        self.server = Some(server());
-    }
-
-    /// A hostile server says something to a peer.
-    pub fn server_says(&mut self, id: NodeId, text: &str) {
-        self.input(id, Stimulus::Signal(SignalEvent::Received(text.into())));
-    }
-
-    /// Somebody sends a peer a datagram from a forged address.
-    pub fn forge(&mut self, source: SocketAddr, id: NodeId, data: &[u8]) {
-        let destination = self.nodes[id.0].address;
-        self.input(id, Stimulus::Datagram { source, destination, data });
-    }
-
-    /// A client changes its reports from now on.
-    pub fn lie(&mut self, id: NodeId, lie: fn(&mut Report)) {
-        if let Machine::Client(client, _) = &mut self.nodes[id.0].machine {
-            client.lie(lie);
-        }
-    }
-
-    /// A peer's NAT forgets its mappings.
-    pub fn rebind(&mut self, id: NodeId) {
-        if let Some(nat) = &mut self.nodes[id.0].nat {
-            nat.rebind();
-        }
-    }
-
-    /// A peer is in another network now. Its connection to the server leads nowhere any more, and nobody says so.
-    pub fn roam(&mut self, id: NodeId) {
-        let node = &mut self.nodes[id.0];
-        self.roamed += 1;
-        let ip: IpAddr = Ipv4Addr::new(198, 51, 100, self.roamed).into();
-        match &mut node.nat {
-            Some(nat) => {
-                nat.move_to(ip);
-                node.address.set_ip(Ipv4Addr::new(10, 1, self.roamed, 2).into());
-            }
-            None => node.address.set_ip(ip),
-        }
-        let address = node.address;
-        self.by_ip.retain(|_, of| *of != id);
-        self.by_ip.insert(ip, id);
-        self.break_connection(id);
-        // The shell sees that the connection's address is gone.
-        self.nodes[id.0].has_moved = true;
-        self.input(id, Stimulus::LocalsChanged(vec![address]));
-    }
-
-    /// A peer's router is there again, with another address. The peer itself has the same.
-    pub fn reboot_router(&mut self, id: NodeId) {
-        self.roamed += 1;
-        let ip: IpAddr = Ipv4Addr::new(198, 51, 100, self.roamed).into();
-        let nat = self.nodes[id.0].nat.as_mut().expect("there is one");
-        nat.move_to(ip);
-        self.by_ip.retain(|_, of| *of != id);
-        self.by_ip.insert(ip, id);
-        self.break_connection(id);
-    }
-
-    /// A peer's connection to the server leads nowhere any more, and nobody says so.
-    pub fn break_connection(&mut self, id: NodeId) {
-        if let Some(connection) = self.nodes[id.0].connection {
-            self.connections.remove(&connection);
-        }
-    }
-
-    /// A peer's access changes.
-    pub fn set_conditions(&mut self, id: NodeId, conditions: Conditions) {
-        self.nodes[id.0].conditions = conditions;
-    }
-
-    /// A peer's line to the network and from it, from now on. It comes on top of [`Setup::conditions`].
-    pub fn set_lines(&mut self, id: NodeId, up: Line, down: Line) {
-        let states = (LineState::new(up, self.now), LineState::new(down, self.now));
-        self.nodes[id.0].lines = Some(states);
-    }
-
-    /// A TCP connection begins to fill the host's line, from the host. Its acknowledgements take so long.
-    pub fn download(&mut self, way_back: Duration) {
-        self.downloads.push(Cubic::new(self.now, way_back));
-    }
-
-    /// Bytes that such connections have carried so far.
-    pub fn downloaded(&self) -> u64 {
-        self.downloads.iter().map(Cubic::acknowledged).sum()
     }
 
     /// Lets time pass.

@@ -22,7 +22,7 @@
   const link = (length) => {
     const parts = ["ctu3M2x2eAAj-D2kw1Xy7uqFczsT00d2l5F3kMEikIQ", "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8",
       "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8"];
-    const [begin, end] = ["https://", `/#v1.${parts.join(".")}`];
+    const [begin, end] = ["https://", `/#v2.${parts.join(".")}`];
     return begin + "x".repeat(length - begin.length - end.length) + end;
   };
   same("a long link", await code(() => parseInvite(link(2048))), "nothing");

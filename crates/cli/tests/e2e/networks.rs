@@ -69,7 +69,11 @@ impl Lab {
     /// A server on the internet, a host in home a, a viewer in home b.
     fn session(&self) -> (Program, Program, Program) {
         // All addresses of a machine that has several: STUN must answer from the one that was asked.
-        let mut server = self.start("inet", &["serve"]);
+        self.session_at(&["serve"])
+    }
+
+    fn session_at(&self, serve: &[&str]) -> (Program, Program, Program) {
+        let mut server = self.start("inet", serve);
         server.event("ready");
         let url = format!("http://{SERVER}");
         let mut host = self.start("a-home", &["host", "--source", "test", "--server", &url]);
@@ -135,6 +139,25 @@ fn a_host_with_both_families_is_met_by_a_viewer_with_ipv4_alone() {
     let connected = viewer.event("connected");
     assert!(text(&connected, "remote").starts_with(OUTER_A), "{connected}");
     viewer.event("first_frame");
+}
+
+#[test]
+fn peers_between_which_there_is_no_path_are_told_behind_which_nats_they_are() {
+    let _alone = alone();
+    let lab = Lab::new("symmetric", "port");
+    lab.ip("inet", "address add 203.0.113.2/32 dev lo");
+    let (_server, mut host, mut viewer) = lab.session_at(&["serve", "--stun-alt", "203.0.113.2"]);
+    viewer.event("admitted");
+    viewer.fails("no_path", 12, "These NATs cannot be crossed");
+    let error = viewer.said().into_iter().rev().find(|event| event["event"] == "error");
+    let left = host.wait_for("its end", |e| e["state"] == "left");
+    let told = [text(&error.expect("it has failed"), "message"), text(&left, "reason")];
+    let [symmetric, port] = ["gives each peer another port", "lets in whom it has sent to"];
+    for (told, expected) in told.iter().zip([[port, symmetric], [symmetric, port]]) {
+        let (here, there) = told.split_once(") and ").expect("both sides are named");
+        assert!(here.contains(expected[0]) && there.contains(expected[1]), "{told}");
+        assert!(there.contains("192.0.2.2") || there.contains("198.51.100.2"), "{told}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 // Becomes how many were checked; throws at the first that differs.
 (async () => {
   const modules = ["noise", "binding", "invite", "bytes", "control", "cpace", "sealed", "password"];
-  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace, { shortCode }, { pskOf }] =
+  const [{ Initiator, hkdf }, { Binding }, { parseInvite }, { fromBase64, toBase64 }, control, cpace, { commit, shortCode }, { pskOf }] =
     await Promise.all(modules.map((name) => import(`/${name}.js`)));
   const hex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (byte) => parseInt(byte, 16));
   const text = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -73,19 +73,22 @@
 
   // docs/rendezvous.md, section 14, as the native side computes it with an implementation of Noise of another author.
   const room = "72dbb7336c76780023f83da4c355f2eeea85733b13d3477697917790c1229084";
-  const prologue = hex(`4c4c4c5349207369676e616c6c696e67207601${room}`);
+  const prologue = hex(`4c4c4c5349207369676e616c6c696e67207602${room}`);
   const hostKey = hex("8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f");
   const shake = async () => Initiator.begin(prologue, hostKey, from(0x40), await pair(from(0x60)));
   const noise = await shake();
   const message1 = `675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f
-    5e206f5d3d0233586890122ac8e44cc7086b290bdd`.replace(/\s/g, "");
+    5e206f5d3d8ac074c52dff564f141d85a89bb2630d`.replace(/\s/g, "");
   same("message 1", text(await noise.write(utf8("hello"))), message1);
   const message2 = hex(`493e82fc74464a59268817623d2053c5eb8e2cc4a988b4fee179ec6b010d531d
-    cf9efb007ef44be05058c892d20d15a71fd04a76c0ed2a`);
+    cf9efb007ef44bd0044f6c67c4c4bcf2fe1715e7cdd5d5`);
   const { payload, session } = await noise.read(message2);
   same("payload 2", text(payload), text(utf8("welcome")));
-  same("hash", text(session.hash), "c4feea5749e5ca99ecf5df14577141adca908daba6a11d7384451e5cd6132bbd");
-  same("short code", await shortCode(session.hash), "491 616");
+  same("hash", text(session.hash), "68e4de704bba73baaa2ea22425f0de5d4b186d94f201e5f454633f26c7e0b88c");
+  const nonces = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
+  const opening = new Uint8Array(32).fill(3);
+  same("commitment", text(await commit(opening)), "6059a084a131be1e1ac62ab17cf904276bab5292d22c7af35ea2852ad71bb3aa");
+  same("short code", await shortCode(session.hash, ...nonces, opening), "579 762");
   same("sealed", text(await session.sealer.seal(utf8("one"))), "2089438654520be580ab86e297bc5ad3e743cd");
   const two = hex("662a09886cfa47890f1d10e49102daf079dfdf");
   same("opened", text(await session.opener.open(two)), text(utf8("two")));
@@ -99,19 +102,18 @@
   }
 
   // docs/rendezvous.md, section 15.
-  const subject = new Uint8Array([...utf8("LLLSI room v"), 1, ...utf8("kitchen")]);
+  const subject = new Uint8Array([...utf8("LLLSI room v"), 2, ...utf8("kitchen")]);
   const asking = await cpace.Exchange.begin(utf8("k3f9-2mxq"), subject, from(0xf0).slice(0, 16), from(0xa0));
-  same("our share", text(asking.share), "186889d8414292e5e4deac83ae3e7852fa3f6ed161d25252456599881d110422");
-  const hostShare = hex("84a349e9f98b29e4a0987e46628ffe1046dcb85d23837b244c1029cd0d910d69");
-  const psk = "2e88ff67113dcf5b7ad6d21f7c480a79b498d283d2006350f5abe87ed82bbee3";
+  same("our share", text(asking.share), "8220a36f29ee268c997334516a7761238042cbb58d964dc129ae9b2071504016");
+  const hostShare = hex("bc550f26aa5b89bfe56a2bc75e5741f4f728cedde06196dfc92011002934e044");
+  const psk = "61a0316f94ee259ac9285d507ca32db7aaa854dd1e165f3650144d5b6f3faa6e";
   same("a password's key", text(await pskOf(asking, hostShare, hostKey)), psk);
 
   // docs/control.md, section 3.4.
-  const nonces = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
   const [client, host] = [0xaa, 0xbb].map((byte) => new Uint8Array(32).fill(byte));
   const binding = await Binding.of(session.hash, ...nonces);
-  const ours = "6ee4362abac31f8dba36203cd4a7b203ba6b19b5ab823612ed79842011667620";
-  const theirs = hex("dfc2937aed46c1909ea3ee91cb997e9e8702d53cfc8c1dc408865ac45b4f2b0d");
+  const ours = "701e34baf9cd0621e3d83f1ff25d29c82f2379c888a55527c416ac7cd66c2bd3";
+  const theirs = hex("f5efc3014c592d1f89f0e615da20d3688123263702bf92e14d0de54140637483");
   same("our proof", text(await binding.prove(client, host)), ours);
   same("their proof", await binding.verify(client, host, theirs), true);
   same("our own proof sent back", await binding.verify(client, host, hex(ours)), false);
@@ -120,7 +122,7 @@
   // The link of docs/rendezvous.md, section 14.
   const parts = ["ctu3M2x2eAAj-D2kw1Xy7uqFczsT00d2l5F3kMEikIQ", "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8",
     "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8"];
-  const link = `https://server.example/#v1.${parts.join(".")}`;
+  const link = `https://server.example/#v2.${parts.join(".")}`;
   const invite = parseInvite(` ${link}\n`);
   same("the link's server", invite.server, "https://server.example");
   same("the link's room", text(invite.room), room);

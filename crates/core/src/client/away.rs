@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use lllsi_proto::invite::Nonce;
+use lllsi_proto::invite::{Nonce, Opening};
 
 use super::{Client, CloseReason, Entry, Event, Phase};
 use crate::FAR_FUTURE;
@@ -118,11 +118,17 @@ impl Client {
         (self.is_rejoining, self.is_server_lost) = (false, false);
         let (seed, now) = (&self.config.random_seed, self.now);
         self.nonce = Nonce::from_bytes(derive(seed, b"client nonce", self.attempt));
+        self.opening = Opening::from_bytes(derive(seed, b"opening", self.attempt));
+        self.code = None;
         let link_seed = derive(seed, b"link", self.attempt);
         (self.link, self.offer) =
             Link::offer(now, &self.config.certificate, self.gather.locals(), link_seed);
         self.unsent = None;
-        self.untold.clear();
+        // How the server sees us may have changed: what is known is told, and asked for again.
+        let found: Vec<_> = self.gather.reflexive().collect();
+        let link = &mut self.link;
+        self.untold = found.into_iter().filter_map(|one| link.add_reflexive(now, one)).collect();
+        self.gather.refresh(now);
         self.config.entry = self.pass.clone().unwrap_or_else(|| self.config.entry.clone());
         (self.phase, self.started) = (Phase::Entering, now);
         if let Some(away) = &mut self.away {

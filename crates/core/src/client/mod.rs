@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Arrival, Message, Report, SentFrame};
-use lllsi_proto::invite::{HostKey, Nonce};
+use lllsi_proto::invite::{HostKey, Nonce, Opening};
 use lllsi_proto::rendezvous::Blob;
 use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
@@ -40,7 +40,7 @@ use crate::clock::{ClockSync, DelayWindow};
 use crate::gather::Gather;
 use crate::link::{Lane, Link, LinkEvent};
 use crate::password::Asking;
-use crate::seal::{Channel, Initiator, derive};
+use crate::seal::{Channel, Initiator, ShortCode, derive};
 use crate::server::Server;
 use crate::streams::{Streams, THE_HOST};
 use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, micros_since};
@@ -95,6 +95,10 @@ enum Phase {
 pub struct Client {
     config: Config,
     nonce: Nonce,
+    /// The number that is shown to the host where we have to wait.
+    opening: Opening,
+    /// The digits that hang on it, once the host has answered.
+    code: Option<ShortCode>,
     /// With whom the handshake is, or was.
     host_key: Option<HostKey>,
     phase: Phase,
@@ -167,6 +171,8 @@ impl Client {
             server: Server::connect(now),
             gather: Gather::new(std::mem::take(&mut config.locals), &config.random_seed),
             nonce: Nonce::from_bytes(derive(&config.random_seed, b"client nonce", 0)),
+            opening: Opening::from_bytes(derive(&config.random_seed, b"opening", 0)),
+            code: None,
             host_key: None,
             link,
             offer,
@@ -274,6 +280,8 @@ impl Client {
                 return;
             }
         }
+        let kind = self.gather.take_kind();
+        self.tell_nat(kind);
         self.wait_away();
         self.serve_streams();
         if self.link.is_up() {
@@ -341,6 +349,10 @@ impl Client {
                 let (clock, now_us) = (&self.clock, self.micros(self.now));
                 let age_us = |made_us| Some(clock.age_us(made_us, now_us)?.max(0).cast_unsigned());
                 self.streams.receive(self.now, THE_HOST, bytes, &age_us);
+            }
+            LinkEvent::Stuck => {
+                self.gather.find_kind(self.now);
+                self.tell_nat(self.gather.kind());
             }
             LinkEvent::Message(_)
             | LinkEvent::KeyframeWanted

@@ -9,8 +9,9 @@ use lllsi_proto::sealed::{
 
 use super::{Client, CloseReason, Entry, Event, Phase, RESTART_PAUSE};
 use crate::SignalEvent;
+use crate::nat::NatKind;
 use crate::password::Asking;
-use crate::seal::{Channel, Initiator, PreShared, derive};
+use crate::seal::{Channel, Initiator, PreShared, Role, commit, derive};
 
 /// Candidates that may wait for a channel; of more than 20 a host takes none.
 const MAX_UNTOLD: usize = 20;
@@ -18,6 +19,8 @@ const MAX_UNTOLD: usize = 20;
 impl Client {
     pub(super) fn signal(&mut self, event: SignalEvent) {
         match event {
+            // The answer may be there before the hello leaves. Nearly all servers have STUN at the port of their number.
+            SignalEvent::Resolved { servers } => self.gather.ask(self.now, &servers),
             SignalEvent::Connected { servers } => {
                 self.server.connected(self.now, servers);
                 let place = self.config.entry.place();
@@ -126,6 +129,8 @@ impl Client {
             name: self.config.name.clone(),
             offer: std::mem::take(&mut self.offer),
             nonce: self.nonce,
+            commitment: commit(&self.opening),
+            candidates: std::mem::take(&mut self.untold),
             frame_info: true,
             parity: true,
         };
@@ -212,7 +217,12 @@ impl Client {
         match sealed::parse::<Welcome>("welcome", payload) {
             Ok(welcome) => {
                 self.link.set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
+                let code = channel.short_code(&self.nonce, &welcome.nonce, &self.opening);
+                self.code = Some(code);
                 self.phase = Phase::Waiting(channel);
+                if welcome.admission == Admission::Waiting {
+                    self.seal(&ToHost::Reveal { opening: self.opening });
+                }
                 let untold = std::mem::take(&mut self.untold);
                 self.tell_candidates(untold);
                 self.admission(welcome.admission);
@@ -232,6 +242,14 @@ impl Client {
         }
     }
 
+    /// Where no path is found, both sides are to know between which kinds of NAT.
+    pub(super) fn tell_nat(&mut self, kind: Option<NatKind>) {
+        if let Some(kind) = kind {
+            self.link.note_nat(Role::Client, kind);
+            self.seal(&ToHost::Network { nat: kind.name().into() });
+        }
+    }
+
     fn opened(&mut self, plaintext: Option<Vec<u8>>) {
         let Some(plaintext) = plaintext else {
             return match self.phase {
@@ -248,6 +266,11 @@ impl Client {
                 // Once the link is up, this says that the host's network has changed: the path may be dead.
                 self.ping_at = self.ping_at.map(|_| self.now);
             }
+            Ok(ToClient::Network { nat }) => {
+                NatKind::named(&nat)
+                    .into_iter()
+                    .for_each(|nat| self.link.note_nat(Role::Host, nat));
+            }
             Ok(ToClient::Restarted { answer }) => {
                 self.restart_at = self.now + RESTART_PAUSE;
                 if let Err(error) = self.link.accept_answer(self.now, &answer) {
@@ -263,8 +286,8 @@ impl Client {
     fn admission(&mut self, admission: Admission) {
         match admission {
             Admission::Waiting => {
-                if let Phase::Waiting(channel) = &self.phase {
-                    let code = channel.short_code();
+                // Before the welcome there are no digits.
+                if let Some(code) = self.code {
                     self.event(Event::Waiting(code));
                 }
             }

@@ -361,6 +361,15 @@ impl Host {
         while let Some(event) = self.layers.poll_event() {
             self.event(event);
         }
+        if let Some(kind) = self.gather.take_kind() {
+            let ids: Vec<_> = self.viewers.keys().copied().collect();
+            for id in ids {
+                self.with_viewer(id, |viewer, _| {
+                    viewer.tell_nat(kind);
+                    Step::Stay
+                });
+            }
+        }
         while let Some(transmit) = self.gather.poll_transmit(self.now) {
             self.outputs.push_back(Output::Transmit(transmit));
         }
@@ -459,6 +468,10 @@ impl Host {
                 _ => viewer.advance(self.now, self.epoch, self.limits, &mut self.streams),
             }
         });
+        if let Step::Stuck = step {
+            self.gather.find_kind(self.now);
+            self.gather.kind().into_iter().for_each(|kind| viewer.tell_nat(kind));
+        }
         while let Some(transmit) = viewer.poll_transmit() {
             let to = transmit.destination.ip();
             if self.checks.may_go(self.now, to, &transmit.contents) {

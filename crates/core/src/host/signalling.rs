@@ -15,6 +15,7 @@ use crate::SignalEvent;
 impl Host {
     pub(super) fn signal(&mut self, event: SignalEvent) {
         match event {
+            SignalEvent::Resolved { .. } => {}
             SignalEvent::Connected { servers } => {
                 self.server.connected(self.now, servers);
                 self.server.send(&Request::Open {
@@ -191,8 +192,8 @@ impl Host {
             _ if !may_come => self.refuse(id, PartReason::InviteExpired),
             _ if self.viewers.len() > crowd => self.refuse(id, PartReason::RoomFull),
             // Whoever has been let in before does not wait again.
-            _ if self.lobby && ticket.is_none() => self.with_viewer(id, |viewer, _| {
-                viewer.wait();
+            _ if self.lobby && ticket.is_none() => self.with_viewer(id, |viewer, now| {
+                viewer.wait(now);
                 Step::Stay
             }),
             _ => self.admit(id),

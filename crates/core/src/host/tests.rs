@@ -3,7 +3,7 @@
 
 use lllsi_proto::MAX_SIGNAL_BYTES;
 use lllsi_proto::control::Message;
-use lllsi_proto::invite::{Nonce, Secret};
+use lllsi_proto::invite::{Nonce, Opening, Secret};
 use lllsi_proto::rendezvous::{Blob, Reply};
 use lllsi_proto::sealed::{
     self, Admission, Envelope, Hello, MAX_NAME_BYTES, MAX_SEALED_BYTES, Rejection, ToClient,
@@ -14,12 +14,13 @@ use super::*;
 use crate::SignalEvent;
 use crate::link::{Link, LinkEvent};
 use crate::password::Asking;
-use crate::seal::{Channel, HostIdentity, Initiator, PreShared};
+use crate::seal::{Channel, HostIdentity, Initiator, PreShared, commit};
 
 #[cfg(target_os = "linux")]
 mod hostile;
 
-const CANDIDATE: &str = "candidate:1 1 udp 2130706175 203.0.113.1 5000 typ host";
+/// To which all joiners commit.
+const OPENING: Opening = Opening::from_bytes([4; 32]);
 
 /// A host at a server that this test plays.
 struct Fixture {
@@ -124,6 +125,8 @@ impl Fixture {
             name,
             offer,
             nonce: Nonce::from_bytes([1; 32]),
+            commitment: commit(&OPENING),
+            candidates: Vec::new(),
             frame_info: true,
             parity: true,
         };
@@ -137,7 +140,24 @@ impl Fixture {
         let (channel, payload) = initiator.finish(answer).unwrap();
         let welcome = sealed::parse::<Welcome>("welcome", &payload).unwrap();
         let (admission, nonce) = (welcome.admission, welcome.nonce);
-        Joiner { number, channel, link, admission, nonce }
+        Joiner { number, channel, link, admission, nonce, told: 0 }
+    }
+
+    /// A client that knows the link knocks, and shows its number.
+    fn knock(&mut self, number: u32) -> Joiner {
+        let mut joiner = self.greet(number);
+        assert!(matches!(joiner.admission, Admission::Waiting));
+        joiner.say(self, &ToHost::Reveal { opening: OPENING });
+        joiner
+    }
+
+    /// Clients of which the user has heard that they wait.
+    fn waiting(&self) -> Vec<ViewerId> {
+        let waiting = self.events.iter().filter_map(|event| match event {
+            Event::ViewerWaiting { id, .. } => Some(*id),
+            _ => None,
+        });
+        waiting.collect()
     }
 
     fn counters(&self) -> Counters {
@@ -153,6 +173,8 @@ struct Joiner {
     admission: Admission,
     /// The host's.
     nonce: Nonce,
+    /// Candidates that it has named.
+    told: u32,
 }
 
 impl Joiner {
@@ -163,7 +185,10 @@ impl Joiner {
 
     fn candidates(&mut self, fixture: &mut Fixture, number: u32) {
         for _ in 0..number {
-            self.say(fixture, &ToHost::Candidate { candidate: CANDIDATE.into() });
+            self.told += 1;
+            let port = 5000 + self.told;
+            let candidate = format!("candidate:1 1 udp 2130706175 203.0.113.1 {port} typ host");
+            self.say(fixture, &ToHost::Candidate { candidate });
         }
     }
 
@@ -197,8 +222,8 @@ impl Joiner {
 #[test]
 fn a_fault_in_one_link_ends_that_link_alone() {
     let mut f = Fixture::new(true, 8);
-    f.greet(1);
-    f.greet(2);
+    f.knock(1);
+    f.knock(2);
     f.host.with_viewer(ViewerId(1), |_, _| panic!("a fault that this test provokes"));
     f.input(Input::Timeout);
     let left = |event: &Event| match event {
@@ -214,8 +239,7 @@ fn a_fault_in_one_link_ends_that_link_alone() {
 #[test]
 fn a_client_names_twenty_candidates_and_no_more() {
     let mut f = Fixture::new(true, 8);
-    let mut joiner = f.greet(1);
-    assert!(matches!(joiner.admission, Admission::Waiting));
+    let mut joiner = f.knock(1);
     joiner.candidates(&mut f, 25);
     assert_eq!(f.counters().ignored.candidates, 5, "in the lobby");
     // The offer has one more.
@@ -223,6 +247,9 @@ fn a_client_names_twenty_candidates_and_no_more() {
     assert_eq!(f.counters().ignored.candidates, 6);
     joiner.candidates(&mut f, 3);
     assert_eq!(f.counters().ignored.candidates, 9, "after it");
+    joiner.told = 0;
+    joiner.candidates(&mut f, 15);
+    assert_eq!(f.counters().ignored.candidates, 9, "those that were taken may be told again");
     f.input(Input::Action(Action::Kick(ViewerId(1))));
     assert_eq!(f.counters().ignored.candidates, 9, "what left is still counted");
 }
@@ -256,6 +283,36 @@ fn who_comes_to_a_crowded_lobby_is_told_that_the_room_is_full() {
     assert_eq!(f.counters().refused, 2);
     let told = |event: &&Event| matches!(event, Event::Refused(PartReason::RoomFull));
     assert_eq!(f.events.iter().filter(told).count(), 1, "once a second");
+}
+
+#[test]
+fn the_user_hears_of_a_knock_when_its_digits_are_known() {
+    let mut f = Fixture::new(true, 8);
+    let mut joiner = f.greet(1);
+    assert_eq!(f.waiting(), []);
+    for _ in 0..2 {
+        joiner.say(&mut f, &ToHost::Reveal { opening: OPENING });
+        assert_eq!(f.waiting(), [ViewerId(1)], "once");
+    }
+    f.now += FAR_FUTURE / 2;
+    f.input(Input::Timeout);
+    assert_eq!(f.host.status().viewers.len(), 1, "then it may wait");
+}
+
+#[test]
+fn a_client_that_shows_another_number_or_none_is_let_go_and_nobody_hears_of_it() {
+    let mut f = Fixture::new(true, 8);
+    let mut joiner = f.greet(1);
+    joiner.say(&mut f, &ToHost::Reveal { opening: Opening::from_bytes([5; 32]) });
+    let told = f.requests.iter().any(|r| matches!(r, Request::Dismiss { client } if client.0 == 1));
+    assert!(told && f.host.status().viewers.is_empty());
+    f.greet(2);
+    f.now = f.deadline;
+    f.input(Input::Timeout);
+    assert!(f.host.status().viewers.is_empty());
+    assert_eq!((f.waiting(), f.counters().garbled), (Vec::new(), 2));
+    let left = |event: &Event| matches!(event, Event::ViewerLeft { .. });
+    assert!(!f.events.iter().any(left), "{:?}", f.events);
 }
 
 #[test]

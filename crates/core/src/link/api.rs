@@ -10,6 +10,7 @@ use lllsi_rtc::{Closed, NegotiationError, PacketResult};
 
 use super::{PUNCH_TIMEOUT, SILENCE};
 use crate::assemble::Packet;
+use crate::nat::NatKind;
 
 /// The addresses a link runs between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +46,16 @@ impl AddAssign for Ignored {
 ///
 /// ```
 /// use lllsi_core::Tried;
+/// use lllsi_core::nat::NatKind;
 /// let at = |text: &str| text.parse().unwrap();
 /// let tried = Tried {
 ///     ours: vec![at("10.0.0.2:5000"), at("203.0.113.9:41000")],
 ///     theirs: Vec::new(),
 ///     is_seen: true,
+///     nats: [Some(NatKind::Symmetric), None],
 /// };
-/// assert_eq!(tried.to_string(), "between 10.0.0.2, 203.0.113.9 here and no address there");
+/// let ours = "10.0.0.2, 203.0.113.9 here (behind a NAT that gives each peer another port)";
+/// assert_eq!(tried.to_string(), format!("between {ours} and no address there"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tried {
@@ -61,6 +65,8 @@ pub struct Tried {
     pub theirs: Vec<SocketAddr>,
     /// Whether a server has told us how it sees us: then our datagrams get out at least.
     pub is_seen: bool,
+    /// The kinds of NAT before us and before the other side, as far as a server with two addresses has shown them.
+    pub nats: [Option<NatKind>; 2],
 }
 
 impl fmt::Display for Tried {
@@ -76,7 +82,11 @@ impl fmt::Display for Tried {
                 _ => format!("{} and {more} more", ips.join(", ")),
             }
         };
-        write!(f, "between {} here and {} there", list(&self.ours), list(&self.theirs))
+        let [here, there] = self
+            .nats
+            .map(|nat| nat.map_or_else(String::new, |nat| format!(" ({})", nat.description())));
+        let (ours, theirs) = (list(&self.ours), list(&self.theirs));
+        write!(f, "between {ours} here{here} and {theirs} there{there}")
     }
 }
 
@@ -124,6 +134,8 @@ pub(crate) enum LinkEvent {
     /// Both ends are confirmed.
     Up(Path),
     PathChanged(Path),
+    /// No path has been found for a while.
+    Stuck,
     /// Streams may be sent: the other side has verified us.
     Ready,
     Message(Message),

@@ -27,6 +27,7 @@ use lllsi_rtc::{Event, Extras, Frame, Track, Transport, sdp};
 
 use crate::Transmit;
 use crate::assemble::Packet;
+use crate::nat::NatKind;
 use crate::seal::{Binding, Role, derive};
 use crate::stun::Reflexive;
 use datagrams::Datagrams;
@@ -40,6 +41,8 @@ pub(crate) use size::PacketSize;
 
 /// How long a path is looked for, after the other side's description is known.
 const PUNCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Paths are found within this, nearly always.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often [`Message::Confirm`] is repeated until the other side has verified it.
 const CONFIRM_EVERY: Duration = Duration::from_millis(100);
@@ -97,6 +100,10 @@ pub(crate) struct Link {
     newest_ticks: u64,
     epoch: Instant,
     path: Option<Path>,
+    /// When it is told that no path is found.
+    stuck_at: Option<Instant>,
+    /// The kinds of our NAT and theirs.
+    nats: [Option<NatKind>; 2],
     remote_candidates: usize,
     ignored: Ignored,
     /// When something came that only the other side can have sent.
@@ -133,6 +140,7 @@ impl Link {
         let (transport, answer) = Transport::answer(now, config, locals, offer)?;
         let mut link = Self::new(now, transport, Role::Host, seed);
         link.state = State::Punching { give_up: Some(now + PUNCH_TIMEOUT) };
+        link.stuck_at = Some(now + STUCK_AFTER);
         link.note_candidates();
         link.drain(now);
         Ok((link, answer))
@@ -159,6 +167,8 @@ impl Link {
             newest_ticks: 0,
             epoch: now,
             path: None,
+            stuck_at: None,
+            nats: [None; 2],
             remote_candidates: 0,
             ignored: Ignored::default(),
             heard_at: now,
@@ -174,6 +184,7 @@ impl Link {
         self.note_candidates();
         if let State::Punching { give_up } = &mut self.state {
             *give_up = Some(now + PUNCH_TIMEOUT);
+            self.stuck_at = Some(now + STUCK_AFTER);
         }
         self.drain(now);
         Ok(())
@@ -261,8 +272,16 @@ impl Link {
         Some(line)
     }
 
+    /// The NAT of one side is of this kind.
+    pub(crate) fn note_nat(&mut self, role: Role, kind: NatKind) {
+        self.nats[usize::from(role != self.role)] = Some(kind);
+    }
+
     /// Adds an address of the other side. Those over the limit, and kinds we do not use, are ignored.
     pub(crate) fn add_remote(&mut self, now: Instant, line: &str) {
+        if self.transport.is_told(line) {
+            return;
+        }
         self.remote_candidates += 1;
         let added = match self.remote_candidates {
             0..=sdp::MAX_CANDIDATES => self.transport.add_remote_candidate(now, line),
@@ -312,7 +331,7 @@ impl Link {
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn timeout(&self) -> Option<Instant> {
         let own = match self.state {
-            State::Punching { give_up } => give_up,
+            State::Punching { give_up } => give_up.into_iter().chain(self.stuck_at).min(),
             State::Confirming { give_up } => Some(give_up.min(self.heard_at + SILENCE)),
             State::Up => Some(self.heard_at + SILENCE),
             State::Down => return None,
@@ -560,7 +579,11 @@ impl Link {
             State::Punching { give_up: Some(give_up) } if now >= give_up => {
                 let [ours, theirs] = self.transport.candidates();
                 let is_seen = self.transport.is_seen();
-                self.fail(LinkError::NoPath(Tried { ours, theirs, is_seen }));
+                self.fail(LinkError::NoPath(Tried { ours, theirs, is_seen, nats: self.nats }));
+            }
+            State::Punching { .. } if self.stuck_at.is_some_and(|at| now >= at) => {
+                self.stuck_at = None;
+                self.events.push_back(LinkEvent::Stuck);
             }
             State::Confirming { give_up } if now >= give_up => self.fail(LinkError::NotBound),
             State::Confirming { .. } | State::Up if now >= self.heard_at + SILENCE => {

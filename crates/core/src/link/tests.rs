@@ -169,8 +169,9 @@ fn what_is_not_the_other_sides_or_makes_no_sense_is_ignored_and_counted() {
     host.link.handle_datagram(now, address(9), host.at, &[0x90; 60]);
     host.link.handle_datagram(now, client.at, host.at, &[0xff; 60]);
     host.link.handle_message(now, &[0x77; MAX_MESSAGE_BYTES + 1]);
-    for _ in 0..=sdp::MAX_CANDIDATES {
-        host.link.add_remote(now, "candidate:1 1 udp 1 203.0.113.1 5000 typ host");
+    for port in 5000..=5000 + sdp::MAX_CANDIDATES {
+        let line = format!("candidate:1 1 udp 1 203.0.113.1 {port} typ host");
+        host.link.add_remote(now, &line);
     }
     let Ignored { candidates, datagrams, messages } = host.link.ignored();
     assert_eq!((candidates, messages), (2, 1), "its description names one candidate");

@@ -26,6 +26,8 @@ impl World {
                 let event = if is_cut {
                     SignalEvent::Disconnected { reason: "no route".into() }
                 } else if self.server.is_some() {
+                    let event = SignalEvent::Resolved { servers: vec![SERVER] };
+                    self.after(Duration::ZERO, Happening::Signal { node, connection, event });
                     self.connections.insert(connection, node);
                     let ip = self.nodes[node.0].address.ip();
                     self.tell_server(rendezvous::Input::Connected(connection, ip));
@@ -33,7 +35,8 @@ impl World {
                 } else {
                     SignalEvent::Disconnected { reason: "connection refused".into() }
                 };
-                let after = if is_cut { NO_ROUTE_AFTER } else { 2 * delay };
+                // One round trip for TCP, and one for the WebSocket.
+                let after = if is_cut { NO_ROUTE_AFTER } else { 4 * delay };
                 self.after(after, Happening::Signal { node, connection, event });
             }
             SignalCommand::Send(text) => {

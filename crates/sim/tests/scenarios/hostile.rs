@@ -10,7 +10,7 @@ use lllsi_core::client::{self, CloseReason};
 use lllsi_core::host;
 use lllsi_core::seal::{HostIdentity, Initiator, PreShared, Responder};
 use lllsi_core::testing::attacks::{ATTACKS, MOST_CHECKS};
-use lllsi_proto::invite::Nonce;
+use lllsi_proto::invite::{Commitment, Nonce};
 use lllsi_proto::rendezvous::{Blob, ClientId, Refusal, Reply};
 use lllsi_proto::sealed::{self, Envelope, Hello};
 use lllsi_sim::{NatKind, NodeId, Setup, World};
@@ -206,6 +206,8 @@ fn hostile_offers_are_refused_and_the_host_goes_on() {
             name: "Eve".into(),
             offer,
             nonce: Nonce::from_bytes([1; 32]),
+            commitment: Commitment::from_bytes([2; 32]),
+            candidates: Vec::new(),
             frame_info: false,
             parity: false,
         };

@@ -104,3 +104,25 @@ fn a_viewer_may_come_back_while_the_host_is_away_from_the_server() {
         });
     });
 }
+
+#[test]
+fn a_clearly_shorter_path_takes_over_without_a_break() {
+    for_some_seeds(10, |seed| {
+        for (of_host, of_viewer) in [(true, false), (false, true), (true, true)] {
+            let far = Conditions { delay: Duration::from_millis(35), ..Conditions::default() };
+            let (host_detour, client_detour) = (of_host.then_some(far), of_viewer.then_some(far));
+            let setup = Setup { seed, host_detour, client_detour, ..Setup::default() };
+            let (mut world, viewer) = watching(setup);
+            let is_short =
+                |w: &World| w.status(viewer).rtt.is_some_and(|rtt| rtt < Duration::from_millis(25));
+            assert!(world.run_until(SOON, is_short), "{:#?}", world.status(viewer));
+            // All that were sent meanwhile have come: 30 a second.
+            let frames = world.client(viewer).frames;
+            world.run_for(secs(10));
+            let now = world.client(viewer).frames;
+            assert!(now >= frames + 299, "{} frames in 10 s", now - frames);
+            let away = |e: &client::Event| matches!(e, client::Event::Away);
+            assert!(!world.client(viewer).told(away), "{:#?}", world.client(viewer).events);
+        }
+    });
+}

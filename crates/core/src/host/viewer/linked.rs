@@ -188,8 +188,11 @@ impl Viewer {
             });
         }
         // To send takes time to the link too: it may have found that it is over.
-        if matches!(step, Step::Stay) {
-            step = self.take_events(now, epoch, limits, streams);
+        if !matches!(step, Step::Leave(_))
+            && let later @ (Step::Leave(_) | Step::Stuck) =
+                self.take_events(now, epoch, limits, streams)
+        {
+            step = later;
         }
         self.collect();
         let link = match &self.stage {
@@ -197,8 +200,13 @@ impl Viewer {
             _ => None,
         };
         self.ask_for_keyframe(now);
+        if self.is_reticent(now) {
+            return self.breaks_protocol(now, "it shows no number for its digits");
+        }
         let keyframe = self.owed_keyframe.then_some(self.keyframe_at);
-        self.deadline = link.into_iter().chain(keyframe).min().unwrap_or(now + FAR_FUTURE);
+        let reveal = self.reveal_by.filter(|_| self.is_waiting());
+        let deadline = link.into_iter().chain(keyframe).chain(reveal).min();
+        self.deadline = deadline.unwrap_or(now + FAR_FUTURE);
         step
     }
 
@@ -209,13 +217,15 @@ impl Viewer {
         limits: Limits,
         streams: &mut Streams,
     ) -> Step {
+        let mut found = Step::Stay;
         while let Some(event) = self.poll_link() {
-            let step = self.link_event(now, epoch, limits, streams, event);
-            if let Step::Leave(_) = step {
-                return step;
+            match self.link_event(now, epoch, limits, streams, event) {
+                Step::Stay => {}
+                step @ Step::Leave(_) => return step,
+                step => found = step,
             }
         }
-        Step::Stay
+        found
     }
 
     fn poll_link(&mut self) -> Option<LinkEvent> {
@@ -281,6 +291,7 @@ impl Viewer {
                 }
             }
             LinkEvent::Message(_) | LinkEvent::Rtp(_) => {}
+            LinkEvent::Stuck => return Step::Stuck,
             LinkEvent::Ready => streams.join(now, self.id, self.ticket),
             LinkEvent::Stream(bytes) => {
                 let host_us = micros_since(epoch, now);

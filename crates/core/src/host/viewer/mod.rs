@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::control::Report;
-use lllsi_proto::invite::{Nonce, TicketId};
+use lllsi_proto::invite::{Commitment, Nonce, Opening, TicketId};
 use lllsi_proto::rendezvous::{Blob, ClientId};
 use lllsi_proto::sealed::{
     self, Admission, Envelope, Hello, MAX_NAME_BYTES, PartReason, Ticket, ToClient, ToHost, Welcome,
@@ -18,13 +18,16 @@ use super::uplink::Signs;
 use super::{Event, LayerId, LeftReason, Place, ViewerId};
 use crate::client::truncate;
 use crate::link::Link;
+use crate::nat::NatKind;
 use crate::rate::Estimate;
-use crate::seal::{Binding, Channel, Responder, derive};
+use crate::seal::{Binding, Channel, Responder, Role, commit, derive};
 use crate::stun::Reflexive;
 use crate::{FAR_FUTURE, Ignored, LinkError, Path, Transmit};
 
 /// Candidates kept for a client that waits in the lobby.
 const MAX_EARLY_CANDIDATES: usize = 20;
+/// A client in the lobby has to show the number of its digits this soon.
+const REVEAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A viewer may ask for a new path this often.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// A viewer that has not reported for this long has no say in the bitrate. At rest it reports every two seconds, and one report
@@ -37,6 +40,8 @@ pub(super) enum Step {
     Stay,
     /// It does, over a new path: our own addresses should be looked at again.
     Restarted,
+    /// It does, and no path is found: the kind of our NAT may tell why.
+    Stuck,
     Leave(LeftReason),
 }
 
@@ -91,7 +96,7 @@ pub struct ViewerStatus {
 enum Stage {
     /// Its first message opened; ours is owed.
     Greeted(Responder),
-    /// It has our answer and waits in the lobby.
+    /// It has our answer and waits in the lobby: the user hears of it when its digits are known.
     Waiting(Channel),
     /// Admitted. The channel lasts as long as both sides are at the server.
     Linked(Box<Link>, Option<Channel>),
@@ -110,6 +115,8 @@ pub(super) struct Viewer {
     /// Candidates that came too early and were too many.
     surplus_candidates: u64,
     announced: bool,
+    /// Until when the number of its digits has to be there, while it is not.
+    reveal_by: Option<Instant>,
     needs_keyframe: bool,
     /// And nobody has been asked for one yet.
     owed_keyframe: bool,
@@ -152,7 +159,7 @@ impl Viewer {
         opened: Opened,
     ) -> (Self, Step) {
         let Opened { responder, payload, ticket } = opened;
-        let (hello, step) = match sealed::parse::<Hello>("hello", &payload) {
+        let (mut hello, step) = match sealed::parse::<Hello>("hello", &payload) {
             Ok(hello) => (hello, Step::Stay),
             Err(error) => {
                 tracing::warn!(%error, "a client that knows the secret broke the protocol");
@@ -162,6 +169,8 @@ impl Viewer {
                         name: String::new(),
                         offer: String::new(),
                         nonce,
+                        commitment: Commitment::from_bytes([0; 32]),
+                        candidates: Vec::new(),
                         frame_info: false,
                         parity: false,
                     },
@@ -175,6 +184,9 @@ impl Viewer {
         };
         let mut name: String = hello.name.chars().filter(shown).collect();
         truncate(&mut name, MAX_NAME_BYTES);
+        let mut early_candidates = std::mem::take(&mut hello.candidates);
+        let surplus = early_candidates.len().saturating_sub(MAX_EARLY_CANDIDATES);
+        early_candidates.truncate(MAX_EARLY_CANDIDATES);
         let viewer = Self {
             id,
             client: Some(client),
@@ -182,9 +194,10 @@ impl Viewer {
             nonce: Nonce::from_bytes(derive(seed, b"host nonce", id.0.into())),
             ticket,
             stage: Stage::Greeted(responder),
-            early_candidates: Vec::new(),
-            surplus_candidates: 0,
+            early_candidates,
+            surplus_candidates: surplus as u64,
             announced: false,
+            reveal_by: None,
             needs_keyframe: true,
             owed_keyframe: false,
             keyframe_wanted: false,
@@ -348,13 +361,31 @@ impl Viewer {
         self.stage = Stage::Gone;
     }
 
-    pub(super) fn wait(&mut self) {
-        self.announced = true;
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.reveal_by = Some(now + REVEAL_TIMEOUT);
         if let Some((channel, _)) = self.answer(Admission::Waiting) {
-            let (id, name, code) = (self.id, self.hello.name.clone(), channel.short_code());
-            self.events.push_back(Event::ViewerWaiting { id, name, code });
             self.stage = Stage::Waiting(channel);
         }
+    }
+
+    /// Shows the number to which its hello has committed it.
+    fn revealed(&mut self, now: Instant, opening: &Opening) -> Step {
+        let (true, Stage::Waiting(channel)) = (self.reveal_by.is_some(), &self.stage) else {
+            return Step::Stay;
+        };
+        if commit(opening) != self.hello.commitment {
+            return self.breaks_protocol(now, "it shows another number than it has promised");
+        }
+        let code = channel.short_code(&self.hello.nonce, &self.nonce, opening);
+        (self.reveal_by, self.announced) = (None, true);
+        let (id, name) = (self.id, self.hello.name.clone());
+        self.events.push_back(Event::ViewerWaiting { id, name, code });
+        Step::Stay
+    }
+
+    /// It has not shown its number in time.
+    pub(super) fn is_reticent(&self, now: Instant) -> bool {
+        self.is_waiting() && self.reveal_by.is_some_and(|by| now >= by)
     }
 
     pub(super) fn admit(
@@ -451,16 +482,20 @@ impl Viewer {
         match sealed::parse::<ToHost>("message from a client", &plaintext) {
             Ok(ToHost::Candidate { candidate }) => self.remote_candidate(now, candidate),
             Ok(ToHost::Restart { offer }) => return self.restart(now, &offer),
+            Ok(ToHost::Network { nat }) => self.note_nat(Role::Client, NatKind::named(&nat)),
+            Ok(ToHost::Reveal { opening }) => return self.revealed(now, &opening),
             Ok(ToHost::Part { reason }) => return Step::Leave(reason.into()),
             Ok(ToHost::Unknown) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a client broke the protocol");
-                self.garbled += 1;
-                self.part(now, PartReason::Protocol);
-                return Step::Leave(PartReason::Protocol.into());
-            }
+            Err(error) => return self.breaks_protocol(now, error),
         }
         Step::Stay
+    }
+
+    fn breaks_protocol(&mut self, now: Instant, detail: impl std::fmt::Display) -> Step {
+        tracing::warn!(%detail, "a client broke the protocol");
+        self.garbled += 1;
+        self.part(now, PartReason::Protocol);
+        Step::Leave(PartReason::Protocol.into())
     }
 
     /// What came through the server is not what the client sent. Nothing on the channel opens any more; a link that is
@@ -516,6 +551,20 @@ impl Viewer {
         }
         self.seal(&ToClient::Part { reason });
         self.collect();
+    }
+
+    /// Tells it of what kind our NAT is, where no path is found.
+    pub(super) fn tell_nat(&mut self, kind: NatKind) {
+        if !self.is_up() {
+            self.note_nat(Role::Host, Some(kind));
+            self.seal(&ToClient::Network { nat: kind.name().into() });
+        }
+    }
+
+    fn note_nat(&mut self, role: Role, kind: Option<NatKind>) {
+        if let (Stage::Linked(link, _), Some(kind)) = (&mut self.stage, kind) {
+            link.note_nat(role, kind);
+        }
     }
 
     // --- Its link ---
