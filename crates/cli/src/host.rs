@@ -56,6 +56,9 @@ pub(crate) fn run(args: &args::Host, report: &Report, stop: &Stop) -> Result<(),
         }
         _ => builder,
     };
+    if let Some(server) = &embedded {
+        builder = builder.reached(server.reached());
+    }
     if let Some(hash) = certificate {
         builder = builder.server_certificate(hash);
     }

@@ -27,7 +27,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use network::local_addresses;
+pub use network::{Reached, local_addresses};
 pub use page::files as page_files;
 pub use state::room_token;
 

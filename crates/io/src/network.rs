@@ -1,5 +1,6 @@
 //! The network that this machine is in: the addresses that a peer may try, the best first, and when they change.
 
+mod reached;
 mod watch;
 
 use std::collections::HashMap;
@@ -8,7 +9,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use if_addrs::{IfOperStatus, Interface};
 
-pub(crate) use watch::Watch;
+pub use reached::Reached;
+use watch::Watch;
+
+use crate::peer::{Nudge, Rendezvous};
+use crate::socket::Endpoint;
 
 /// Where datagrams to any machine go, of IPv4 and of IPv6: nothing is sent there, routing is asked (RFC 5737 and RFC 3849).
 const ANYWHERE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
@@ -16,9 +21,14 @@ const ANYWHERE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
 /// `ARPHRD_ETHER` of linux/if_arp.h, Wi-Fi included. WireGuard, TUN, PPP, IPIP and the like are of other types.
 const ETHERNET: &str = "1";
 
+/// Addresses that are used at most, without loopback ones.
+const MAX_ADDRESSES: usize = 16;
+
 /// What an address is good for, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Rank {
+    /// Somebody has come in at it.
+    Reached,
     /// Datagrams to anywhere leave from it, over a network and not through a tunnel.
     Default,
     /// Of another network.
@@ -37,7 +47,7 @@ impl Rank {
     /// Addresses of a rank that are used at most: each makes a peer try another pair.
     fn most(self) -> usize {
         match self {
-            Self::Default => 4,
+            Self::Reached | Self::Default => 4,
             Self::Network => 6,
             Self::Tunnel => 3,
             Self::Bridge | Self::Loopback => 2,
@@ -49,15 +59,64 @@ impl Rank {
 /// This machine's addresses, each with `port`, the best first: at most 16, of which two are of bridges. At most two loopback
 /// addresses follow, and only if `loopback` is set or there are no others; link-local ones of IPv6 never, since they mean nothing without their interface.
 pub fn local_addresses(port: u16, loopback: bool) -> Vec<SocketAddr> {
-    look(port, loopback).unwrap_or_default()
+    look_at(port, loopback, &[]).unwrap_or_default()
 }
 
-/// [`local_addresses`], or `None` if they cannot be listed now.
-pub(crate) fn look(port: u16, loopback: bool) -> Option<Vec<SocketAddr>> {
+/// The network as the machine knows it.
+pub(crate) struct Network {
+    watch: Watch,
+    /// Nudged by an application that knows of a change.
+    look: Nudge,
+    reached: Reached,
+    pub(crate) locals: Vec<SocketAddr>,
+    port: u16,
+    /// Whether the server is on this machine, and others may be.
+    loopback: bool,
+}
+
+impl Network {
+    pub(crate) fn new(
+        server: &Rendezvous,
+        endpoint: &Endpoint,
+        look: Nudge,
+        reached: Reached,
+    ) -> Self {
+        let (port, loopback) = (endpoint.local().port(), server.is_loopback());
+        // Opened before the addresses are listed, so that no change in between is missed.
+        let watch = Watch::new();
+        let locals = look_at(port, loopback, &reached.addresses()).unwrap_or_default();
+        Self { watch, look, reached, locals, port, loopback }
+    }
+
+    /// Waits until our addresses change, or it is said that they have. Returns them. Loses nothing where it is cancelled.
+    pub(crate) async fn changed(&mut self) -> Vec<SocketAddr> {
+        loop {
+            let is_certain = tokio::select! {
+                () = self.watch.changed() => false,
+                () = self.look.nudged() => true,
+                () = self.reached.changed() => false,
+            };
+            let reached = self.reached.addresses();
+            let Some(locals) = look_at(self.port, self.loopback, &reached) else {
+                self.watch.look_again();
+                continue;
+            };
+            if is_certain || locals != self.locals {
+                self.locals.clone_from(&locals);
+                return locals;
+            }
+        }
+    }
+}
+
+/// [`local_addresses`], those first at which somebody has come in; or `None` if they cannot be listed now.
+pub(crate) fn look_at(port: u16, loopback: bool, reached: &[IpAddr]) -> Option<Vec<SocketAddr>> {
     let ranked = ranked().inspect_err(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed");
     });
-    let ranked = ranked.ok()?.into_iter().map(|own| (own.rank, own.ip));
+    let ranked = ranked.ok()?.into_iter().map(|Own { rank, ip, .. }| {
+        (if reached.contains(&ip) && rank != Rank::Tunnel { Rank::Reached } else { rank }, ip)
+    });
     let addresses = best(ranked.collect(), loopback);
     Some(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
@@ -166,6 +225,9 @@ fn best(mut ranked: Vec<(Rank, IpAddr)>, loopback: bool) -> Vec<IpAddr> {
         *count += 1;
         *count <= rank.most() && (*rank != Rank::Loopback || loopback || is_alone)
     });
+    // A peer takes no more than 20 from us, those included at which servers see us.
+    let inside = ranked.partition_point(|(rank, _)| *rank != Rank::Loopback);
+    ranked.drain(inside.min(MAX_ADDRESSES)..inside);
     ranked.into_iter().map(|(_, ip)| ip).collect()
 }
 
@@ -219,6 +281,16 @@ mod tests {
         ];
         assert_eq!(best(found.clone(), false), wanted.map(ip));
         assert_eq!(best(found, true).last(), Some(&ip("127.0.0.1")));
+        // Of all ranks there may be more than a peer takes.
+        let many =
+            |rank, most: u8| (0..most).map(move |n| (rank, IpAddr::from([10, rank as u8, 0, n])));
+        let mut all: Vec<_> = many(Rank::Reached, 9).chain(many(Rank::Default, 9)).collect();
+        all.extend(
+            many(Rank::Network, 9).chain(many(Rank::Tunnel, 9)).chain(many(Rank::Bridge, 9)),
+        );
+        all.push((Rank::Loopback, ip("127.0.0.1")));
+        let all = best(all, true);
+        assert_eq!((all.len(), all[16]), (MAX_ADDRESSES + 1, ip("127.0.0.1")));
         // A bridge may stand for the interface that is in it.
         let bridged = [of("172.17.0.1", Kind::Bridge, false), of("10.0.0.2", Kind::Bridge, true)];
         assert_eq!(best(bridged.to_vec(), false), ["10.0.0.2", "172.17.0.1"].map(ip));

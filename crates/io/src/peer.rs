@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::Error;
 use crate::calm::Calm;
-use crate::network::{Watch, local_addresses, look};
+use crate::network::{Network, Reached};
 pub use crate::signal::Rendezvous;
 use crate::signal::Signalling;
 use crate::socket::{Batch, Endpoint, Received};
@@ -55,6 +55,11 @@ impl Nudge {
     pub fn nudge(&self) {
         self.0.notify_one();
     }
+
+    /// Waits until somebody does. Loses nothing where it is cancelled.
+    pub(crate) async fn nudged(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// What a net thread is connected to.
@@ -77,14 +82,22 @@ pub struct Peer<M: Machine> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the net thread. Its socket is bound to `port`, 0 for one of the system's choice. `make` builds the machine, given our
-/// addresses with that port, the best first.
+/// Where a peer is.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// The UDP port that its socket is bound to; 0 for one of the system's choice.
+    pub port: u16,
+    /// At which addresses others have come in, if there is a server beside it.
+    pub reached: Reached,
+}
+
+/// Starts the net thread. `make` builds the machine, given our addresses with the port of its socket, the best first.
 ///
 /// # Errors
 /// [`Error::MediaPort`] where another program has the port; [`Error::Socket`] and [`Error::Thread`] for what the system refuses.
 pub fn spawn<M>(
     server: Rendezvous,
-    port: u16,
+    Place { port, reached }: Place,
     make: impl FnOnce(Vec<SocketAddr>) -> M + Send + 'static,
     ends: Ends<M::Action, impl Outbox<M::Event>, impl Inlet<M::Action>>,
 ) -> Result<Peer<M>, Error>
@@ -107,7 +120,7 @@ where
     let looked = look.clone();
     let thread = std::thread::Builder::new().name("net".into()).spawn(move || {
         runtime.block_on(async {
-            let network = Network::new(&server, &endpoint, looked);
+            let network = Network::new(&server, &endpoint, looked, reached);
             let machine = make(network.locals.clone());
             let network = Some(network);
             drive(server, endpoint, network, machine, ends, shown, actions_out).await;
@@ -117,45 +130,6 @@ where
     });
     let thread = thread.map_err(|source| Error::Thread { name: "net", source })?;
     Ok(Peer { actions, status, look, thread: Some(thread) })
-}
-
-/// The network as the machine knows it.
-pub(crate) struct Network {
-    watch: Watch,
-    /// Nudged by an application that knows of a change.
-    look: Nudge,
-    locals: Vec<SocketAddr>,
-    port: u16,
-    /// Whether the server is on this machine, and others may be.
-    loopback: bool,
-}
-
-impl Network {
-    fn new(server: &Rendezvous, endpoint: &Endpoint, look: Nudge) -> Self {
-        let (port, loopback) = (endpoint.local().port(), server.is_loopback());
-        // Opened before the addresses are listed, so that no change in between is missed.
-        let watch = Watch::new();
-        let locals = local_addresses(port, loopback);
-        Self { watch, look, locals, port, loopback }
-    }
-
-    /// Waits until our addresses change, or it is said that they have. Returns them. Loses nothing where it is cancelled.
-    async fn changed(&mut self) -> Vec<SocketAddr> {
-        loop {
-            let is_certain = tokio::select! {
-                () = self.watch.changed() => false,
-                () = self.look.0.notified() => true,
-            };
-            let Some(locals) = look(self.port, self.loopback) else {
-                self.watch.look_again();
-                continue;
-            };
-            if is_certain || locals != self.locals {
-                self.locals.clone_from(&locals);
-                return locals;
-            }
-        }
-    }
 }
 
 /// Drives a machine until its session is over, or nobody is left who could end it. Without a network its addresses do not change.
@@ -294,7 +268,7 @@ where
                     // Nobody is left who could tell it to end.
                     None => break,
                 },
-                () = self.nudge.0.notified() => {}
+                () = self.nudge.nudged() => {}
                 Some(event) = self.signalling.event() => self.input(Input::Signal(event)),
                 locals = changed(&mut self.network) => self.input(Input::LocalsChanged(locals)),
                 () = tokio::time::sleep_until(wake.into()) => {
@@ -511,7 +485,7 @@ mod tests {
         let (sender, told) = mpsc::channel();
         let (numbers, ends) = ends(Full(0, sender), None);
         let nudge = ends.nudge.clone();
-        let mut peer = spawn(nowhere(), 0, make, ends).expect("it starts");
+        let mut peer = spawn(nowhere(), Place::default(), make, ends).expect("it starts");
         for round in 0..3 {
             let all: Vec<u32> = (2..100).map(|n| n + round * 100).collect();
             all.iter().for_each(|n| numbers.send(*n).expect("it is there"));
@@ -591,7 +565,7 @@ mod tests {
         let (_release, make) = echo();
         let (sender, told) = mpsc::channel();
         let (_numbers, ends) = ends(Full(0, sender), None);
-        let mut peer = spawn(nowhere(), 0, make, ends).expect("it starts");
+        let mut peer = spawn(nowhere(), Place::default(), make, ends).expect("it starts");
         peer.network_changed();
         assert_eq!(told.recv(), Ok(MOVED));
         peer.act(END);
@@ -610,7 +584,8 @@ mod tests {
                 echo().1(locals)
             };
             let outbox = Full(0, mpsc::channel().0);
-            spawn(nowhere(), port, make, ends(outbox, None).1).map(|peer| (peer, told))
+            spawn(nowhere(), Place { port, ..Place::default() }, make, ends(outbox, None).1)
+                .map(|peer| (peer, told))
         };
         let refused = start(port).err();
         assert!(
@@ -637,7 +612,7 @@ mod tests {
         nudge.nudge();
         let make = |locals: Vec<SocketAddr>| Listener::new(locals[0].port(), 0, sender);
         let ends = Ends { outbox, on_overflow: None, inlet: Endless, nudge };
-        spawn(nowhere(), 0, make, ends).expect("it starts").join();
+        spawn(nowhere(), Place::default(), make, ends).expect("it starts").join();
         assert!(told.recv().expect("it ends").0 < MANY, "no datagram came");
     }
 
@@ -647,7 +622,8 @@ mod tests {
         let make = |locals: Vec<SocketAddr>| {
             Listener::new(locals[0].port(), 20 * SENDS_BEFORE_HEARING, sender)
         };
-        let mut peer = spawn(nowhere(), 0, make, ends(Full(0, outbox), None).1).expect("it starts");
+        let mut peer = spawn(nowhere(), Place::default(), make, ends(Full(0, outbox), None).1)
+            .expect("it starts");
         peer.act(2);
         peer.join();
         let (_, left) = told.recv().expect("the datagram came");
@@ -659,7 +635,8 @@ mod tests {
         let (_release, make) = echo();
         let (sender, told) = mpsc::channel();
         let mut peer =
-            spawn(nowhere(), 0, make, ends(Full(2, sender), Some(LOST)).1).expect("it starts");
+            spawn(nowhere(), Place::default(), make, ends(Full(2, sender), Some(LOST)).1)
+                .expect("it starts");
         let numbers: Vec<u32> = (2..100).collect();
         assert!(numbers.iter().all(|number| peer.act(*number)));
         peer.act(END);
@@ -673,7 +650,8 @@ mod tests {
     #[test]
     fn actions_that_wait_have_a_bound() {
         let ((sender, told), (release, make)) = (mpsc::channel(), echo());
-        let mut peer = spawn(nowhere(), 0, make, ends(Full(0, sender), None).1).expect("it starts");
+        let mut peer = spawn(nowhere(), Place::default(), make, ends(Full(0, sender), None).1)
+            .expect("it starts");
         peer.act(2);
         assert_eq!(told.recv(), Ok(2));
         peer.act(HOLD);

@@ -33,7 +33,7 @@ pub use crate::metrics::Figures;
 use crate::metrics::Shell;
 use crate::socket::Endpoint;
 pub use crate::tls::Tls;
-use crate::{DEFAULT_PORT, Error, state, tls};
+use crate::{DEFAULT_PORT, Error, Reached, state, tls};
 use hub::Told;
 use keeper::Keeper;
 use stun::Stun;
@@ -125,6 +125,7 @@ pub struct Server {
     certificate: Option<CertificateHash>,
     told: mpsc::Sender<Told>,
     shell: Arc<Shell>,
+    reached: Reached,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// Held until the thread has written what it keeps.
@@ -158,7 +159,7 @@ impl Server {
             None => None,
         };
         let metrics_at = metrics.as_ref().and_then(|tcp| tcp.local_addr().ok());
-        let shell = Arc::<Shell>::default();
+        let (shell, reached) = (Arc::<Shell>::default(), Reached::default());
         let web = Web {
             tls,
             https_only: certificate.is_none(),
@@ -168,6 +169,7 @@ impl Server {
             patience: config.patience,
             pages: pages.map(Arc::new),
             shell: Arc::clone(&shell),
+            reached: reached.clone(),
         };
         let machine = machine(&config, stun.map_or(0, |stun| stun.port()))?;
         let keeper = Keeper::new(config.state, config.limits.keep_names);
@@ -188,6 +190,7 @@ impl Server {
             certificate,
             told,
             shell,
+            reached,
             stop,
             thread: Some(thread),
             _state: state,
@@ -212,6 +215,11 @@ impl Server {
     /// The second address where it answers STUN, if it was given one.
     pub fn stun_alt(&self) -> Option<SocketAddr> {
         self.stun_alt
+    }
+
+    /// At which addresses clients have come in, now and later.
+    pub fn reached(&self) -> Reached {
+        self.reached.clone()
     }
 
     /// Where it serves figures; `None` if it does not.

@@ -251,7 +251,7 @@ impl ClientBuilder {
             nudge: hub.nudge_handle(),
             inlet: FromHub { hub: Arc::clone(&hub), wrap: Action::Stream },
         };
-        let peer = peer::spawn(server, 0, make, ends)?;
+        let peer = peer::spawn(server, peer::Place::default(), make, ends)?;
         let figures = Arc::default();
         let decoder = play::start(
             frames,

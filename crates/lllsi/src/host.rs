@@ -13,7 +13,7 @@ use lllsi_core::seal::{HostIdentity, ShortCode};
 use lllsi_core::streams::Status as StreamsStatus;
 use lllsi_core::{Certificate, Path};
 use lllsi_io::peer::{self, Peer};
-use lllsi_io::{random, room_token};
+use lllsi_io::{Reached, random, room_token};
 use lllsi_media::picture::Size;
 use lllsi_media::{capture, encode};
 use lllsi_proto::invite::{CertificateHash, Invite, Secret};
@@ -145,7 +145,7 @@ pub struct HostBuilder {
     fps: u32,
     bitrate: u32,
     uplink: Option<u32>,
-    media_port: u16,
+    place: peer::Place,
     size: Option<Size>,
     lobby: bool,
     max_viewers: u32,
@@ -272,7 +272,14 @@ impl HostBuilder {
 
     /// The UDP port that the stream leaves from, for firewalls that let one through; default one of the system's choice.
     pub fn media_port(mut self, port: u16) -> Self {
-        self.media_port = port;
+        self.place.port = port;
+        self
+    }
+
+    /// At which addresses others have come in to a server in this process ([`Server::reached`](crate::Server::reached)): a machine may
+    /// have more networks than viewers are told of, and learns so in which of them some are.
+    pub fn reached(mut self, reached: Reached) -> Self {
+        self.place.reached = reached;
         self
     }
 
@@ -332,7 +339,7 @@ impl HostBuilder {
             nudge: hub.nudge_handle(),
             inlet: FromHub { hub: Arc::clone(&hub), wrap: Action::Stream },
         };
-        let peer = peer::spawn(server, self.media_port, make, ends)?;
+        let peer = peer::spawn(server, self.place, make, ends)?;
         let (_pictures, _pipeline) = match pictures {
             Some((source, config)) => {
                 let stream = streams::pictures(&hub).ok();
@@ -401,7 +408,7 @@ impl Host {
             fps: 30,
             bitrate: 5_000_000,
             uplink: None,
-            media_port: 0,
+            place: peer::Place::default(),
             size: None,
             lobby: false,
             max_viewers: 16,

@@ -69,7 +69,7 @@ pub use lllsi_io::server::{
     Config as ServerConfig, Figures as ServerFigures, Patience as ServerPatience, Server, Tls,
 };
 pub use lllsi_io::{
-    DEFAULT_PORT, Error as IoError, StunAltError, load, local_addresses, page_files,
+    DEFAULT_PORT, Error as IoError, Reached, StunAltError, load, local_addresses, page_files,
     raise_file_limit,
 };
 pub use lllsi_media as media;

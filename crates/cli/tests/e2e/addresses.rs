@@ -75,6 +75,25 @@ fn many_bridges_hide_no_network() {
 }
 
 #[test]
+fn who_comes_in_over_any_bridge_is_met_there() {
+    let _alone = alone();
+    let spaces = Spaces::new(&["host", "container"]);
+    for n in 0..12 {
+        spaces.bridge("host", &format!("br{n}"), &format!("172.{}.0.1/16", 17 + n));
+    }
+    // Of a network for containers that leads nowhere else.
+    spaces.wire(("host", "veth", "172.28.0.3/16"), ("container", "eth", "172.28.0.2/16"));
+    spaces.ip("host", "address flush dev veth");
+    spaces.ip("host", "link set veth master br11");
+    let mut host = spaces.start("host", &HOST);
+    let links = links(&host.event("ready"));
+    let (_, rest) = links[1].split_once("https://").expect("it is one");
+    let (_, rest) = rest.split_once(':').expect("with a port");
+    let (_viewer, remote) = watch(&spaces, "container", &format!("https://172.28.0.1:{rest}"));
+    assert!(remote.starts_with("172.28.0.1:"), "{remote}");
+}
+
+#[test]
 fn a_tunnel_is_used_only_where_there_is_no_other_way() {
     let _alone = alone();
     let spaces = Spaces::new(&["host", "viewer"]);
@@ -175,7 +194,8 @@ fn is_seen_over(mtu: u32) {
     spaces.ip("viewer", "route add default via 10.9.2.2");
     // Neither end knows.
     spaces.ip("router", &format!("link set right mtu {mtu}"));
-    let mut host = spaces.start("host", &HOST);
+    // Its pictures fill packets.
+    let mut host = spaces.start("host", &[&HOST[..], &["--size", "1920x1080"]].concat());
     let links = links(&host.event("ready"));
     let (mut viewer, _) = watch(&spaces, "viewer", &links[1]);
     sees(&mut viewer);

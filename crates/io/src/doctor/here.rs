@@ -28,6 +28,7 @@ fn used_one(place: usize, Own { name, ip, rank }: &Own) -> Finding {
     let is_first = place == 0 && *rank != Rank::Loopback;
     let tried = if is_first { "is tried first" } else { "is tried" };
     let what = match rank {
+        Rank::Reached => "somebody has come in at it",
         Rank::Default => "datagrams to other networks leave from it",
         Rank::Network => "it leads to another network",
         Rank::Tunnel => "a tunnel, such as a VPN, for where there is no other way",

@@ -333,7 +333,7 @@ fn start_host(ready: &Ready, viewers: u32) -> Result<Started, Error> {
     let outbox = Told(told, Arc::clone(&wanted));
     let ends = Ends { outbox, on_overflow: None, inlet: Nothing, nudge: Nudge::default() };
     let server = peer::Rendezvous { url: server, certificate: None };
-    let host = peer::spawn(server, 0, make, ends)?;
+    let host = peer::spawn(server, peer::Place::default(), make, ends)?;
     Ok((host, invite.to_string(), events, wanted))
 }
 

@@ -32,7 +32,7 @@ use super::Patience;
 use super::hub::Told;
 use super::pages::{self, Pages};
 use crate::metrics::{Shell, count};
-use crate::{SIGNALLING_PATH, metrics, page};
+use crate::{Reached, SIGNALLING_PATH, metrics, page};
 
 /// The first byte of a TLS connection (RFC 8446, 5.1): no http request begins so.
 const TLS_HANDSHAKE: u8 = 22;
@@ -64,6 +64,7 @@ pub(super) struct Web {
     /// An application's own.
     pub(super) pages: Option<Arc<Pages>>,
     pub(super) shell: Arc<Shell>,
+    pub(super) reached: Reached,
 }
 
 /// From where a connection comes.
@@ -88,6 +89,7 @@ pub(super) async fn accept(tcp: TcpListener, web: Web, told: mpsc::Sender<Told>)
                 Ok((stream, from)) => {
                     failing = false;
                     count(&web.shell.accepted);
+                    stream.local_addr().into_iter().for_each(|at| web.reached.note(at.ip()));
                     let from = from.ip();
                     let many = crowd.number(from) >= web.max_per_address && !web.behind_proxy;
                     if many || connections.len() >= web.max_connections {
@@ -396,6 +398,7 @@ mod tests {
             max_per_address: 100,
             patience: patience(),
             shell: Arc::clone(&shell),
+            reached: Reached::default(),
         };
         tokio::spawn(accept(tcp, web, told));
         (address, shell, hub)
