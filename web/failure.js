@@ -29,6 +29,7 @@ export const FAILURES = Object.freeze({
   invite_expired: ["This invitation is not valid any more", "Ask the host for a new link."],
   host_vanished: ["Nothing comes from the host any more", "Check your network; join again once the host is back."],
   no_path: ["No direct path to the host was found", "Try another network on one side: strict NATs on both sides cannot be crossed yet."],
+  packet_size: ["Large packets do not get through between you and the host", "Try another network on one side, or give a tunnel on the way a larger MTU: a browser needs 1,230 bytes."],
   local_network: ["This browser may not reach the local network", "Allow that beside the page's address, then join again."],
   tampered: ["Somebody between you and the host interferes", "Use another server or network."],
   no_answer: ["The host does not answer", "Ask the host whether its program still runs."],

@@ -18,6 +18,8 @@ const CONFIRM_MS = 15_000;
 const TICK_MS = 50;
 /** Tabs in the background tick once a second. */
 const PING_MS = 190;
+/** Of ICE: small datagrams get through. */
+const CONNECTED = /^(connected|completed)$/;
 /** Candidates of the host, in its description and after it. */
 const MAX_CANDIDATES = 20;
 /** A link as quiet as this gets a new path looked for; and it is dead. */
@@ -127,7 +129,7 @@ export class Link extends Teller {
     this.#live = this.#channel("live", STREAMS + 1, UNRELIABLE);
     this.#pulse.onopen = () => {
       if (this.#isDown) return;
-      this.#setLimit(CONFIRM_MS, new Failure("tampered", "the link was not confirmed"));
+      this.#setLimit(CONFIRM_MS, () => new Failure("tampered", "the link was not confirmed"));
       this.#timer = setInterval(() => this.#tick(), TICK_MS);
       this.#tick();
     };
@@ -166,7 +168,7 @@ export class Link extends Teller {
    */
   async accept(answer, binding) {
     fingerprint(answer);
-    this.#setLimit(PUNCH_MS, new Failure("no_path"));
+    this.#setLimit(PUNCH_MS, () => new Failure(CONNECTED.test(this.#pc.iceConnectionState) ? "packet_size" : "no_path"));
     await this.#take(answer);
     // Not before: the link can speak before the browser shows what it has taken.
     this.#binding = binding;
@@ -375,13 +377,13 @@ export class Link extends Teller {
   /** If the host's goodbye is lost, the server brings the reason. */
   #closed() {
     clearInterval(this.#timer);
-    if (!this.#isDown) this.#setLimit(1000, new Failure("host_closed"));
+    if (!this.#isDown) this.#setLimit(1000, () => new Failure("host_closed"));
   }
 
-  /** @param {number | null} ms @param {Failure} [failure] */
+  /** @param {number | null} ms @param {() => Failure} [failure] */
   #setLimit(ms, failure) {
     clearTimeout(this.#limit);
-    if (ms !== null && failure) this.#limit = setTimeout(() => this.#fail(failure), ms);
+    if (ms !== null && failure) this.#limit = setTimeout(() => this.#fail(failure()), ms);
   }
 
   #stop() {

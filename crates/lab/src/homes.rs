@@ -198,7 +198,7 @@ impl Ways for Lines {
         packet: &[u8],
         rng: &mut Rng,
     ) -> Option<(Instant, usize)> {
-        if from % 2 == 0 {
+        if from.is_multiple_of(2) {
             self.pauses.lock().unwrap_or_else(PoisonError::into_inner).note(now, packet);
         }
         let at = self.lines[from / 2][from % 2].pass(now, packet.len(), rng)?;

@@ -22,7 +22,8 @@ pub struct Space(String);
 
 impl Space {
     /// One that is there.
-    pub(crate) fn named(name: String) -> Self {
+    #[must_use]
+    pub fn named(name: String) -> Self {
         Self(name)
     }
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lllsi_lab::{Chromium, Tab};
+use lllsi_lab::{Chromium, Space, Tab};
 use serde_json::Value;
 
 use crate::LEAST_FPS;
+use crate::spaces::Spaces;
 use crate::util::{self, Program, alone, number, spoilt};
 
 /// Screens of people who watch: width and height, and whether they like it dark.
@@ -122,6 +123,28 @@ fn a_browser_meets_a_host_at_the_port_of_its_own_server() {
     let browser = Chromium::start();
     let tab = join(&browser, link, "Ada");
     state(&tab, "playing");
+}
+
+#[test]
+fn a_browser_says_that_large_packets_do_not_get_through() {
+    let _alone = alone();
+    let spaces = Spaces::new(&["host", "router", "viewer"]);
+    spaces.wire(("host", "eth", "10.9.1.1/24"), ("router", "left", "10.9.1.2/24"));
+    spaces.wire(("router", "right", "10.9.2.2/24"), ("viewer", "eth", "10.9.2.1/24"));
+    spaces.route_between("router");
+    spaces.ip("host", "route add default via 10.9.1.2");
+    spaces.ip("viewer", "route add default via 10.9.2.2");
+    spaces.ip("router", "link set right mtu 576");
+    // Nobody says so, but the router makes TCP's segments small, as those of tunnels do.
+    spaces.filter("router", "output", &["meta l4proto != icmp accept"]);
+    spaces.filter("router", "forward", &["tcp flags syn tcp option maxseg size set 500", "accept"]);
+    let mut host = spaces.start("host", &["host", "--source", "test"]);
+    let ready = host.event("ready");
+    let links = ready["links"].as_array().expect("there are links");
+    let link = links.iter().filter_map(Value::as_str).find(|link| link.contains("//10.9.1.1:"));
+    let browser = Chromium::inside(&Space::named(spaces.full("viewer")));
+    let tab = join(&browser, link.expect("for the network"), "Ada");
+    fails(&tab, "packet_size", "a larger MTU");
 }
 
 #[test]

@@ -30,7 +30,8 @@ impl Spaces {
         spaces
     }
 
-    fn full(&self, name: &str) -> String {
+    /// The name of a machine's namespace.
+    pub(crate) fn full(&self, name: &str) -> String {
         format!("{}-{name}", self.prefix)
     }
 
