@@ -69,6 +69,15 @@ impl Spaces {
         rules.iter().for_each(|rule| nft(&format!("add rule inet own-{chain} rules {rule}")));
     }
 
+    /// What goes through a router over a device has at most so many bytes. Nobody is told, but TCP gets smaller segments, as
+    /// tunnels have them.
+    pub(crate) fn narrow(&self, router: &str, device: &str, mtu: u32) {
+        self.ip(router, &format!("link set {device} mtu {mtu}"));
+        self.filter(router, "output", &["meta l4proto != icmp accept"]);
+        let segments = format!("tcp flags syn tcp option maxseg size set {}", mtu - 60);
+        self.filter(router, "forward", &[&segments, "accept"]);
+    }
+
     /// Makes a machine a router.
     pub(crate) fn route_between(&self, name: &str) {
         let forward = "echo 1 >/proc/sys/net/ipv4/ip_forward";

@@ -129,7 +129,7 @@
   same("the link's key", text(invite.hostKey), text(hostKey));
   same("the link's secret", text(invite.secret), text(from(0x40)));
   same("a link with a certificate", text(parseInvite(`${link}.${parts[0]}`).secret), text(from(0x40)));
-  for (const wrong of ["", `${link}.${parts[0]}.${parts[0]}`, `${link}.${parts[0]}`.replace("https", "http"), link.slice(0, -1), link.replace("v1", "v2"), link.replace("#", ""), `${link}.x`,
+  for (const wrong of ["", `${link}.${parts[0]}.${parts[0]}`, `${link}.${parts[0]}`.replace("https", "http"), link.slice(0, -1), link.replace("v2", "v1"), link.replace("#", ""), `${link}.x`,
     link.replace("https", "ftp"), link.replace("server.example", ""), link.slice(0, -1) + "9"]) {
     await refused(`the link ${wrong}`, () => parseInvite(wrong));
   }
