@@ -18,14 +18,14 @@ use routes::Routes;
 const PACE: Duration = Duration::from_millis(5);
 /// An unanswered check is repeated after this, then after twice that, and so on. The first ones often meet a NAT that the
 /// peer has not opened yet.
-const FIRST_CHECK_RTO: Duration = Duration::from_millis(60);
+const FIRST_CHECK_RTO: Duration = Duration::from_millis(30);
 /// The longest time between two checks of a pair while none is selected.
 const MAX_CHECK_RTO: Duration = Duration::from_secs(2);
 /// The selected pair is checked this often (RFC 7675, 5.1).
 const CONSENT_CHECK: Duration = Duration::from_secs(5);
 /// Routine checks are made at multiples of this, if they are [aligned](Ice::align).
 const RHYTHM: Duration = Duration::from_millis(250);
-/// With the times above, checks of a pair go on for about 14 s.
+/// With the times above, checks of a pair go on for about 12 s.
 const MAX_CHECKS: usize = 11;
 /// Consent to send expires this long after the peer's last valid response (RFC 7675, 5.1).
 const CONSENT: Duration = Duration::from_secs(30);
@@ -238,6 +238,11 @@ impl Ice {
     /// Whether the peer has answered a check of ours at this address, so that it receives there.
     pub(crate) fn has_answered(&self, remote: SocketAddr) -> bool {
         self.agent.has_viable_remote_candidate(remote)
+    }
+
+    /// Whether a check of ours has left for this address.
+    pub(crate) fn has_checked(&self, remote: SocketAddr) -> bool {
+        self.routes.has_checked(remote)
     }
 
     /// Media begin to go where the peer has answered: consent lasts from now.

@@ -9,10 +9,11 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::ViewerId;
 use crate::network;
 use crate::stun::{Class, TransactionId, transaction_id};
 
-/// Checks for a machine of which nothing is known. A pair of addresses takes six in its first two seconds.
+/// Checks for a machine of which nothing is known. A pair of addresses takes seven in its first two seconds.
 const BUDGET: u32 = 12;
 /// One more after so long.
 const REFILL: Duration = Duration::from_secs(5);
@@ -34,7 +35,8 @@ pub(super) struct Checks {
 struct Machine {
     left: u32,
     refilled_at: Instant,
-    numbers: VecDeque<TransactionId>,
+    /// Those of the newest checks, and who each is for.
+    numbers: VecDeque<(TransactionId, ViewerId)>,
     answered: bool,
 }
 
@@ -55,25 +57,30 @@ impl Machine {
 }
 
 impl Checks {
-    /// Whether a datagram to this address may be sent; if it is a check, it counts as sent.
-    pub(super) fn may_go(&mut self, now: Instant, to: IpAddr, datagram: &[u8]) -> bool {
+    /// Whether a datagram of a viewer's link may be sent to this address; if it is a check, it counts as sent.
+    pub(super) fn may_go(
+        &mut self,
+        now: Instant,
+        id: ViewerId,
+        to: IpAddr,
+        datagram: &[u8],
+    ) -> bool {
         let (Some(Class::Request), Some(number)) = (Class::of(datagram), transaction_id(datagram))
         else {
             return true;
         };
         let Some(machine) = self.at(now, to) else { return false };
-        if machine.answered {
-            return true;
-        }
-        let may = machine.left > 0;
-        if may {
-            machine.left -= 1;
-            if machine.numbers.len() == MAX_NUMBERS {
-                machine.numbers.pop_front();
+        if !machine.answered {
+            if machine.left == 0 {
+                return false;
             }
-            machine.numbers.push_back(number);
+            machine.left -= 1;
         }
-        may
+        if machine.numbers.len() == MAX_NUMBERS {
+            machine.numbers.pop_front();
+        }
+        machine.numbers.push_back((number, id));
+        true
     }
 
     /// A check with the right password came from there.
@@ -83,18 +90,15 @@ impl Checks {
         }
     }
 
-    /// A datagram came from there; whether it is the answer to a check.
-    pub(super) fn received(&mut self, from: IpAddr, datagram: &[u8]) -> bool {
-        if let (Some(Class::Success), Some(number)) =
-            (Class::of(datagram), transaction_id(datagram))
-            && let Some(machine) = self.machines.get_mut(&network(from))
-            && machine.numbers.contains(&number)
-        {
-            machine.answered = true;
-            machine.numbers.clear();
-            return true;
-        }
-        false
+    /// A datagram came from there. If it is the answer to a check, returns whose: the peer may answer before it asks, when nothing
+    /// else tells which viewer it is.
+    pub(super) fn received(&mut self, from: IpAddr, datagram: &[u8]) -> Option<ViewerId> {
+        let answered =
+            transaction_id(datagram).filter(|_| Class::of(datagram) == Some(Class::Success))?;
+        let machine = self.machines.get_mut(&network(from))?;
+        let at = machine.numbers.iter().position(|(number, _)| *number == answered)?;
+        machine.answered = true;
+        machine.numbers.remove(at).map(|(_, id)| id)
     }
 
     /// `None`: too many others are being looked for.
@@ -139,7 +143,7 @@ mod tests {
 
     /// How many of so many checks go out.
     fn sent(checks: &mut Checks, now: Instant, to: IpAddr, numbers: std::ops::Range<u32>) -> usize {
-        numbers.filter(|n| checks.may_go(now, to, &stun([0, 1], *n))).count()
+        numbers.filter(|n| checks.may_go(now, ViewerId(*n), to, &stun([0, 1], *n))).count()
     }
 
     #[test]
@@ -150,8 +154,9 @@ mod tests {
         assert_eq!(sent(&mut checks, later, VICTIM, 500..600), 3);
         checks.asked(later, VICTIM);
         assert_eq!(sent(&mut checks, later, VICTIM, 600..700), 1);
-        assert!(checks.may_go(later, VICTIM, &stun([1, 1], 1)), "answers are not limited");
-        assert!(checks.may_go(later, VICTIM, &[0x80; 40]), "and media is not");
+        let id = ViewerId(1);
+        assert!(checks.may_go(later, id, VICTIM, &stun([1, 1], 1)), "answers are not limited");
+        assert!(checks.may_go(later, id, VICTIM, &[0x80; 40]), "and media is not");
     }
 
     #[test]
@@ -161,10 +166,13 @@ mod tests {
         sent(&mut checks, now, VICTIM, 0..20);
         sent(&mut checks, now, attacker, 100..120);
         // The attacker knows the number of a check that it got, and puts the victim's address on its answer.
-        checks.received(VICTIM, &stun([1, 1], 100));
+        assert_eq!(checks.received(VICTIM, &stun([1, 1], 100)), None);
         assert_eq!(sent(&mut checks, now, VICTIM, 20..40), 0);
-        checks.received(attacker, &stun([1, 1], 100));
-        assert_eq!(sent(&mut checks, now, attacker, 120..140), 20);
+        assert_eq!(checks.received(attacker, &stun([1, 1], 100)), Some(ViewerId(100)));
+        assert_eq!(sent(&mut checks, now, attacker, 120..180), 60);
+        assert_eq!(checks.received(attacker, &stun([1, 1], 120)), None, "that is long ago");
+        assert_eq!(checks.received(attacker, &stun([1, 1], 179)), Some(ViewerId(179)));
+        assert_eq!(checks.received(attacker, &stun([1, 1], 179)), None, "once");
     }
 
     #[test]

@@ -278,24 +278,24 @@ impl Host {
         if let Some(found) = self.gather.handle_datagram(self.now, source, destination, data) {
             return self.reflexive(found);
         }
-        let is_answer = self.checks.received(source.ip(), data);
+        let answered = self.checks.received(source.ip(), data);
         // An unknown source is only listened to if it names a viewer in a connectivity check.
         if let Some(named) = stun::addressee(data) {
             let Some(&id) = self.by_ufrag.get(&named) else {
                 self.counters.strangers += 1;
                 return;
             };
-            self.with_viewer(id, |viewer, now| {
-                viewer.handle_datagram(now, source, destination, data)
-            });
-            if self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source)) {
-                self.by_source.add(source, id);
+            if self.hear(id, source, destination, data) {
                 self.checks.asked(self.now, source.ip());
             }
             return;
         }
+        if let Some(id) = answered {
+            self.hear(id, source, destination, data);
+            return;
+        }
         let mut claimants = self.by_source.at(source).peekable();
-        if claimants.peek().is_none() && !is_answer {
+        if claimants.peek().is_none() {
             self.counters.strangers += 1;
         }
         for id in claimants {
@@ -303,6 +303,16 @@ impl Host {
                 viewer.handle_datagram(now, source, destination, data)
             });
         }
+    }
+
+    /// A datagram came from a source that may be a viewer. Returns whether it is.
+    fn hear(&mut self, id: ViewerId, source: SocketAddr, to: SocketAddr, data: &[u8]) -> bool {
+        self.with_viewer(id, |viewer, now| viewer.handle_datagram(now, source, to, data));
+        let is_known = self.viewers.get(&id).is_some_and(|viewer| viewer.knows(source));
+        if is_known {
+            self.by_source.add(source, id);
+        }
+        is_known
     }
 
     fn reflexive(&mut self, found: Reflexive) {
@@ -474,7 +484,7 @@ impl Host {
         }
         while let Some(transmit) = viewer.poll_transmit() {
             let to = transmit.destination.ip();
-            if self.checks.may_go(self.now, to, &transmit.contents) {
+            if self.checks.may_go(self.now, id, to, &transmit.contents) {
                 let bytes = transmit.wire_bytes();
                 viewer.sent_bytes += bytes;
                 self.sent_bytes += bytes;

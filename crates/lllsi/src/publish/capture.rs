@@ -34,7 +34,7 @@ pub(super) fn run(
     let interval = Duration::from_secs(1) / fps.max(1);
     let mut converter = Converter::new(bounds);
     let mut canvas = Arc::new(Canvas::default());
-    let mut due_at = Instant::now();
+    let (mut due_at, mut is_first) = (Instant::now(), true);
     loop {
         let orders = desk.lock();
         let (stop, watched) = (orders.stop, orders.layers.iter().any(|layer| layer.watched));
@@ -42,7 +42,8 @@ pub(super) fn run(
         if stop {
             return Ok(());
         }
-        let wait = if watched { Duration::ZERO } else { UNWATCHED };
+        // The first viewer finds a picture, however soon it comes.
+        let wait = if watched || is_first { Duration::ZERO } else { UNWATCHED };
         // The frame rate holds over time. After a pause two pictures may follow each other at once: the first is often
         // half of what a program has to paint.
         let earliest = (due_at + wait).checked_sub(interval).unwrap_or(due_at);
@@ -54,6 +55,7 @@ pub(super) fn run(
             due_at = due_at.max(grabbed_at) + interval;
             let times = Times { changed_at, grabbed_at, read_at, converted_at: Instant::now() };
             canvas = desk.put(canvas, Some(times));
+            is_first = false;
         } else if converter.sharpen_at.is_some_and(|at| Instant::now() >= at) {
             converter.sharpen(source.last(), ours(&mut canvas))?;
             canvas = desk.put(canvas, None);

@@ -2,6 +2,7 @@
 //! tunnel that looks like a network, or a second network far from the peer.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use is::stun::TransId;
@@ -56,6 +57,12 @@ impl Routes {
             self.sent.pop_front();
         }
         self.sent.push_back((id, route, now));
+    }
+
+    /// Whether a check has left for this address.
+    pub(super) fn has_checked(&self, remote: SocketAddr) -> bool {
+        self.sent.iter().any(|(_, route, _)| route.remote == remote)
+            || self.measured.iter().any(|measured| measured.route.remote == remote)
     }
 
     /// It is answered.

@@ -281,9 +281,10 @@ impl Transport {
 
     /// A check of the peer came through, so a ClientHello may: it does not wait until a check of ours is answered.
     fn begin_early(&mut self, now: Instant, route: Route) -> bool {
-        if self.route.is_none() && self.early_route.is_none() && self.is_dtls_client() {
+        // The check may have come before the answer that says who begins.
+        let may_begin = self.dtls.as_ref().is_none_or(Dtls::is_client);
+        if self.route.is_none() && self.early_route.is_none() && may_begin {
             self.early_route = Some(route);
-            // Before it a check of ours has to come: of sources that made none the peer takes nothing else.
             self.ice.handle_timeout(now);
         }
         true
@@ -551,6 +552,10 @@ impl Transport {
         let is_early = self.is_early();
         // The address of a check can be forged: one flight goes there, and no more before something has come back.
         if is_early && !self.early_flight.is_empty() {
+            return;
+        }
+        // Of sources that made no check the peer takes nothing else: ours goes before.
+        if self.route.is_none() && self.is_dtls_client() && !self.ice.has_checked(route.remote) {
             return;
         }
         while let Some(event) = self.dtls.as_mut().and_then(Dtls::poll) {
