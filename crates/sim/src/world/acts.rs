@@ -131,7 +131,7 @@ impl World {
         self.nodes[id.0].conditions = conditions;
     }
 
-    /// A peer's line to the network and from it, from now on. It comes on top of [`Setup::conditions`].
+    /// A peer's line to the network and from it, from now on. It comes on top of [`Setup::conditions`](super::Setup::conditions).
     pub fn set_lines(&mut self, id: NodeId, up: Line, down: Line) {
         let states = (LineState::new(up, self.now), LineState::new(down, self.now));
         self.nodes[id.0].lines = Some(states);
