@@ -62,18 +62,19 @@ function text(value) {
 }
 
 /**
- * What a hello says of a number that is shown later.
+ * Fixes a number that is shown later.
+ * @param {"client" | "host"} role who shows it
  * @param {Bytes} opening
  * @returns {Promise<Bytes>}
  */
-export async function commit(opening) {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", concat(utf8("LLLSI short code commitment"), opening)));
+export async function commit(role, opening) {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", concat(utf8(`LLLSI short code, ${role}`), opening)));
 }
 
 /**
  * Six digits that the host sees too, in two groups.
  * @param {Bytes} hash of the handshake
- * @param {Bytes[]} secrets both nonces and the opening
+ * @param {Bytes[]} secrets both nonces and both openings
  * @returns {Promise<string>}
  */
 export async function shortCode(hash, ...secrets) {
@@ -89,6 +90,8 @@ export class SealedChannel {
   #entry;
   #hostKey;
   #sending = Promise.resolve();
+  /** What the digits hang on, until the host has shown its number. @type {{ commitment: string, secrets: Bytes[] } | null} */
+  #lobby = null;
 
   /**
    * @param {Server} server
@@ -105,8 +108,19 @@ export class SealedChannel {
     this.#session = session;
     this.hostNonce = hostNonce;
     this.admission = first;
-    /** For who has to wait. */
-    this.digits = "";
+  }
+
+  /**
+   * The digits, of a host that shows its number.
+   * @param {unknown} shown
+   * @returns {Promise<string>}
+   */
+  async #digits(shown) {
+    const [lobby, opening] = [this.#lobby, fromBase64(shown)];
+    if (!lobby || opening?.length !== 32) throw new Failure("protocol", "no number");
+    this.#lobby = null;
+    if (toBase64(await commit("host", opening)) !== lobby.commitment) throw new Failure("tampered");
+    return shortCode(this.hash, ...lobby.secrets, opening);
   }
 
   /** Of the whole handshake: the two ends of one channel have the same. */
@@ -127,7 +141,7 @@ export class SealedChannel {
     const { hostKey, psk, prologue, wrap, refused } = await basisOf(server, entry);
     const noise = await Initiator.begin(prologue, hostKey, psk, await ephemeral());
     const opening = crypto.getRandomValues(new Uint8Array(32));
-    const commitment = toBase64(await commit(opening));
+    const commitment = toBase64(await commit("client", opening));
     const hello = utf8(JSON.stringify({ name, offer, nonce: toBase64(nonce), commitment }));
     const message = await noise.write(hello);
     prove(true);
@@ -142,7 +156,7 @@ export class SealedChannel {
     const channel = new SealedChannel(server, entry, hostKey, session, hostNonce, admission(welcome.admission));
     if (channel.admission.state === "waiting") {
       channel.send({ type: "reveal", opening: toBase64(opening) });
-      channel.digits = await shortCode(session.hash, nonce, hostNonce, opening);
+      channel.#lobby = { commitment: welcome.commitment, secrets: [nonce, hostNonce, opening] };
     }
     return channel;
   }
@@ -186,6 +200,8 @@ export class SealedChannel {
       switch (message?.type) {
         case "admission":
           return { type: "admission", admission: admission(message) };
+        case "reveal":
+          return { type: "reveal", digits: await this.#digits(message.opening) };
         case "candidate":
           return { type: "candidate", candidate: text(message.candidate) };
         case "restarted":

@@ -177,12 +177,12 @@ export class Session extends Teller {
    */
   async #listen(link, channel, binding) {
     let { admission } = channel;
-    if (admission.state === "waiting") this.#tell("waiting", channel.digits);
     const alive = setInterval(() => channel.send({ type: "alive" }), ALIVE_MS);
     try {
       while (admission.state === "waiting") {
         const message = await channel.receive();
         if (message.type === "part") throw message.failure;
+        if (message.type === "reveal") this.#tell("waiting", message.digits);
         if (message.type === "admission") admission = message.admission;
       }
     } finally {

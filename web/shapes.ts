@@ -83,6 +83,7 @@ export type Admission = { state: "admitted"; answer: string; ticket: Ticket | nu
 /** What the host says through the sealed channel. */
 export type HostMessage =
   | { type: "admission"; admission: Admission }
+  | { type: "reveal"; digits: string }
   | { type: "candidate"; candidate: string }
   | { type: "restarted"; answer: string }
   | { type: "part"; failure: Failure };

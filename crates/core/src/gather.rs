@@ -19,6 +19,7 @@ pub(crate) struct Gather {
     questions: Vec<Question>,
     /// Finds out of what kind the NAT before us is, where that is of use.
     probe: Option<NatProbe>,
+    probed: u64,
     is_kind_told: bool,
 }
 
@@ -31,6 +32,7 @@ impl Gather {
             asked: 0,
             questions: Vec::new(),
             probe: None,
+            probed: 0,
             is_kind_told: false,
         }
     }
@@ -73,7 +75,9 @@ impl Gather {
     pub(crate) fn find_kind(&mut self, now: Instant) {
         let server = self.questions.iter().find_map(Question::answered_by);
         if let (None, Some(server)) = (&self.probe, server) {
-            self.probe = Some(NatProbe::new(now, server, &derive(&self.seed, b"NAT", self.asked)));
+            self.probed += 1;
+            let seed = derive(&self.seed, b"NAT", self.probed);
+            self.probe = Some(NatProbe::new(now, server, &seed));
             self.is_kind_told = false;
         }
     }

@@ -84,20 +84,19 @@ pub enum NatKind {
 }
 
 impl NatKind {
-    /// All of them.
-    const ALL: [Self; 7] = [
+    /// All that can be told.
+    const KNOWN: [Self; 6] = [
         Self::None,
         Self::FullCone,
         Self::Address,
         Self::Port,
         Self::Symmetric,
         Self::SymmetricSequential,
-        Self::Unknown,
     ];
 
     /// The kind that [`Self::name`] calls so.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::KNOWN.into_iter().find(|kind| kind.name() == name)
     }
 
     /// Whether each peer sees another port, so that none can be told where to send.

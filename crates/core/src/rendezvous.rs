@@ -12,7 +12,7 @@
 //! let host = ConnectionId(1);
 //! server.handle_input(now, Input::Connected(host, "203.0.113.7".parse().unwrap()));
 //! let token = RoomToken::from_bytes([7; 32]);
-//! let open = Request::Open { version: 1, token, max_clients: 4, name: None };
+//! let open = Request::Open { version: lllsi_proto::WIRE_VERSION, token, max_clients: 4, name: None };
 //! server.handle_input(now, Input::Received(host, open.to_json()));
 //! assert!(matches!(server.poll_output(), Output::Send(to, reply) if to == host && reply.contains("opened")));
 //! ```

@@ -20,7 +20,7 @@ use sha2::Sha256;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::{Builder, HandshakeState, TransportState};
 
-pub use short_code::{ShortCode, commit};
+pub use short_code::{Secrets, ShortCode, commit};
 
 const PATTERN: &str = "Noise_NKpsk0_25519_AESGCM_SHA256";
 const TAG_BYTES: usize = 16;
@@ -479,10 +479,18 @@ mod tests {
         let hash = "68e4de704bba73baaa2ea22425f0de5d4b186d94f201e5f454633f26c7e0b88c";
         assert_eq!(client.handshake_hash[..], hex(hash));
         let [ours, theirs] = [1, 2].map(|n| Nonce::from_bytes([n; 32]));
-        let opening = Opening::from_bytes([3; 32]);
-        let commitment = "6059a084a131be1e1ac62ab17cf904276bab5292d22c7af35ea2852ad71bb3aa";
-        assert_eq!(commit(&opening).as_bytes()[..], hex(commitment));
-        assert_eq!(client.short_code(&ours, &theirs, &opening).to_string(), "579 762");
+        let openings = [3, 4].map(|n| Opening::from_bytes([n; 32]));
+        let commitments = [
+            "f4419f67de87a2d5e94bcc8dc888f5b5bcb456c0da30fbb2612ced9f845d1703",
+            "847c10408626f7fe30df97a8bf2a388ac7764a847c96381be443c789ac145608",
+        ];
+        for (role, opening, commitment) in
+            [(Role::Client, openings[0], commitments[0]), (Role::Host, openings[1], commitments[1])]
+        {
+            assert_eq!(commit(role, &opening).as_bytes()[..], hex(commitment));
+        }
+        let secrets = Secrets { nonces: [ours, theirs], openings };
+        assert_eq!(client.short_code(&secrets).to_string(), "811 496");
         assert_eq!(client.seal(b"one"), hex("2089438654520be580ab86e297bc5ad3e743cd"));
         assert_eq!(host.seal(b"two"), hex("662a09886cfa47890f1d10e49102daf079dfdf"));
 

@@ -138,7 +138,7 @@ pub struct Hello {
     pub offer: String,
     /// Its half of the transport binding.
     pub nonce: Nonce,
-    /// To the number that it reveals where it has to wait in the lobby.
+    /// To the number that it reveals if it has to wait in the lobby.
     pub commitment: Commitment,
     /// Its addresses that are not in the offer, as SDP candidate lines.
     #[serde(default)]
@@ -156,6 +156,8 @@ pub struct Hello {
 pub struct Welcome {
     /// Its half of the transport binding.
     pub nonce: Nonce,
+    /// To the number that it reveals to a client that waits in the lobby and has shown its own.
+    pub commitment: Commitment,
     /// What becomes of the client.
     pub admission: Admission,
 }
@@ -238,6 +240,11 @@ pub enum ToClient {
         /// `candidate:…`
         candidate: String,
     },
+    /// The number of which the welcome has the hash, once the client has shown its own.
+    Reveal {
+        /// The number.
+        opening: Opening,
+    },
     /// No path has been found yet, and of what kind the host's NAT is.
     Network {
         /// The kind's name, such as `symmetric`.
@@ -272,7 +279,7 @@ pub enum ToHost {
         /// The kind's name, such as `symmetric`.
         nat: String,
     },
-    /// The client waits in the lobby: the number of which its hello has the hash.
+    /// The client has to wait in the lobby, and shows the number whose hash is in its hello.
     Reveal {
         /// The number.
         opening: Opening,

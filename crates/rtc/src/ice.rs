@@ -37,6 +37,8 @@ const MAX_MAPPED: usize = 128;
 const MAX_HOSTS: usize = 128;
 /// Checks remembered as answered: `is` takes any number of responses to one.
 const MAX_ANSWERED: usize = 256;
+/// If the selected route has not answered for this long, those that were left may be used again.
+const NEEDS_LEFT_ROUTES: Duration = Duration::from_secs(10);
 /// The longest round trip that is believed.
 const MAX_RTT: Duration = Duration::from_secs(1);
 /// STUN attributes of one message. Browsers send at most ten.
@@ -83,6 +85,8 @@ pub(crate) struct Ice {
     responses: u64,
     routes: Routes,
     selected: Option<Route>,
+    /// The addresses of our sockets.
+    present: Vec<SocketAddr>,
     /// When consent expires; `None` before a pair is selected.
     consent_until: Option<Instant>,
     handled_at: Option<Instant>,
@@ -114,6 +118,7 @@ impl Ice {
             responses: 0,
             routes: Routes::default(),
             selected: None,
+            present: Vec::new(),
             consent_until: None,
             handled_at: None,
             aligned_to: None,
@@ -135,8 +140,8 @@ impl Ice {
         self.credentials = credentials;
         self.sources.retain(|source| route.is_some_and(|route| route.remote == *source));
         (self.responses, self.reflexive) = (0, 0);
-        self.routes.clear();
         self.theirs.clear();
+        self.take_back_routes();
     }
 
     pub(crate) fn is_offerer(&self) -> bool {
@@ -157,6 +162,10 @@ impl Ice {
             self.agent.invalidate_candidate(candidate);
         }
         self.ours.retain(|ours| addresses.contains(&ours.base));
+        self.present = addresses.to_vec();
+        if !gone.is_empty() {
+            self.routes.clear();
+        }
         addresses.iter().filter_map(|address| self.add_host(*address)).collect()
     }
 
@@ -195,6 +204,8 @@ impl Ice {
         // With the priority that the agent gives it: the earlier, the higher.
         let line = self.agent.add_local_candidate(candidate)?.to_sdp_string();
         let line = line.split(" ufrag ").next().map_or_else(String::new, str::to_owned);
+        // One that was left and comes back is in the list already.
+        self.ours.retain(|ours| (ours.at, ours.base) != (at, base));
         self.ours.push(Ours { at, base, line: line.clone() });
         Some(line)
     }
@@ -300,7 +311,7 @@ impl Ice {
             self.note_answer(id, mapped);
             self.routes.answered(now, id);
         } else if is_nomination {
-            self.routes.nominated(route);
+            self.routes.nominated(now, route);
         }
         self.prefer_shorter(now);
         let responses = self.agent.nominated_pair_responses_received().unwrap_or(0);
@@ -314,7 +325,7 @@ impl Ice {
     /// Leaves the selected route if another one is clearly shorter.
     fn prefer_shorter(&mut self, now: Instant) {
         let Some(long) = self.selected else { return };
-        let Some(short) = self.routes.take_shorter(long, self.is_offerer) else { return };
+        let Some(short) = self.routes.take_shorter(now, long, self.is_offerer) else { return };
         tracing::debug!(?long, ?short, "a shorter route takes over");
         if short.remote == long.remote {
             let candidates = self.agent.local_candidates();
@@ -347,7 +358,19 @@ impl Ice {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.handled_at = Some(now);
+        let in_need = |until: Instant| now + CONSENT >= until + NEEDS_LEFT_ROUTES;
+        if self.routes.has_left_any() && self.consent_until.is_some_and(in_need) {
+            self.take_back_routes();
+        }
         self.agent.handle_timeout(now);
+    }
+
+    /// Routes that were left for a shorter one may be used again.
+    fn take_back_routes(&mut self) {
+        self.routes.clear();
+        for address in self.present.clone() {
+            let _ = self.add_host(address);
+        }
     }
 
     /// Routine checks are made in a rhythm that begins here: those of many agents fall together.

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lllsi_core::seal::{HostIdentity, Initiator, PreShared, Responder};
 use lllsi_lab::{Chromium, Meddler};
+use lllsi_proto::WIRE_VERSION;
 use lllsi_proto::invite::Invite;
 use serde_json::{Value, json};
 
@@ -66,7 +67,12 @@ const ATTACKS: [Attack; 6] = [
     ("cuts the host's answer", HANDSHAKE, |e| vec![e[..20].to_vec()], ("tampered", 13)),
     ("claims another version", HANDSHAKE, |e| vec![[&[9], &e[1..]].concat()], ("version", 8)),
     ("alters the admission", SEALED, |e| vec![altered(e)], ("tampered", 13)),
-    ("says that the secret is wrong", SEALED, |_| vec![vec![1, REJECTED, 1]], ("tampered", 13)),
+    (
+        "says that the secret is wrong",
+        SEALED,
+        |_| vec![vec![WIRE_VERSION, REJECTED, 1]],
+        ("tampered", 13),
+    ),
     ("says nothing sensible", SEALED, |_| vec![Vec::new()], ("tampered", 13)),
 ];
 
@@ -132,7 +138,7 @@ fn whatever_a_server_does_after_admission_disturbs_no_link() {
     let (_host, link) = host(&[]);
     let browser = Chromium::start();
     let attacks: [Meddle; 3] =
-        [|e| vec![altered(e)], |e| vec![e.clone(), e], |_| vec![vec![1, REJECTED, 1]]];
+        [|e| vec![altered(e)], |e| vec![e.clone(), e], |_| vec![vec![WIRE_VERSION, REJECTED, 1]]];
     for meddle in attacks {
         let hostile = meddler(&link, SEALED, meddle);
         let mut native = Program::start(&["join", &hostile, "--headless"]);
@@ -190,8 +196,9 @@ fn a_link_holder_who_runs_the_server_can_neither_read_nor_answer_for_the_host() 
     let (responder, _) =
         Responder::accept(&mallory, &shared, &own).expect("she can talk to herself");
     let (_, welcome) = responder.finish(b"{}");
-    let hostile =
-        meddler(&link, HANDSHAKE, move |_| vec![[&[1, HANDSHAKE], &welcome[..]].concat()]);
+    let hostile = meddler(&link, HANDSHAKE, move |_| {
+        vec![[&[WIRE_VERSION, HANDSHAKE], &welcome[..]].concat()]
+    });
 
     let browser = Chromium::start();
     let (found, words) = end(&join(&browser, &hostile, "Ada"));
@@ -210,7 +217,12 @@ const PASSWORD_ATTACKS: [Attack; 6] = [
     ("gives a share of small order", HOST_SHARE, |e| vec![zeroed(e)], ("tampered", 13)),
     ("cuts the host's share", HOST_SHARE, |e| vec![e[..40].to_vec()], ("tampered", 13)),
     ("claims another version", HOST_SHARE, |e| vec![[&[9], &e[1..]].concat()], ("version", 8)),
-    ("forges a refusal", HOST_SHARE, |_| vec![vec![1, REJECTED, 4]], ("too_many_tries", 25)),
+    (
+        "forges a refusal",
+        HOST_SHARE,
+        |_| vec![vec![WIRE_VERSION, REJECTED, 4]],
+        ("too_many_tries", 25),
+    ),
 ];
 
 fn changed(mut envelope: Vec<u8>, at: usize) -> Vec<u8> {

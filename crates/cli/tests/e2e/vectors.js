@@ -86,9 +86,10 @@
   same("payload 2", text(payload), text(utf8("welcome")));
   same("hash", text(session.hash), "68e4de704bba73baaa2ea22425f0de5d4b186d94f201e5f454633f26c7e0b88c");
   const nonces = [1, 2].map((byte) => new Uint8Array(32).fill(byte));
-  const opening = new Uint8Array(32).fill(3);
-  same("commitment", text(await commit(opening)), "6059a084a131be1e1ac62ab17cf904276bab5292d22c7af35ea2852ad71bb3aa");
-  same("short code", await shortCode(session.hash, ...nonces, opening), "579 762");
+  const openings = [3, 4].map((byte) => new Uint8Array(32).fill(byte));
+  same("our commitment", text(await commit("client", openings[0])), "f4419f67de87a2d5e94bcc8dc888f5b5bcb456c0da30fbb2612ced9f845d1703");
+  same("the host's", text(await commit("host", openings[1])), "847c10408626f7fe30df97a8bf2a388ac7764a847c96381be443c789ac145608");
+  same("short code", await shortCode(session.hash, ...nonces, ...openings), "811 496");
   same("sealed", text(await session.sealer.seal(utf8("one"))), "2089438654520be580ab86e297bc5ad3e743cd");
   const two = hex("662a09886cfa47890f1d10e49102daf079dfdf");
   same("opened", text(await session.opener.open(two)), text(utf8("two")));

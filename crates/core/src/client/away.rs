@@ -119,7 +119,7 @@ impl Client {
         let (seed, now) = (&self.config.random_seed, self.now);
         self.nonce = Nonce::from_bytes(derive(seed, b"client nonce", self.attempt));
         self.opening = Opening::from_bytes(derive(seed, b"opening", self.attempt));
-        self.code = None;
+        self.lobby = None;
         let link_seed = derive(seed, b"link", self.attempt);
         (self.link, self.offer) =
             Link::offer(now, &self.config.certificate, self.gather.locals(), link_seed);

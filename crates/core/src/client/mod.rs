@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use lllsi_proto::control::{Arrival, Message, Report, SentFrame};
-use lllsi_proto::invite::{HostKey, Nonce, Opening};
+use lllsi_proto::invite::{Commitment, HostKey, Nonce, Opening};
 use lllsi_proto::rendezvous::Blob;
 use lllsi_proto::sealed::{MAX_NAME_BYTES, PartReason, ToHost};
 
@@ -40,7 +40,7 @@ use crate::clock::{ClockSync, DelayWindow};
 use crate::gather::Gather;
 use crate::link::{Lane, Link, LinkEvent};
 use crate::password::Asking;
-use crate::seal::{Channel, Initiator, ShortCode, derive};
+use crate::seal::{Channel, Initiator, derive};
 use crate::server::Server;
 use crate::streams::{Streams, THE_HOST};
 use crate::{FAR_FUTURE, Input, LinkError, Machine, Output, Path, micros_since};
@@ -97,8 +97,8 @@ pub struct Client {
     nonce: Nonce,
     /// The number that is shown to the host where we have to wait.
     opening: Opening,
-    /// The digits that hang on it, once the host has answered.
-    code: Option<ShortCode>,
+    /// Of a host that lets us wait: its nonce, and its commitment to a number of its own.
+    lobby: Option<(Nonce, Commitment)>,
     /// With whom the handshake is, or was.
     host_key: Option<HostKey>,
     phase: Phase,
@@ -172,7 +172,7 @@ impl Client {
             gather: Gather::new(std::mem::take(&mut config.locals), &config.random_seed),
             nonce: Nonce::from_bytes(derive(&config.random_seed, b"client nonce", 0)),
             opening: Opening::from_bytes(derive(&config.random_seed, b"opening", 0)),
-            code: None,
+            lobby: None,
             host_key: None,
             link,
             offer,
@@ -240,7 +240,9 @@ impl Client {
     }
 
     fn waits_for_welcome(&self) -> bool {
+        // In the lobby the digits are still to come.
         matches!(self.phase, Phase::Entering | Phase::Asking(_) | Phase::Handshaking(_))
+            || (matches!(self.phase, Phase::Waiting(_)) && self.lobby.is_some())
     }
 
     fn datagram(&mut self, source: SocketAddr, destination: SocketAddr, data: &[u8]) {

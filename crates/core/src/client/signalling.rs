@@ -1,7 +1,7 @@
 //! What comes through the rendezvous server: from its first word to the host's decision, and candidates after that.
 
 use lllsi_proto::WIRE_VERSION;
-use lllsi_proto::invite::HostKey;
+use lllsi_proto::invite::{HostKey, Opening};
 use lllsi_proto::rendezvous::{Blob, Refusal, Reply, Request};
 use lllsi_proto::sealed::{
     self, Admission, Envelope, Hello, Rejection, Ticket, ToClient, ToHost, Welcome,
@@ -11,7 +11,7 @@ use super::{Client, CloseReason, Entry, Event, Phase, RESTART_PAUSE};
 use crate::SignalEvent;
 use crate::nat::NatKind;
 use crate::password::Asking;
-use crate::seal::{Channel, Initiator, PreShared, Role, commit, derive};
+use crate::seal::{Channel, Initiator, PreShared, Role, Secrets, commit, derive};
 
 /// Candidates that may wait for a channel; of more than 20 a host takes none.
 const MAX_UNTOLD: usize = 20;
@@ -19,7 +19,7 @@ const MAX_UNTOLD: usize = 20;
 impl Client {
     pub(super) fn signal(&mut self, event: SignalEvent) {
         match event {
-            // The answer may be there before the hello leaves. Nearly all servers have STUN at the port of their number.
+            // The answer may come before the hello leaves. Most servers answer STUN at the port of their URL.
             SignalEvent::Resolved { servers } => self.gather.ask(self.now, &servers),
             SignalEvent::Connected { servers } => {
                 self.server.connected(self.now, servers);
@@ -129,7 +129,7 @@ impl Client {
             name: self.config.name.clone(),
             offer: std::mem::take(&mut self.offer),
             nonce: self.nonce,
-            commitment: commit(&self.opening),
+            commitment: commit(Role::Client, &self.opening),
             candidates: std::mem::take(&mut self.untold),
             frame_info: true,
             parity: true,
@@ -217,10 +217,9 @@ impl Client {
         match sealed::parse::<Welcome>("welcome", payload) {
             Ok(welcome) => {
                 self.link.set_binding(self.now, channel.binding(&self.nonce, &welcome.nonce));
-                let code = channel.short_code(&self.nonce, &welcome.nonce, &self.opening);
-                self.code = Some(code);
                 self.phase = Phase::Waiting(channel);
                 if welcome.admission == Admission::Waiting {
+                    self.lobby = Some((welcome.nonce, welcome.commitment));
                     self.seal(&ToHost::Reveal { opening: self.opening });
                 }
                 let untold = std::mem::take(&mut self.untold);
@@ -266,6 +265,7 @@ impl Client {
                 // Once the link is up, this says that the host's network has changed: the path may be dead.
                 self.ping_at = self.ping_at.map(|_| self.now);
             }
+            Ok(ToClient::Reveal { opening }) => self.revealed(opening),
             Ok(ToClient::Network { nat }) => {
                 NatKind::named(&nat)
                     .into_iter()
@@ -283,14 +283,25 @@ impl Client {
         }
     }
 
+    /// The host has seen our number, and shows its own: both have the digits now.
+    fn revealed(&mut self, theirs: Opening) {
+        let (Phase::Waiting(channel), Some((nonce, commitment))) = (&self.phase, &self.lobby)
+        else {
+            return;
+        };
+        if commit(Role::Host, &theirs) != *commitment {
+            return self.end(CloseReason::Tampered);
+        }
+        let (nonces, openings) = ([self.nonce, *nonce], [self.opening, theirs]);
+        let code = channel.short_code(&Secrets { nonces, openings });
+        self.lobby = None;
+        self.event(Event::Waiting(code));
+    }
+
     fn admission(&mut self, admission: Admission) {
         match admission {
-            Admission::Waiting => {
-                // Before the welcome there are no digits.
-                if let Some(code) = self.code {
-                    self.event(Event::Waiting(code));
-                }
-            }
+            // The host's number follows.
+            Admission::Waiting => {}
             Admission::Refused { reason } => self.parted(reason),
             Admission::Admitted { answer, ticket } => {
                 match self.link.accept_answer(self.now, &answer) {

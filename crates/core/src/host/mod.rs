@@ -237,7 +237,10 @@ impl Host {
 
     fn action(&mut self, action: Action) {
         match action {
-            Action::Admit(id) => self.admit(id),
+            Action::Admit(id) if self.viewers.get(&id).is_some_and(Viewer::was_announced) => {
+                self.admit(id);
+            }
+            Action::Admit(_) => {}
             Action::Start => {
                 self.lobby = false;
                 let waiting: Vec<_> = self.waiting().collect();
@@ -644,6 +647,8 @@ impl Machine for Host {
 
     fn status(&self) -> Status {
         let viewers = self.viewers.iter();
+        // Of a client that has not shown the number of its digits nobody is to hear.
+        let viewers = viewers.filter(|(_, viewer)| viewer.was_announced());
         let viewers: Vec<_> = viewers.map(|(id, v)| v.status(*id, self.layers.of(*id))).collect();
         let mut counters = self.counters;
         viewers.iter().for_each(|viewer| counters.ignored += viewer.ignored);

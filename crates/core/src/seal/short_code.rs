@@ -1,37 +1,54 @@
-//! The six digits by which people tell who of those in the lobby is who.
+//! Six digits that a client in the lobby and the host both see, so that people can compare them.
 //!
-//! A hash commitment keeps both sides from choosing them, as in ZRTP (RFC 6189, 4.4.1.1): the client commits in its hello to a
-//! number that it reveals under seal after the host's welcome. A party that shakes hands with both sides has to finish with one
-//! of them before it knows what that side will show, so it has one guess in a million.
+//! Hash commitments keep both sides from choosing them, as in ZRTP (RFC 6189, 4.4.1.1). Each side commits to a number in its message
+//! of the handshake. The client reveals its number first; the host then shows the knock and reveals its own. Until it reveals, a
+//! client cannot know its digits, so each try to hit those of another client is a knock that the host sees.
 
 use hkdf::Hkdf;
 use lllsi_proto::invite::{Commitment, Nonce, Opening};
 use sha2::{Digest, Sha256};
 
-use super::Channel;
+use super::{Channel, Role};
 
-/// What a client says in its hello: the number that it will reveal is fixed from here on.
-pub fn commit(opening: &Opening) -> Commitment {
-    let hash =
-        Sha256::new().chain_update(b"LLLSI short code commitment").chain_update(opening.as_bytes());
+/// Fixes the number that a side will reveal.
+pub fn commit(role: Role, opening: &Opening) -> Commitment {
+    let label: &[u8] = match role {
+        Role::Client => b"LLLSI short code, client",
+        Role::Host => b"LLLSI short code, host",
+    };
+    let hash = Sha256::new().chain_update(label).chain_update(opening.as_bytes());
     Commitment::from_bytes(hash.finalize().into())
 }
 
+/// The secrets on which the digits hang besides the handshake: of the client and of the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Secrets {
+    /// The nonces of hello and welcome.
+    pub nonces: [Nonce; 2],
+    /// The numbers that were committed to.
+    pub openings: [Opening; 2],
+}
+
 impl Channel {
-    /// What both people see: if they read the same, these are the two ends of one channel. The nonces and the opening were sent
-    /// under seal, so the digits cannot be computed from what the server sees.
-    pub fn short_code(&self, client: &Nonce, host: &Nonce, opening: &Opening) -> ShortCode {
-        let secret = [client.as_bytes(), host.as_bytes(), opening.as_bytes()].map(|part| &part[..]);
+    /// What both people see: if they read the same, these are the two ends of one channel. All secrets were sent under seal, so
+    /// the digits cannot be computed from what the server sees.
+    pub fn short_code(&self, Secrets { nonces, openings }: &Secrets) -> ShortCode {
+        let secret = [
+            *nonces[0].as_bytes(),
+            *nonces[1].as_bytes(),
+            *openings[0].as_bytes(),
+            *openings[1].as_bytes(),
+        ];
         let mut bytes = [0; 8];
-        Hkdf::<Sha256>::new(Some(&self.handshake_hash), &secret.concat())
+        Hkdf::<Sha256>::new(Some(&self.handshake_hash), secret.as_flattened())
             .expand(b"LLLSI short code", &mut bytes)
             .expect("8 bytes are within HKDF's limit");
         ShortCode((u64::from_be_bytes(bytes) % 1_000_000) as u32)
     }
 }
 
-/// A short authentication string, six digits: a client tells it to the host by another way, such as a call, and the host knows
-/// which of those who wait it is. A guess is right once in a million, and each costs a knock that the host sees.
+/// A short authentication string of six digits. A client reads it to the host over another channel, such as a call, and the host
+/// lets in the knock that shows the same. A guess is right once in a million, and each guess is a knock that the host sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShortCode(u32);
 
@@ -51,22 +68,25 @@ mod tests {
     fn both_ends_show_the_same_digits_and_each_part_changes_them() {
         let (client, host) = channels(&identity(1));
         let (other, _) = channels(&identity(1));
-        let code = |channel: &Channel, [a, b, c]: [u8; 3]| {
-            let (client, host) = (Nonce::from_bytes([a; 32]), Nonce::from_bytes([b; 32]));
-            channel.short_code(&client, &host, &Opening::from_bytes([c; 32]))
+        let code = |channel: &Channel, [a, b, c, d]: [u8; 4]| {
+            let nonces = [a, b].map(|n| Nonce::from_bytes([n; 32]));
+            let openings = [c, d].map(|n| Opening::from_bytes([n; 32]));
+            channel.short_code(&Secrets { nonces, openings })
         };
-        let shown = code(&client, [1, 2, 3]);
-        assert_eq!(shown, code(&host, [1, 2, 3]));
-        // Four in a million runs may fail here.
-        let others = [[0, 2, 3], [1, 0, 3], [1, 2, 0]].map(|parts| code(&host, parts));
-        assert!(others.iter().chain([&code(&other, [1, 2, 3])]).all(|code| *code != shown));
+        let shown = code(&client, [1, 2, 3, 4]);
+        assert_eq!(shown, code(&host, [1, 2, 3, 4]));
+        // Five in a million runs may fail here.
+        let others = [[0, 2, 3, 4], [1, 0, 3, 4], [1, 2, 0, 4], [1, 2, 3, 0]];
+        let others = others.map(|parts| code(&host, parts));
+        assert!(others.iter().chain([&code(&other, [1, 2, 3, 4])]).all(|code| *code != shown));
         assert_eq!(ShortCode(48_213).to_string(), "048 213");
     }
 
     #[test]
-    fn a_commitment_holds_for_one_opening() {
+    fn a_commitment_holds_for_one_opening_of_one_side() {
         let [one, other] = [1, 2].map(|n| Opening::from_bytes([n; 32]));
-        assert_eq!(commit(&one), commit(&one));
-        assert_ne!(commit(&one), commit(&other));
+        assert_eq!(commit(Role::Client, &one), commit(Role::Client, &one));
+        assert_ne!(commit(Role::Client, &one), commit(Role::Client, &other));
+        assert_ne!(commit(Role::Client, &one), commit(Role::Host, &one));
     }
 }

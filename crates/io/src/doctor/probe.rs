@@ -25,8 +25,8 @@ pub(super) struct Seen {
     pub(super) server: SocketAddr,
     /// `None`: not in time.
     pub(super) nat: Option<Outcome>,
-    /// The largest datagram that arrives, of [`SIZES`].
-    pub(super) size: Option<u16>,
+    /// The largest datagram that arrives, of [`SIZES`]; `None`: not in time.
+    pub(super) size: Option<Option<u16>>,
     /// The largest packet on the way there, as far as the system knows.
     pub(super) mtu: Option<u32>,
 }
@@ -43,7 +43,7 @@ pub(super) async fn look(server: Option<SocketAddr>) -> Result<Option<Seen>, Err
     let (nat, size) = (nat.map_err(Error::Socket)?, size.map_err(Error::Socket)?);
     // What probes have taught the system is in it.
     let mtu = mtu_towards(server).ok().flatten();
-    Ok(Some(Seen { server, nat, size: size.flatten(), mtu }))
+    Ok(Some(Seen { server, nat, size, mtu }))
 }
 
 /// Any address of this machine, of the family of another.

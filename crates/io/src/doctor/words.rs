@@ -155,7 +155,12 @@ fn size(seen: &Seen) -> Finding {
     let mtu =
         seen.mtu.map_or(String::new(), |mtu| format!(" The system takes {mtu} for the largest."));
     let advice = "A tunnel on the way, such as a VPN, may take more of each packet than the network knows: lower the MTU of its interface.";
-    let finding = match seen.size.map(|size| (size, size + headers)) {
+    let Some(size) = seen.size else {
+        let message = "How large packets may be did not show in time.";
+        let advice = "Try again when this machine has less to do.";
+        return Finding::warning(Topic::PathSize, message).advice(advice).family(family);
+    };
+    let finding = match size.map(|size| (size, size + headers)) {
         Some((USUAL, bytes)) => Finding::ok(
             Topic::PathSize,
             format!("Packets of {bytes} bytes reach the server, as streams use them. Larger ones do not.{mtu}"),
@@ -167,7 +172,7 @@ fn size(seen: &Seen) -> Finding {
         Some((_, bytes)) => Finding::warning(
             Topic::PathSize,
             format!(
-                "Packets of {bytes} bytes reach the server, and of {} no more.{mtu} Streams use smaller ones then, which cost more.",
+                "Packets of {bytes} bytes reach the server, and packets of {} do not.{mtu} Streams use smaller ones then, which cost more.",
                 USUAL + headers
             ),
         )
@@ -192,6 +197,7 @@ mod tests {
     }
 
     fn way(nat: Option<Outcome>, size: Option<u16>) -> Seen {
+        let size = Some(size);
         Seen { server: "203.0.113.1:36542".parse().unwrap(), nat, size, mtu: Some(1500) }
     }
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// So many are remembered; a new one takes the place of the oldest.
+/// So many are remembered, and no more: else a stranger could change what peers are told without end.
 const MAX_REACHED: usize = 4;
 
-/// Shared by a server and the hosts beside it. A clone is the same.
+/// Shared by a server and the host beside it. A clone is the same list.
 ///
 /// ```
 /// let reached = lllsi_io::Reached::default();
@@ -36,11 +36,10 @@ impl Reached {
     pub(crate) fn note(&self, at: IpAddr) {
         let at = at.to_canonical();
         let mut addresses = self.lock();
-        if at.is_loopback() || addresses.contains(&at) {
+        if at.is_loopback() || addresses.contains(&at) || addresses.len() == MAX_REACHED {
             return;
         }
         addresses.push_front(at);
-        addresses.truncate(MAX_REACHED);
         self.0.is_new.notify_one();
     }
 
@@ -59,14 +58,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_addresses_are_remembered_once_each() {
+    fn the_first_addresses_are_remembered_once_each() {
         let reached = Reached::default();
         for n in [1, 2, 2, 3, 4, 5] {
             reached.note(IpAddr::from([10, 0, n, 1]));
         }
-        reached.note("::ffff:10.0.5.1".parse().unwrap());
+        reached.note("::ffff:10.0.4.1".parse().unwrap());
         reached.note("127.0.0.1".parse().unwrap());
-        let expected = [5, 4, 3, 2].map(|n| IpAddr::from([10, 0, n, 1]));
+        let expected = [4, 3, 2, 1].map(|n| IpAddr::from([10, 0, n, 1]));
         assert_eq!(reached.addresses(), expected);
     }
 }

@@ -20,7 +20,7 @@ use crate::client::truncate;
 use crate::link::Link;
 use crate::nat::NatKind;
 use crate::rate::Estimate;
-use crate::seal::{Binding, Channel, Responder, Role, commit, derive};
+use crate::seal::{Binding, Channel, Responder, Role, Secrets, commit, derive};
 use crate::stun::Reflexive;
 use crate::{FAR_FUTURE, Ignored, LinkError, Path, Transmit};
 
@@ -108,6 +108,8 @@ pub(super) struct Viewer {
     client: Option<ClientId>,
     hello: Hello,
     nonce: Nonce,
+    /// The number on which its digits hang besides its own.
+    opening: Opening,
     /// What it has to come back with.
     ticket: Option<TicketId>,
     stage: Stage,
@@ -192,6 +194,7 @@ impl Viewer {
             client: Some(client),
             hello: Hello { name, ..hello },
             nonce: Nonce::from_bytes(derive(seed, b"host nonce", id.0.into())),
+            opening: Opening::from_bytes(derive(seed, b"host opening", id.0.into())),
             ticket,
             stage: Stage::Greeted(responder),
             early_candidates,
@@ -373,10 +376,12 @@ impl Viewer {
         let (true, Stage::Waiting(channel)) = (self.reveal_by.is_some(), &self.stage) else {
             return Step::Stay;
         };
-        if commit(opening) != self.hello.commitment {
+        if commit(Role::Client, opening) != self.hello.commitment {
             return self.breaks_protocol(now, "it shows another number than it has promised");
         }
-        let code = channel.short_code(&self.hello.nonce, &self.nonce, opening);
+        let (nonces, openings) = ([self.hello.nonce, self.nonce], [*opening, self.opening]);
+        let code = channel.short_code(&Secrets { nonces, openings });
+        self.seal(&ToClient::Reveal { opening: self.opening });
         (self.reveal_by, self.announced) = (None, true);
         let (id, name) = (self.id, self.hello.name.clone());
         self.events.push_back(Event::ViewerWaiting { id, name, code });
@@ -428,7 +433,8 @@ impl Viewer {
     fn answer(&mut self, admission: Admission) -> Option<(Channel, Binding)> {
         let channel = match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Greeted(responder) => {
-                let welcome = Welcome { nonce: self.nonce, admission };
+                let (nonce, commitment) = (self.nonce, commit(Role::Host, &self.opening));
+                let welcome = Welcome { nonce, commitment, admission };
                 let (channel, message) = responder.finish(&sealed::to_bytes(&welcome));
                 self.blobs.push_back(Blob(Envelope::Handshake(&message).to_bytes()));
                 channel
@@ -555,7 +561,7 @@ impl Viewer {
 
     /// Tells it of what kind our NAT is, where no path is found.
     pub(super) fn tell_nat(&mut self, kind: NatKind) {
-        if !self.is_up() {
+        if self.is_linked() && !self.is_up() {
             self.note_nat(Role::Host, Some(kind));
             self.seal(&ToClient::Network { nat: kind.name().into() });
         }
