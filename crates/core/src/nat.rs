@@ -109,7 +109,7 @@ impl NatKind {
         match self {
             Self::None => "without a NAT",
             Self::FullCone => "behind a NAT that lets everybody in",
-            Self::Address | Self::Port => "behind a NAT that lets in whom it has sent to",
+            Self::Address | Self::Port => "behind a NAT that lets in only peers that were sent to",
             Self::Symmetric | Self::SymmetricSequential => {
                 "behind a NAT that gives each peer another port"
             }

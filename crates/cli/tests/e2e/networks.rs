@@ -152,7 +152,8 @@ fn peers_between_which_there_is_no_path_are_told_behind_which_nats_they_are() {
     let error = viewer.said().into_iter().rev().find(|event| event["event"] == "error");
     let left = host.wait_for("its end", |e| e["state"] == "left");
     let told = [text(&error.expect("it has failed"), "message"), text(&left, "reason")];
-    let [symmetric, port] = ["gives each peer another port", "lets in whom it has sent to"];
+    let [symmetric, port] =
+        ["gives each peer another port", "lets in only peers that were sent to"];
     for (told, expected) in told.iter().zip([[port, symmetric], [symmetric, port]]) {
         let (here, there) = told.split_once(") and ").expect("both sides are named");
         assert!(here.contains(expected[0]) && there.contains(expected[1]), "{told}");

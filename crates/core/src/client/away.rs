@@ -124,7 +124,7 @@ impl Client {
         (self.link, self.offer) =
             Link::offer(now, &self.config.certificate, self.gather.locals(), link_seed);
         self.unsent = None;
-        // How the server sees us may have changed: what is known is told, and asked for again.
+        // The server may see us differently now: the host hears what is known, and the server is asked again.
         let found: Vec<_> = self.gather.reflexive().collect();
         let link = &mut self.link;
         self.untold = found.into_iter().filter_map(|one| link.add_reflexive(now, one)).collect();

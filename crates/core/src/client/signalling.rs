@@ -241,7 +241,7 @@ impl Client {
         }
     }
 
-    /// Where no path is found, both sides are to know between which kinds of NAT.
+    /// Tells the host the kind of our NAT: where no path is found, the errors of both sides name the kinds.
     pub(super) fn tell_nat(&mut self, kind: Option<NatKind>) {
         if let Some(kind) = kind {
             self.link.note_nat(Role::Client, kind);

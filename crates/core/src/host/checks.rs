@@ -90,8 +90,8 @@ impl Checks {
         }
     }
 
-    /// A datagram came from there. If it is the answer to a check, returns whose: the peer may answer before it asks, when nothing
-    /// else tells which viewer it is.
+    /// Takes a datagram from there, and returns the viewer whose check it answers. A viewer's source is unknown until its own first
+    /// check, and its answer may come before that.
     pub(super) fn received(&mut self, from: IpAddr, datagram: &[u8]) -> Option<ViewerId> {
         let answered =
             transaction_id(datagram).filter(|_| Class::of(datagram) == Some(Class::Success))?;

@@ -14,7 +14,7 @@ const MAX_REACHED: usize = 4;
 ///
 /// ```
 /// let reached = lllsi_io::Reached::default();
-/// assert_eq!(reached.addresses(), []);
+/// assert!(reached.addresses().is_empty());
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Reached(Arc<Inner>);

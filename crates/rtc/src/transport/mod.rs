@@ -554,7 +554,7 @@ impl Transport {
         if is_early && !self.early_flight.is_empty() {
             return;
         }
-        // Of sources that made no check the peer takes nothing else: ours goes before.
+        // The peer drops what comes from a source whose check it has not seen: ours goes first.
         if self.route.is_none() && self.is_dtls_client() && !self.ice.has_checked(route.remote) {
             return;
         }
