@@ -76,6 +76,7 @@ table ip nat {
         ct state established,related accept
         $known
         iifname wan drop
+        $public
         ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } oifname wan drop
         oifname wan accept
     }
@@ -136,6 +137,12 @@ up() {
     ip netns add "$name-inet"
     forwards inet
     address inet lo 203.0.113.1
+    # Homes without a NAT are reached at their own addresses, which would be public ones elsewhere.
+    public="" number=0
+    for kind; do
+        number=$((number + 1))
+        [ "$kind" != none ] || public="$public ip daddr 10.0.$number.0/24 oifname wan accept;"
+    done
     letters=abcdefghijklmnopqrstuvwxyz number=0
     for kind; do
         rest=${letters#?} number=$((number + 1))
