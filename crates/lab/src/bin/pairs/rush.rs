@@ -16,8 +16,8 @@ use crate::stage::{self, HOST, LEG, Viewers};
 const WATCHING: [usize; 2] = [1, 2];
 /// The first home of those that join: before it are the host's and those two.
 pub(crate) const FIRST: usize = 3;
-/// All join within this time.
-const WITHIN: Duration = Duration::from_secs(10);
+/// All begin within this time, so that all are in after ten seconds.
+const WITHIN: Duration = Duration::from_secs(9);
 /// Before that, the two watch for so long.
 const SETTLE: Duration = Duration::from_secs(3);
 /// From the start of the last viewer to its first frame, at most.
