@@ -276,8 +276,8 @@ impl HostBuilder {
         self
     }
 
-    /// At which addresses others have come in to a server in this process ([`Server::reached`](crate::Server::reached)): a machine may
-    /// have more networks than viewers are told of, and learns so in which of them some are.
+    /// The addresses at which clients have come in to a server in this process ([`Server::reached`](crate::Server::reached)). The host
+    /// names them to viewers first; of a machine with many networks it would leave some out.
     pub fn reached(mut self, reached: Reached) -> Self {
         self.place.reached = reached;
         self

@@ -85,8 +85,6 @@ pub(crate) struct Ice {
     responses: u64,
     routes: Routes,
     selected: Option<Route>,
-    /// The addresses of our sockets.
-    present: Vec<SocketAddr>,
     /// When consent expires; `None` before a pair is selected.
     consent_until: Option<Instant>,
     handled_at: Option<Instant>,
@@ -118,7 +116,6 @@ impl Ice {
             responses: 0,
             routes: Routes::default(),
             selected: None,
-            present: Vec::new(),
             consent_until: None,
             handled_at: None,
             aligned_to: None,
@@ -162,7 +159,6 @@ impl Ice {
             self.agent.invalidate_candidate(candidate);
         }
         self.ours.retain(|ours| addresses.contains(&ours.base));
-        self.present = addresses.to_vec();
         if !gone.is_empty() {
             self.routes.clear();
         }
@@ -368,7 +364,8 @@ impl Ice {
     /// Routes that were left for a shorter one may be used again.
     fn take_back_routes(&mut self) {
         self.routes.clear();
-        for address in self.present.clone() {
+        let hosts = self.ours.iter().filter(|ours| ours.at == ours.base).map(|ours| ours.at);
+        for address in hosts.collect::<Vec<_>>() {
             let _ = self.add_host(address);
         }
     }

@@ -69,8 +69,8 @@ impl Spaces {
         rules.iter().for_each(|rule| nft(&format!("add rule inet own-{chain} rules {rule}")));
     }
 
-    /// What goes through a router over a device has at most so many bytes. Nobody is told, but TCP gets smaller segments, as
-    /// tunnels have them.
+    /// Limits the packets that a router sends over a device to `mtu` bytes. The router sends no ICMP errors, and shrinks the segments
+    /// of TCP as tunnels do.
     pub(crate) fn narrow(&self, router: &str, device: &str, mtu: u32) {
         self.ip(router, &format!("link set {device} mtu {mtu}"));
         self.filter(router, "output", &["meta l4proto != icmp accept"]);

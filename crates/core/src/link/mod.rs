@@ -100,7 +100,7 @@ pub(crate) struct Link {
     newest_ticks: u64,
     epoch: Instant,
     path: Option<Path>,
-    /// When it is told that no path is found.
+    /// When [`LinkEvent::Stuck`] is due.
     stuck_at: Option<Instant>,
     /// The kinds of our NAT and theirs.
     nats: [Option<NatKind>; 2],

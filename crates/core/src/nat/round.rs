@@ -31,7 +31,7 @@ impl Ids {
     }
 }
 
-/// A question, and what has come of it.
+/// A request, and the answer to it.
 #[derive(Debug)]
 pub(super) struct Ask {
     to: SocketAddr,

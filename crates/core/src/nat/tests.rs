@@ -98,7 +98,7 @@ impl Server {
     }
 }
 
-/// What a probe finds out, where `lost` tells of each request whether it is lost.
+/// Runs a probe to its outcome. `lost` decides for each request whether it is lost.
 fn found(router: &mut Router, server: Server, mut lost: impl FnMut(&[u8]) -> bool) -> Outcome {
     let began = Instant::now();
     let mut now = began;

@@ -20,7 +20,7 @@ pub(super) fn no_stun() -> Finding {
     Finding::ok(Topic::Stun, message)
 }
 
-/// All that was seen, in both families. `is_reached` tells of an address whether TCP reaches it.
+/// Turns what the probes saw in both families into findings. `is_reached` returns whether TCP reaches an address.
 pub(super) fn seen(all: &[Option<Seen>; 2], is_reached: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
     let all = all.iter().flatten();
     let is_found = |seen: &Seen| matches!(seen.nat, Some(Outcome::Found(_)));

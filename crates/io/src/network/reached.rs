@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// So many are remembered, and no more: else a stranger could change what peers are told without end.
+/// The most addresses that are remembered. Later ones are ignored, so a stranger cannot change our candidates without end.
 const MAX_REACHED: usize = 4;
 
 /// Shared by a server and the host beside it. A clone is the same list.
