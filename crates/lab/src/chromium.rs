@@ -21,7 +21,7 @@ use crate::space::Space;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often to look whether something has come true.
 const TURN: Duration = Duration::from_millis(50);
-/// Addresses are told as they are.
+/// Makes Chromium put real addresses into candidates, not mDNS names.
 const PLAIN_ADDRESSES: &str = "--disable-features=WebRtcHideLocalIpsWithMdns";
 
 /// A running Chromium with a profile of its own. Killed when dropped.

@@ -186,13 +186,7 @@ fn a_host_may_start_before_its_network() {
 /// A picture comes though the path carries IP packets of so many bytes at most.
 fn is_seen_over(mtu: u32) {
     let _alone = alone();
-    let spaces = Spaces::new(&["host", "router", "viewer"]);
-    spaces.wire(("host", "eth", "10.9.1.1/24"), ("router", "left", "10.9.1.2/24"));
-    spaces.wire(("router", "right", "10.9.2.2/24"), ("viewer", "eth", "10.9.2.1/24"));
-    spaces.route_between("router");
-    spaces.ip("host", "route add default via 10.9.1.2");
-    spaces.ip("viewer", "route add default via 10.9.2.2");
-    spaces.narrow("router", "right", mtu);
+    let spaces = Spaces::over_a_narrow_router(mtu);
     // Its pictures fill packets.
     let mut host = spaces.start("host", &[&HOST[..], &["--size", "1920x1080"]].concat());
     let links = links(&host.event("ready"));

@@ -128,13 +128,7 @@ fn a_browser_meets_a_host_at_the_port_of_its_own_server() {
 #[test]
 fn a_browser_says_that_large_packets_do_not_get_through() {
     let _alone = alone();
-    let spaces = Spaces::new(&["host", "router", "viewer"]);
-    spaces.wire(("host", "eth", "10.9.1.1/24"), ("router", "left", "10.9.1.2/24"));
-    spaces.wire(("router", "right", "10.9.2.2/24"), ("viewer", "eth", "10.9.2.1/24"));
-    spaces.route_between("router");
-    spaces.ip("host", "route add default via 10.9.1.2");
-    spaces.ip("viewer", "route add default via 10.9.2.2");
-    spaces.narrow("router", "right", 576);
+    let spaces = Spaces::over_a_narrow_router(576);
     let mut host = spaces.start("host", &["host", "--source", "test"]);
     let ready = host.event("ready");
     let links = ready["links"].as_array().expect("there are links");

@@ -69,9 +69,22 @@ impl Spaces {
         rules.iter().for_each(|rule| nft(&format!("add rule inet own-{chain} rules {rule}")));
     }
 
+    /// A host and a viewer with a router between them, that sends packets of at most `mtu` bytes to the viewer. They have the addresses
+    /// 10.9.1.1 and 10.9.2.1.
+    pub(crate) fn over_a_narrow_router(mtu: u32) -> Self {
+        let spaces = Self::new(&["host", "router", "viewer"]);
+        spaces.wire(("host", "eth", "10.9.1.1/24"), ("router", "left", "10.9.1.2/24"));
+        spaces.wire(("router", "right", "10.9.2.2/24"), ("viewer", "eth", "10.9.2.1/24"));
+        spaces.route_between("router");
+        spaces.ip("host", "route add default via 10.9.1.2");
+        spaces.ip("viewer", "route add default via 10.9.2.2");
+        spaces.narrow("router", "right", mtu);
+        spaces
+    }
+
     /// Limits the packets that a router sends over a device to `mtu` bytes. The router sends no ICMP errors, and shrinks the segments
     /// of TCP as tunnels do.
-    pub(crate) fn narrow(&self, router: &str, device: &str, mtu: u32) {
+    fn narrow(&self, router: &str, device: &str, mtu: u32) {
         self.ip(router, &format!("link set {device} mtu {mtu}"));
         self.filter(router, "output", &["meta l4proto != icmp accept"]);
         let segments = format!("tcp flags syn tcp option maxseg size set {}", mtu - 60);
