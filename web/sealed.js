@@ -201,6 +201,8 @@ export class SealedChannel {
         case "admission":
           return { type: "admission", admission: admission(message) };
         case "reveal":
+          // As a type that is not known, but while we wait for it.
+          if (!this.#lobby) break;
           return { type: "reveal", digits: await this.#digits(message.opening) };
         case "candidate":
           return { type: "candidate", candidate: text(message.candidate) };

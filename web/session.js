@@ -178,15 +178,18 @@ export class Session extends Teller {
   async #listen(link, channel, binding) {
     let { admission } = channel;
     const alive = setInterval(() => channel.send({ type: "alive" }), ALIVE_MS);
+    const slow = setTimeout(() => this.#end(new Failure("no_answer")), WELCOME_MS);
     try {
       while (admission.state === "waiting") {
         const message = await channel.receive();
         if (message.type === "part") throw message.failure;
+        clearTimeout(slow);
         if (message.type === "reveal") this.#tell("waiting", message.digits);
         if (message.type === "admission") admission = message.admission;
       }
     } finally {
       clearInterval(alive);
+      clearTimeout(slow);
     }
     this.#pass = channel.pass(admission.ticket);
     this.#tell("connecting");
